@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A source and fragments into a kernel in the cache, through TuxMake."""
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuxmake.build import Build
+from tuxmake.exceptions import TuxMakeException
+from tuxmake.runtime import NullRuntime, Terminated
+
+from farm.base import cache
+from farm.base.command import echo, leashed, run
+from farm.base.errors import BuildFailed, FarmError
+from farm.kernel import kconfig
+from farm.kernel.tree import Source, check_out, disk_left, worktree_name
+from farm.matrix import Cell
+
+#: Changed when the recipe below changes, so that old artifacts are not taken.
+RECIPE = "kernel-1"
+
+#: A build directory of the lean base is 350 MB, what remains is headroom.
+NEEDED_BYTES = 1 << 30
+
+#: What makes the same input give the same kernel, byte for byte.
+REPRODUCIBLE = {
+    "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER": "farm",
+    "KBUILD_BUILD_HOST": "farm",
+    "KBUILD_BUILD_VERSION": "1",
+    "KCFLAGS": "",
+}
+
+#: Called with one short line whenever the build got further.
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What the build of a cell leaves in `directory`: bzImage, System.map,
+    config, dropped-options, build.log, metadata.json and reproducer.sh."""
+
+    key: str
+    directory: Path
+
+    @property
+    def image(self) -> Path:
+        return self.directory / "bzImage"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides what a kernel will be."""
+
+    cell: Cell
+    source: Source
+    fragments: tuple[Path, ...]
+    without_feature: bool
+
+    @property
+    def key(self) -> str:
+        texts = [part for fragment in self.fragments for part in (fragment.name, fragment.read_text())]
+        return cache.digest(RECIPE, self.cell.arch, self.source.content, toolchain(), *texts)
+
+    @property
+    def build_name(self) -> str:
+        return f"{worktree_name(self.source)}+{self.cell.name}"
+
+
+def plan(cell: Cell, source: Source, series: str | None) -> Plan:
+    """Fragments of a cell on a source.
+
+    The feature's own fragments are left out only where the user said
+    `--series none` and the tree does not have the feature: then there is
+    nothing to ask for, and the suites will say so.
+    """
+    without = bool(cell.feature) and series == "none" and not source.has_feature
+    return Plan(cell, source, cell.fragments + (() if without else cell.feature), without)
+
+
+def toolchain() -> str:
+    """What identifies the compiler and the linker, without starting them."""
+    parts = []
+    for tool in ("gcc", "ld", "as"):
+        path = shutil.which(tool)
+        if path is None:
+            raise FarmError(f"{tool}: not found; `farm doctor` tells how to get it")
+        real = Path(path).resolve()
+        parts.append(f"{real} {real.stat().st_size} {real.stat().st_mtime_ns}")
+    return cache.digest(*parts)
+
+
+def kernel(wanted: Plan, progress: Progress) -> Kernel:
+    """The kernel of a plan, from the cache or built now.
+
+    Raises BuildFailed when the tree does not compile or an option was
+    dropped, FarmError when the host is at fault.
+    """
+    key = wanted.key
+    return Kernel(key, cache.fill("kernels", key, lambda directory: _build(wanted, directory, progress)))
+
+
+def prepared(wanted: Plan, progress: Progress) -> Path:
+    """The build directory of a plan, brought to its state. For the module.
+
+    The caller holds the lock of the work tree.
+    """
+    with cache.scratch("builds") as output:
+        return _compile(wanted, output, progress)
+
+
+def lock(wanted: Plan) -> Path:
+    """The lock of a plan's work tree and build directory."""
+    return cache.entry("worktrees", f"{worktree_name(wanted.source)}.lock")
+
+
+def log_of(wanted: Plan) -> Path:
+    """Where the log of the last build of this plan lies, failed or not."""
+    return cache.entry("builds", f"{wanted.build_name}.log")
+
+
+def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
+    with cache.locked(lock(wanted)):
+        built = _compile(wanted, directory, progress)
+        shutil.copy(built / "System.map", directory)
+        shutil.copy(built / ".config", directory / "config")
+        notes = "BPF_FTRACE: not asked for, the tree has no such option\n" if wanted.without_feature else ""
+        (directory / "dropped-options").write_text(notes)
+        (directory / "build.log").write_bytes(log_of(wanted).read_bytes())
+
+
+def _compile(wanted: Plan, output: Path, progress: Progress) -> Path:
+    if disk_left(cache.root()) < NEEDED_BYTES:
+        raise FarmError(f"disk full: less than {NEEDED_BYTES >> 30} GiB left below {cache.root()}; `farm clean` frees some")
+    progress("checking out")
+    tree = check_out(wanted.source)
+    build_dir = cache.entry("builds", wanted.build_name)
+    _configure(wanted, tree, build_dir, output, progress)
+    _tuxmake(wanted, tree, build_dir, output, ["default", "kernel"], progress)
+    return build_dir
+
+
+def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
+    """A fresh .config, and not one requested option less in it."""
+    build_dir.mkdir(parents=True, exist_ok=True)
+    # TuxMake configures only where there is no .config; kbuild compares what
+    # comes of it with the last one and rebuilds what an option touches
+    (build_dir / ".config").unlink(missing_ok=True)
+    _tuxmake(wanted, tree, build_dir, output, ["config"], progress)
+    dropped = kconfig.compare(wanted.fragments, build_dir / ".config")
+    if dropped:
+        reasons = kconfig.explain(dropped, tree, build_dir / ".config", wanted.cell.arch, "gcc")
+        lines = "\n".join(f"  {reason}" for reason in reasons)
+        raise BuildFailed(f"{wanted.cell.name}: the tree dropped options that the cell asks for:\n{lines}")
+
+
+class _Runtime(NullRuntime):
+    """TuxMake's null runtime, whose commands die with the farm and report progress."""
+
+    name = "null"
+    progress: Progress
+
+    def get_command_prefix(self, interactive: bool) -> list[str]:
+        # TERM, not KILL: make passes it on to the compilers below it
+        return leashed([], "TERM")
+
+    @property
+    def offline_available(self) -> bool:
+        # its user namespace would clear the parent-death signal
+        return False
+
+    def log(self, *stuff: str) -> None:
+        super().log(*stuff)
+        for line in stuff:
+            if found := re.match(r"^\s\s(CC|AS|LD|AR|OBJCOPY|GEN|HOSTCC)\s+(?:\[M\]\s+)?(\S+)", line):
+                self.progress(f"{found[1]} {found[2]}")
+
+
+def _tuxmake(wanted: Plan, tree: Path, build_dir: Path, output: Path, targets: Sequence[str], progress: Progress) -> None:
+    os.environ.setdefault("CCACHE_DIR", str(cache.root() / "ccache"))
+    os.environ.setdefault("CCACHE_MAXSIZE", "10G")
+    try:
+        build = Build(
+            tree=tree,
+            output_dir=output,
+            build_dir=build_dir,
+            target_arch=wanted.cell.arch,
+            toolchain="gcc",
+            wrapper="ccache",
+            environment=REPRODUCIBLE,
+            kconfig="tinyconfig",
+            kconfig_add=[str(fragment) for fragment in wanted.fragments],
+            # any value keeps setlocalversion from asking git
+            make_variables={"LOCALVERSION": "-farm"},
+            targets=list(targets),
+            runtime="null",
+            verbose=True,  # without it `make -s` tells nothing of its progress
+            quiet=True,
+        )
+        runtime = _Runtime()
+        runtime.set_image("none")  # TuxMake asks for one, containers or not
+        runtime.progress = progress
+        build.runtime = runtime
+        echo(["tuxmake", f"--directory={tree}", f"--build-dir={build_dir}", *targets])
+        build.run()
+    except Terminated as error:
+        raise KeyboardInterrupt from error
+    except TuxMakeException as error:
+        raise FarmError(f"{wanted.cell.name}: TuxMake: {error}") from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise FarmError(f"disk full while building {wanted.cell.name} below {cache.root()}") from error
+        raise
+    if build.interrupted:
+        raise KeyboardInterrupt
+    log = log_of(wanted)
+    shutil.copy(output / "build.log", log)
+    failed = [name for name, info in build.status.items() if not info.passed]
+    if failed:
+        _blame(wanted.cell, failed[0], log)
+
+
+def _blame(cell: Cell, target: str, log: Path) -> None:
+    """Raise for a build that failed: whose fault it is, and where it is told."""
+    text = log.read_text(errors="replace")
+    if "No space left on device" in text:
+        raise FarmError(f"disk full while building {cell.name} below {cache.root()}; `farm clean` frees some")
+    errors = first_errors(text)
+    lines = "\n".join(f"  {line}" for line in errors)
+    raise BuildFailed(f"{cell.name}: target {target} failed, log in {log}\n{lines}")
+
+
+def first_errors(log: str, most: int = 5) -> list[str]:
+    """The lines of a build log that say what is wrong: file, line, message."""
+    patterns = (
+        r"^\S+?:\d+(?::\d+)?: (?:fatal )?error: .*",
+        r"^\S+?:\d+: Error: .*",
+        r"^.*(?:undefined reference to|multiple definition of) .*",
+        r"^ERROR: modpost: .*",
+        r"^\S+: (?:error|warning): objtool: .*",
+        r"^make(?:\[\d+\])?: \*\*\* .*",
+    )
+    for pattern in patterns:
+        if found := re.findall(pattern, log, re.M):
+            return list(dict.fromkeys(found))[:most]
+    return log.strip().splitlines()[-most:]
+
+
+def save_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old content or the new, never half."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    partial.replace(path)
+
+
+def version_of(tool: str) -> str:
+    """The first line of `tool --version`, for the records."""
+    return run([tool, "--version"]).splitlines()[0]

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Builds cells in a process of its own, and tells of it in JSON lines.
+
+A process, because TuxMake wants the main thread and the suites run meanwhile.
+Run as `python -m farm.kernel.builder` with an Order on stdin; each line on
+stdout is an Event.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+from farm.base.command import echo, leashed
+from farm.base.errors import Blamed, Exit
+from farm.kernel import build, payload, series
+from farm.matrix import choose, load
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to build: names of cells in the order to build them, tree and series
+    as on the command line, and the matrix that has the cells."""
+
+    cells: list[str]
+    tree: str | None
+    series: str | None
+    matrix: str
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a cell needs to boot and where it is. Paths as strings, for JSON."""
+
+    cell: str
+    source: str
+    commit: str
+    content: str
+    kernel_key: str
+    kernel: str
+    programs: str
+    module: str
+    without_feature: bool
+
+
+@dataclass(frozen=True)
+class Event:
+    """`kind` is progress, built or failed. Of a failure: `exit` is whose it is
+    (as the exit status), and `text` says what happened."""
+
+    kind: str
+    cell: str
+    text: str = ""
+    exit: int = 0
+    log: str = ""
+    built: Built | None = None
+
+
+def start(order: Order) -> "Popen[str]":
+    """The builder as a process that dies with this one."""
+    argv = [sys.executable, "-m", "farm.kernel.builder"]
+    echo(argv)
+    process = Popen(leashed(argv), stdin=PIPE, stdout=PIPE, text=True)
+    assert process.stdin
+    process.stdin.write(json.dumps(asdict(order)))
+    process.stdin.close()
+    return process
+
+
+def events(process: "Popen[str]") -> Iterator[Event]:
+    """What a builder tells, until it ends."""
+    assert process.stdout
+    for line in process.stdout:
+        raw = json.loads(line)
+        raw["built"] = Built(**raw["built"]) if raw["built"] else None
+        yield Event(**raw)
+
+
+def _tell(event: Event) -> None:
+    print(json.dumps(asdict(event)), flush=True)
+
+
+def _build_cell(order: Order, name: str) -> Event:
+    matrix = load(Path(order.matrix))
+    (cell,) = choose(matrix, [name])
+
+    def progress(text: str) -> None:
+        _tell(Event("progress", name, text))
+
+    wanted = None
+    try:
+        progress("resolving the source")
+        source = series.resolve(cell, matrix.trees[cell.tree], order.tree, order.series)
+        wanted = build.plan(cell, source, order.series)
+        kernel = build.kernel(wanted, progress)
+        parts = payload.payload(wanted, kernel.key, progress)
+    except Blamed as error:
+        log = build.log_of(wanted) if wanted else None
+        return Event("failed", name, str(error), error.exit, str(log) if log and log.exists() else "")
+    built = Built(
+        cell=name,
+        source=source.label,
+        commit=source.commit,
+        content=source.content,
+        kernel_key=kernel.key,
+        kernel=str(kernel.directory),
+        programs=str(parts.programs),
+        module=str(parts.module),
+        without_feature=wanted.without_feature,
+    )
+    return Event("built", name, built=built)
+
+
+def main() -> int:
+    """Build each cell of the order; a failed cell does not stop the others."""
+    order = Order(**json.load(sys.stdin))
+    worst = 0
+    for name in order.cells:
+        event = _build_cell(order, name)
+        _tell(event)
+        worst = max(worst, event.exit)
+        if event.exit == Exit.USAGE:
+            break  # the same tree and series are wrong for every other cell
+    return worst
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

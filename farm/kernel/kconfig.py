@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Fragments against the configuration that came of them, and why an option was dropped."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import kconfiglib
+
+from farm.base.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """An option that a fragment asks for and the configuration does not have.
+
+    `wanted` and `got` are as in a .config, "n" for an option that is not set.
+    """
+
+    option: str
+    wanted: str
+    got: str
+    fragment: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.option}={self.wanted} (from {self.fragment}) came out as {self.got}: {self.reason}"
+
+
+def parse(text: str, name: str = "") -> dict[str, str]:
+    """The options of a .config or a fragment, "n" for `# … is not set`.
+
+    Raises UsageError that names the line which is neither.
+    """
+    options: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := re.fullmatch(r"CONFIG_(\w+)=(.+)", line.rstrip()):
+            options[found[1]] = found[2]
+        elif found := re.fullmatch(r"# CONFIG_(\w+) is not set", line.rstrip()):
+            options[found[1]] = "n"
+        elif line.strip() and not line.startswith("#"):
+            raise UsageError(f"{name}:{number}: neither CONFIG_NAME=value nor a comment: {line!r}")
+    return options
+
+
+def compare(fragments: Iterable[Path], config: Path) -> list[Dropped]:
+    """What the fragments ask for and `config` lacks; a later fragment overrides."""
+    got = parse(config.read_text(), str(config))
+    wanted: dict[str, tuple[str, str]] = {}
+    for fragment in fragments:
+        for option, value in parse(fragment.read_text(), str(fragment)).items():
+            wanted[option] = (value, fragment.name)
+    return [
+        Dropped(option, value, got.get(option, "n"), fragment)
+        for option, (value, fragment) in wanted.items()
+        if got.get(option, "n") != value
+    ]
+
+
+class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]
+    """kconfiglib, taught the `modules` attribute that replaced `option modules`.
+
+    kconfiglib 14.1 predates kernel commit 6dd85ff178cd ("kconfig: change
+    "modules" from sub-option to first-level attribute", v5.16).
+    """
+
+    def _open(self, filename: str, mode: str) -> IO[str]:
+        if not filename.endswith("kernel/module/Kconfig"):
+            return super()._open(filename, mode)  # type: ignore[no-any-return]
+        text = Path(filename).read_text()
+        return _Lines(re.sub(r"^\tmodules$", "\toption modules", text, flags=re.M))
+
+
+class _Lines:
+    """A file in memory, as far as kconfiglib reads one."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = iter(text.splitlines(keepends=True))
+
+    def readline(self) -> str:
+        return next(self._lines, "")
+
+    def close(self) -> None:
+        pass
+
+
+def explain(dropped: list[Dropped], tree: Path, config: Path, arch: str, compiler: str) -> list[Dropped]:
+    """The same, each with its reason: the dependency that was not met.
+
+    Reads the Kconfig files of `tree`, which starts the compiler some two
+    hundred times ($(cc-option,…)); only worth it when something was dropped.
+    """
+    kconfig = _load(tree, arch, compiler)
+    kconfig.load_config(str(config), replace=True)
+    return [Dropped(d.option, d.wanted, d.got, d.fragment, _reason(kconfig, d)) for d in dropped]
+
+
+def _load(tree: Path, arch: str, compiler: str) -> Any:
+    version = "".join(re.findall(r"^(?:VERSION|PATCHLEVEL) = (\d+)$", (tree / "Makefile").read_text(), re.M))
+    environment = {
+        "srctree": str(tree),
+        "ARCH": arch,
+        "SRCARCH": "x86" if arch == "x86_64" else arch,
+        "CC": compiler,
+        "LD": "ld",
+        "HOSTCC": compiler,
+        "NM": "nm",
+        "OBJCOPY": "objcopy",
+        "PAHOLE": "pahole",
+        "RUSTC": "rustc",
+        "BINDGEN": "bindgen",
+        "CLANG_FLAGS": "",
+        "KERNELVERSION": version,
+        "RUSTC_BOOTSTRAP": "1",
+    }
+    before, here = dict(os.environ), Path.cwd()
+    os.environ.update(environment)
+    os.chdir(tree)  # scripts named in Kconfig are relative to the source
+    try:
+        return _Kconfig("Kconfig", warn=False, suppress_traceback=True)
+    finally:
+        os.chdir(here)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _reason(kconfig: Any, dropped: Dropped) -> str:
+    symbol = kconfig.syms.get(dropped.option)
+    if symbol is None or not symbol.nodes:
+        return "there is no such option in this tree"
+    if dropped.wanted == "n":
+        selecting = [
+            s.name for s in kconfig.unique_defined_syms if s.tri_value and any(t is symbol for t, _ in s.selects)
+        ]
+        if selecting:
+            return f"selected by {', '.join(selecting)}"
+    if not any(node.prompt for node in symbol.nodes):
+        return "it has no prompt: it cannot be set, only follow from others"
+    unmet = [clause for node in symbol.nodes for clause in _unmet(node.dep, kconfig)]
+    if unmet:
+        return f"needs {' and '.join(dict.fromkeys(unmet))}"
+    if symbol.choice:
+        return f"another option of its choice was set: {symbol.choice.selection.name}"
+    return f"its dependencies are met, and the tree's Kconfig gave {dropped.got} (a default or a range)"
+
+
+def _unmet(expression: Any, kconfig: Any) -> list[str]:
+    """The clauses of a conjunction that are n, each with the values in it."""
+    if isinstance(expression, tuple) and expression[0] == kconfiglib.AND:
+        return _unmet(expression[1], kconfig) + _unmet(expression[2], kconfig)
+    if kconfiglib.expr_value(expression):
+        return []
+    text = kconfiglib.expr_str(expression)
+    items = sorted({item.name for item in kconfiglib.expr_items(expression) if getattr(item, "nodes", None)})
+    values = ", ".join(f"{name}={kconfig.syms[name].str_value}" for name in items if name in kconfig.syms)
+    return [f"{text} ({values})" if values else text]

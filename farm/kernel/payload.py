@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The C that runs inside a guest: agent and BPF programs, and the module of a kernel."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.base import cache
+from farm.base.command import CommandFailed, run
+from farm.base.errors import BuildFailed, FarmError
+from farm.kernel import build
+from farm.kernel.build import Plan, Progress, first_errors
+from farm.matrix import CHECKOUT
+
+SOURCES = CHECKOUT / "payload"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """`programs` holds the static agent and *.bpf.o, the same for every kernel:
+    they are built against the published contract, never against a tree.
+    `module` holds ftrace_target.ko, and abi.o or abi.error."""
+
+    programs: Path
+    module: Path
+
+
+def payload(wanted: Plan, kernel_key: str, progress: Progress) -> Payload:
+    """The payload for a kernel, from the cache or built now."""
+    return Payload(programs(progress), _module(wanted, kernel_key, progress))
+
+
+def programs(progress: Progress) -> Path:
+    key = cache.digest("programs-1", cache.digest_files(SOURCES), build.toolchain())
+
+    def make(directory: Path) -> None:
+        progress("agent and BPF programs")
+        try:
+            run(["make", "-C", SOURCES, f"O={directory}", "agent", "bpf"])
+        except CommandFailed as error:
+            raise FarmError(f"{SOURCES}: the payload does not build\n{error}") from error
+        shutil.rmtree(directory / "obj")
+
+    return cache.fill("programs", key, make)
+
+
+def _module(wanted: Plan, kernel_key: str, progress: Progress) -> Path:
+    sources = [cache.digest_files(SOURCES / part) for part in ("module", "include", "abi")]
+    key = cache.digest("module-1", kernel_key, *sources)
+
+    def make(directory: Path) -> None:
+        with cache.locked(build.lock(wanted)), cache.scratch("modules") as scratch:
+            # the build directory may stand at another state of the tree by now
+            build_dir = build.prepared(wanted, progress)
+            progress("target module")
+            for part in ("module", "include"):
+                shutil.copytree(SOURCES / part, scratch / part)
+            try:
+                run(["make", "-C", build_dir, f"M={scratch / 'module'}", "modules"])
+            except CommandFailed as error:
+                lines = "\n".join(f"  {line}" for line in first_errors(error.output))
+                raise BuildFailed(f"{wanted.cell.name}: the target module does not build\n{lines}") from error
+            shutil.copy(scratch / "module/ftrace_target.ko", directory)
+            _abi(build_dir, directory)
+
+    return cache.fill("modules", key, make)
+
+
+def _abi(build_dir: Path, directory: Path) -> None:
+    """abi.o, the layout of the tree's uapi headers as DWARF; abi.error if they lack it."""
+    headers = (build_dir / "source").resolve() / "include/uapi"
+    try:
+        run(["make", "-C", SOURCES, f"O={directory}", f"UAPI={headers}", "abi"])
+    except CommandFailed as error:
+        (directory / "abi.error").write_text("\n".join(first_errors(error.output)) + "\n")

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Kernel sources: a Debian package imported once, or a git tree of the user's.
+
+Both end as a commit in a bare repository of the farm's, the *store*. The
+store of a user's tree borrows the user's objects (git alternates) and writes
+its own beside them: the user's repository is read and nothing else.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from farm.base import cache
+from farm.base.command import CommandFailed, run
+from farm.base.errors import FarmError, UsageError
+from farm.matrix import Tree
+
+#: Whose commits the farm makes. Fixed, as are their dates: the same input
+#: gives the same commit on every machine.
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "ftrace farm",
+    "GIT_AUTHOR_EMAIL": "farm@localhost",
+    "GIT_COMMITTER_NAME": "ftrace farm",
+    "GIT_COMMITTER_EMAIL": "farm@localhost",
+    "GIT_AUTHOR_DATE": "2000-01-01T00:00:00Z",
+    "GIT_COMMITTER_DATE": "2000-01-01T00:00:00Z",
+    # the user's own hooks, signing keys and aliases have no say here
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+
+#: Where an imported source lies in its store until a work tree adopts it.
+UNPACKED = "unpacked"
+
+#: The header that the series adds: where it is, the feature is.
+FEATURE_HEADER = "include/uapi/linux/bpf_ftrace.h"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One state of a kernel source.
+
+    `commit` lies in the repository `store`; `content` is the id of its git
+    tree, the same for the same files. `variant` names the work tree that it
+    is checked out in: sources that follow one another share one, so that a
+    build after a small change is a small build.
+    """
+
+    store: Path
+    commit: str
+    content: str
+    label: str
+    variant: str
+
+    def git(self, *words: str | Path, env: Mapping[str, str] | None = None, stdin: str | None = None) -> str:
+        return run(["git", "--git-dir", self.store, *words], env={**IDENTITY, **(env or {})}, stdin=stdin).strip()
+
+    def at(self, commit: str, label: str, variant: str) -> "Source":
+        """The same store at another commit."""
+        content = self.git("rev-parse", f"{commit}^{{tree}}")
+        return replace(self, commit=commit, content=content, label=label, variant=variant)
+
+    def has(self, path: str) -> bool:
+        try:
+            self.git("cat-file", "-e", f"{self.commit}:{path}")
+        except CommandFailed:
+            return False
+        return True
+
+    @property
+    def has_feature(self) -> bool:
+        return self.has(FEATURE_HEADER)
+
+
+def from_package(tree: Tree) -> Source:
+    """The source of a Debian package, imported into git on first use."""
+    try:
+        stat = tree.archive.stat()
+    except FileNotFoundError as error:
+        raise FarmError(f"{tree.archive} is missing; install it: sudo apt-get install {tree.package}") from error
+    key = f"{tree.package}-{cache.digest(tree.archive.name, str(stat.st_size), str(stat.st_mtime_ns))}"
+    store = cache.fill("sources", key, lambda directory: _import(tree, directory))
+    commit = run(["git", "--git-dir", store, "rev-parse", "refs/heads/base"], env=IDENTITY).strip()
+    return Source(store, commit, "", tree.name, "base").at(commit, tree.name, "base")
+
+
+def _import(tree: Tree, store: Path) -> None:
+    _init(store)
+    unpacked = store / UNPACKED
+    unpacked.mkdir()
+    run(["tar", "--extract", "--file", tree.archive, "--directory", unpacked, "--strip-components=1"])
+    git = ["git", "--git-dir", store, "--work-tree", unpacked]
+    # -f: Debian's .gitignore ends with `/*`, which hides the whole source
+    run([*git, "add", "--all", "--force"], env=IDENTITY)
+    run([*git, "commit", "--quiet", "--message", f"Import {tree.archive.name}"], env=IDENTITY)
+    run([*git, "branch", "--force", "base"], env=IDENTITY)
+
+
+def _init(store: Path) -> None:
+    run(["git", "init", "--quiet", "--bare", store], env=IDENTITY)
+    # stores are written by several farms at once: no repacking below them
+    run(["git", "--git-dir", store, "config", "gc.auto", "0"], env=IDENTITY)
+
+
+def from_user(spec: str) -> Source:
+    """A tree of the user's, `PATH` or `PATH@REV`.
+
+    Without a revision it is the working tree as it stands, uncommitted
+    changes and new files included.
+    """
+    path, revision = _split(spec)
+    try:
+        top = Path(run(["git", "-C", path, "rev-parse", "--show-toplevel"]).strip())
+        objects = run(["git", "-C", top, "rev-parse", "--path-format=absolute", "--git-path", "objects"]).strip()
+    except CommandFailed as error:
+        raise UsageError(f"--tree {spec}: {path} is not a git repository that can be read:\n{error.output.strip()}") from error
+    store = _borrowing_store(top, Path(objects))
+    try:
+        wanted = f"{revision or 'HEAD'}^{{commit}}"
+        commit = run(["git", "-C", top, "rev-parse", "--verify", "--quiet", wanted]).strip()
+    except CommandFailed as error:
+        raise UsageError(f"--tree {spec}: {top} has no revision {revision or 'HEAD'!r}") from error
+    label = f"{top}@{revision or commit[:12]}"
+    if not revision:
+        commit, dirty = _snapshot(top, store, Path(objects), commit)
+        label += " with uncommitted changes" if dirty else ""
+    source = Source(store, commit, "", label, "base").at(commit, label, "base")
+    for needed in ("Kconfig", "Kbuild", "arch/x86/kernel/ftrace_64.S"):
+        if not source.has(needed):
+            raise UsageError(f"--tree {spec}: this is no Linux source, it has no {needed}")
+    return source
+
+
+def _split(spec: str) -> tuple[Path, str]:
+    """PATH@REV; a directory whose own name has an @ is taken as it is."""
+    if Path(spec).expanduser().is_dir():
+        return Path(spec).expanduser().resolve(), ""
+    path, _, revision = spec.rpartition("@")
+    if not path or not Path(path).expanduser().is_dir():
+        raise UsageError(f"--tree {spec}: no such directory; give PATH or PATH@REV")
+    return Path(path).expanduser().resolve(), revision
+
+
+def _borrowing_store(top: Path, objects: Path) -> Path:
+    def make(store: Path) -> None:
+        _init(store)
+        (store / "objects/info/alternates").write_text(f"{objects}\n")
+
+    return cache.fill("sources", f"{top.name}-{cache.digest(str(top), str(objects))}", make)
+
+
+def _snapshot(top: Path, store: Path, objects: Path, head: str) -> tuple[str, bool]:
+    """The working tree as a commit of the store's, and whether it differs from HEAD.
+
+    git works in the user's repository with an index and an object directory
+    of ours, so that the user's ignore rules and filters hold and nothing of
+    the user's is written.
+    """
+    index = Path(run(["git", "-C", top, "rev-parse", "--path-format=absolute", "--git-path", "index"]).strip())
+    with cache.scratch("sources") as directory:
+        ours = {
+            "GIT_INDEX_FILE": str(directory / "index"),
+            "GIT_OBJECT_DIRECTORY": str(store / "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
+            "GIT_OPTIONAL_LOCKS": "0",
+        }
+        if index.exists():
+            shutil.copy2(index, directory / "index")  # its stat data saves reading every file
+        run(["git", "-C", top, "add", "--all"], env=ours)
+        content = run(["git", "-C", top, "write-tree"], env=ours).strip()
+    git = ["git", "--git-dir", store]
+    if content == run([*git, "rev-parse", f"{head}^{{tree}}"]).strip():
+        return head, False
+    commit = run([*git, "commit-tree", content, "-p", head, "-m", f"Working tree of {top}"], env=IDENTITY).strip()
+    return commit, True
+
+
+def worktree_name(source: Source) -> str:
+    return f"{source.store.name}+{source.variant}"
+
+
+def check_out(source: Source) -> Path:
+    """A work tree of the farm's that holds `source`; only what differs is written.
+
+    The caller holds the lock `worktrees/<name>.lock`, which is also what
+    lets a stale index.lock be told from a live one.
+    """
+    where = cache.entry("worktrees", worktree_name(source))
+    git = ["git", "-c", "checkout.workers=0", "-c", "advice.detachedHead=false"]
+    admin = source.store / "worktrees" / where.name
+    if not (where / ".git").is_file() or not (admin / "HEAD").is_file():
+        shutil.rmtree(where, ignore_errors=True)
+        source.git("worktree", "prune")
+        where.parent.mkdir(parents=True, exist_ok=True)
+        source.git("worktree", "add", "--quiet", "--no-checkout", "--detach", where, source.commit)
+        _adopt_unpacked(source.store, where, admin)
+    with suppress(FileNotFoundError):
+        (admin / "index.lock").unlink()
+    run([*git, "-C", where, "checkout", "--quiet", "--force", "--detach", source.commit], env=IDENTITY)
+    return where
+
+
+def _adopt_unpacked(store: Path, where: Path, admin: Path) -> None:
+    """Make the source as it was unpacked the work tree, with the index that knows it.
+
+    A kernel is 85,000 files: writing them once more, and removing them once,
+    takes longer than importing them.
+    """
+    unpacked = store / UNPACKED
+    with cache.locked(store / "adopt.lock"):
+        if unpacked.is_dir() and (store / "index").is_file():
+            (where / ".git").rename(unpacked / ".git")
+            where.rmdir()
+            unpacked.rename(where)
+            (store / "index").rename(admin / "index")
+
+
+def disk_left(path: Path) -> int:
+    """Bytes that can still be written below `path`."""
+    while not path.exists():
+        path = path.parent
+    stat = os.statvfs(path)
+    return stat.f_bavail * stat.f_frsize

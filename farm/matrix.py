@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0
+"""kconfigs/matrix.yaml, read once at the edge into frozen records."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from farm.base.errors import UsageError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+MATRIX = CHECKOUT / "kconfigs" / "matrix.yaml"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the guest of a cell is made of. Memory in MiB."""
+
+    memory: int
+    cpus: int
+    cmdline: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of the matrix: architecture, tree, fragments, guest.
+
+    `supports` is what the cell must support, said here and never asked of
+    the kernel under test. `feature` are the fragments that ask for what the
+    series adds; they are left out where there is no series.
+    """
+
+    name: str
+    about: str
+    arch: str
+    tree: str
+    fragments: tuple[Path, ...]
+    feature: tuple[Path, ...]
+    patches: tuple[Path, ...]
+    supports: frozenset[str]
+    machine: Machine
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A kernel source that a Debian package brings, and the series for it."""
+
+    name: str
+    package: str
+    archive: Path
+    series: Path
+
+
+@dataclass(frozen=True)
+class Matrix:
+    trees: dict[str, Tree]
+    cells: dict[str, Cell]
+
+
+#: What a cell can declare to support; a test names what it needs of these.
+FACTS = {
+    "bpf_ftrace": "BPF programs can filter ftrace",
+    "dynamic_ftrace": "call sites are patched, and functions can be chosen",
+    "with_regs": "the trampoline can save every register",
+}
+
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Machine(_Strict):
+    memory: int = Field(default=224, ge=64, le=65536)
+    cpus: int = Field(default=2, ge=1, le=64)
+    cmdline: str = ""
+
+
+class _Tree(_Strict):
+    package: str
+    archive: str
+    series: str
+
+
+class _Cell(_Strict):
+    about: str
+    arch: str = Field(default="x86_64", pattern="^x86_64$")
+    tree: _Name = "debian-6.12"
+    fragments: list[_Name] = Field(min_length=1)
+    feature: list[_Name] = []
+    patches: list[str] = []
+    supports: list[str] = []
+    guest: _Machine = _Machine()
+
+
+class _Matrix(_Strict):
+    trees: dict[_Name, _Tree]
+    cells: dict[_Name, _Cell] = Field(min_length=1)
+
+
+@cache
+def load(path: Path = MATRIX) -> Matrix:
+    """The matrix in `path`. Raises UsageError that names file, line and key."""
+    try:
+        text = path.read_text()
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not YAML: {error}") from error
+    try:
+        parsed = _Matrix.model_validate(raw)
+    except ValidationError as error:
+        complaints = [_complaint(path, root, tuple(e["loc"]), e["msg"]) for e in error.errors()]
+        raise UsageError("\n".join(complaints)) from error
+    trees = {
+        name: Tree(name, t.package, Path(t.archive), _existing(path, root, ("trees", name, "series"), t.series))
+        for name, t in parsed.trees.items()
+    }
+    cells = {name: _cell(path, root, parsed, name) for name in parsed.cells}
+    return Matrix(trees, cells)
+
+
+def choose(matrix: Matrix, names: list[str]) -> list[Cell]:
+    """The named cells in the order of the matrix, all of them if none is named."""
+    for name in names:
+        if name not in matrix.cells:
+            raise UsageError(f"no cell {name!r}; `farm cells` lists them: {', '.join(matrix.cells)}")
+    return [cell for name, cell in matrix.cells.items() if not names or name in names]
+
+
+def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cell:
+    spec, here = parsed.cells[name], ("cells", name)
+    if spec.tree not in parsed.trees:
+        known = ", ".join(parsed.trees)
+        raise UsageError(_complaint(path, root, (*here, "tree"), f"no tree {spec.tree!r}; there is: {known}"))
+    for i, fact in enumerate(spec.supports):
+        if fact not in FACTS:
+            known = ", ".join(FACTS)
+            raise UsageError(_complaint(path, root, (*here, "supports", i), f"no fact {fact!r}; there is: {known}"))
+
+    def files(key: str, names: list[str]) -> tuple[Path, ...]:
+        relative = [f"kconfigs/{spec.arch}/{n}.config" if key != "patches" else n for n in names]
+        return tuple(_existing(path, root, (*here, key, i), file) for i, file in enumerate(relative))
+
+    return Cell(
+        name=name,
+        about=spec.about,
+        arch=spec.arch,
+        tree=spec.tree,
+        fragments=files("fragments", spec.fragments),
+        feature=files("feature", spec.feature),
+        patches=files("patches", spec.patches),
+        supports=frozenset(spec.supports),
+        machine=Machine(spec.guest.memory, spec.guest.cpus, spec.guest.cmdline),
+    )
+
+
+def _existing(path: Path, root: yaml.Node | None, where: tuple[str | int, ...], relative: str) -> Path:
+    """A file or directory of the checkout that the matrix names."""
+    file = path.parent.parent / relative
+    if not file.exists():
+        raise UsageError(_complaint(path, root, where, f"there is no {file}"))
+    return file
+
+
+def _complaint(path: Path, root: yaml.Node | None, where: tuple[str | int, ...], message: str) -> str:
+    """`file:line: key.path: message`, for the nearest node that exists."""
+    node, line = root, 1
+    for step in where:
+        if isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == str(step)]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+    dotted = ".".join(str(step) for step in where) or "the whole file"
+    return f"{path}:{line}: {dotted}: {message}"
