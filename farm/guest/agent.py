@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The agent in the guest: one JSON request a line, one answer a line.
+
+payload/agent/main.c documents the requests. What a session opened it holds
+open; closing the session closes it all.
+"""
+
+import errno as errnos
+import json
+from typing import Any
+
+import paramiko
+
+from farm.base.deadline import Deadline
+from farm.base.errors import FarmError, GuestCrashed, GuestHung
+from farm.guest.ssh import Connection
+
+PATH = "/payload/agent"
+
+
+class Refused(OSError):
+    """The kernel answered a system call with an error. `log` is the verifier's."""
+
+    def __init__(self, number: int, call: str, message: str, log: str = "") -> None:
+        super().__init__(number, message)
+        self.call, self.log = call, log
+
+    @property
+    def name(self) -> str:
+        return name_of(self.errno)
+
+    def __str__(self) -> str:
+        return f"{self.call}: {self.name}: {self.strerror}"
+
+
+def name_of(number: int | None) -> str:
+    """An errno as the contract writes it; 524 is the kernel's own ENOTSUPP."""
+    if number == 524:
+        return "ENOTSUPP"
+    return errnos.errorcode.get(number or 0, str(number))
+
+
+class Agent:
+    """A session with the agent. No answer within `limit` seconds is a hang."""
+
+    def __init__(self, connection: Connection, limit: float) -> None:
+        self._limit = limit
+        self._channel: paramiko.Channel = connection.channel(PATH)
+        self._buffer = b""
+        self._number = 0
+        self.request("hello")
+
+    def request(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to one request.
+
+        Raises Refused for an error of the kernel's, GuestHung and GuestCrashed
+        when no answer comes, FarmError when the request made no sense.
+        """
+        self._number += 1
+        line = json.dumps({"id": self._number, "op": op, **arguments}) + "\n"
+        deadline = Deadline(self._limit)
+        try:
+            self._channel.settimeout(self._limit)
+            self._channel.sendall(line.encode())
+            answer = json.loads(self._line(op, deadline))
+        except (TimeoutError, paramiko.SSHException) as error:
+            raise GuestHung(f"no answer to `{op}` within {self._limit:.0f} s") from error
+        except OSError as error:
+            raise GuestCrashed(f"the guest broke off during `{op}`: {error}") from error
+        if answer.get("id") != self._number:
+            raise FarmError(f"the agent answered request {answer.get('id')}, not {self._number}")
+        if not answer["ok"]:
+            if answer["name"] == "REQUEST":
+                raise FarmError(f"the agent does not understand `{op}`: {answer['message']}")
+            raise Refused(answer["errno"], answer.get("call", op), answer.get("message", ""), answer.get("log", ""))
+        return dict(answer)
+
+    def _line(self, op: str, deadline: Deadline) -> bytes:
+        while b"\n" not in self._buffer:
+            self._channel.settimeout(max(0.01, deadline.left()))
+            data = self._channel.recv(1 << 16)
+            if not data:
+                raise GuestCrashed(f"the agent ended during `{op}`{self._complaint()}")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _complaint(self) -> str:
+        data = self._channel.recv_stderr(4096) if self._channel.recv_stderr_ready() else b""
+        return f": {data.decode(errors='replace').strip()}" if data else ""
+
+    def close(self, deadline: Deadline) -> None:
+        """End the session and wait until the agent has closed what it held."""
+        try:
+            self._channel.shutdown_write()
+            while not deadline.passed and not self._channel.exit_status_ready():
+                self._channel.status_event.wait(min(0.2, deadline.left()))
+                if self._channel.closed:
+                    break
+        except OSError:
+            pass  # the guest is gone, and with it what the session held
+        self._channel.close()
+
+

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The serial console: the kernel's log, and nothing else.
+
+QEMU writes every byte to a file by itself, so the log is whole whatever
+becomes of the farm. The stream beside it is read here line by line, all the
+time: a guest whose console nobody reads stops at its next printk.
+"""
+
+import re
+import socket
+import threading
+from pathlib import Path
+
+import pexpect
+from pexpect.fdpexpect import fdspawn
+
+from farm.base.deadline import Deadline
+from farm.base.errors import BootFailed, GuestCrashed, GuestHung
+from farm.guest.splat import kind_of, strip
+
+READY = "farm: ready"
+_MARK = re.compile(r"farm: mark (\d+)$")
+
+#: Longest line that is taken as one; printk's own limit is 1 kB.
+_LONGEST = 1 << 16
+
+
+class Console:
+    """Follows the log of one guest. `complaint` is the first line of the first splat."""
+
+    def __init__(self, stream: socket.socket, log: Path) -> None:
+        self.log = log
+        self.complaint = ""
+        self.closed = False
+        self._ready = False
+        self._read = 0
+        self._marks: dict[int, int] = {}
+        self._changed = threading.Condition()
+        self._stream = stream
+        self._thread = threading.Thread(target=self._follow, name="console", daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        spawn = fdspawn(self._stream, timeout=None, maxread=_LONGEST)
+        while True:
+            try:
+                found = spawn.expect([rb"\n", pexpect.EOF])
+            except OSError:  # the socket was closed below us
+                found = 1
+            line = bytes(spawn.before or b"").decode(errors="replace").strip("\r")
+            with self._changed:
+                self._read += len(spawn.before or b"") + 1
+                self._take(line)
+                self.closed = found == 1
+                self._changed.notify_all()
+            if found == 1:
+                return
+
+    def _take(self, line: str) -> None:
+        text = strip(line)
+        if text == READY:
+            self._ready = True
+        elif mark := _MARK.match(text):
+            self._marks[int(mark[1])] = self._read
+        elif not self.complaint and kind_of(line):
+            self.complaint = text
+
+    def wait_ready(self, deadline: Deadline) -> None:
+        """Return when the guest's init says it is ready; BootFailed otherwise."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready or self.closed, deadline.left())
+            if self._ready:
+                return
+        what = "ended before it was ready" if self.closed else f"was not ready within {deadline.seconds:.0f} s"
+        raise BootFailed(f"the guest {what}{self._last_words()}")
+
+    def wait_mark(self, number: int, deadline: Deadline) -> int:
+        """The offset in the log behind the line `farm: mark NUMBER`.
+
+        A log without the mark cannot be judged: it is GuestCrashed or
+        GuestHung, never "nothing found".
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: number in self._marks or self.closed, deadline.left())
+            if number in self._marks:
+                return self._marks[number]
+        if self.closed:
+            raise GuestCrashed(f"the guest ended{self._last_words()}")
+        raise GuestHung(f"the kernel's log did not get as far as mark {number} within {deadline.seconds:.0f} s")
+
+    @property
+    def size(self) -> int:
+        """How much of the log has been read, in bytes."""
+        with self._changed:
+            return self._read
+
+    def wait_closed(self, deadline: Deadline) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self.closed, deadline.left())
+
+    def text(self, start: int = 0, end: int | None = None) -> str:
+        """The log between two offsets, as QEMU wrote it to the file."""
+        with self.log.open("rb") as handle:
+            handle.seek(start)
+            data = handle.read() if end is None else handle.read(max(0, end - start))
+        return data.decode(errors="replace").replace("\r\n", "\n")
+
+    def _last_words(self) -> str:
+        if self.complaint:
+            return f": {self.complaint}"
+        lines = [strip(line) for line in self.text().splitlines() if line.strip()]
+        farm = [line for line in lines if line.startswith("farm: init:")]
+        if farm:
+            return f": {farm[-1]}"
+        if not lines:
+            return ": its console stayed silent"
+        return f"; its last line was: {lines[-1]}"
+
+    def close(self) -> None:
+        try:
+            self._stream.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # QEMU has closed it
+        self._thread.join(5)
+        self._stream.close()

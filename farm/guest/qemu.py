@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+"""QEMU's command line: a pure function from what is wanted."""
+
+from dataclasses import dataclass
+
+from farm.matrix import Machine
+
+BINARY = "qemu-system-x86_64"
+
+#: A machine without PCI, ACPI and a BIOS menu: under TCG it boots in a second.
+#: The old timers and interrupt controller stay on: without them a kernel with
+#: `acpi=off` waits for ever while it calibrates the TSC.
+MICROVM = "microvm,rtc=on,pic=on,pit=on,acpi=off"
+
+#: `panic=-1` reboots at once, which `-no-reboot` turns into QEMU's end; that
+#: is also how the guest powers off, as there is no ACPI.
+CMDLINE = "console=ttyS0 ignore_loglevel panic=-1 reboot=t random.trust_cpu=1 nokaslr"
+
+#: In TCG, translated code for the lean kernel and the suites fits this; the
+#: default of a quarter of the host's memory is not what a guest should take.
+TRANSLATION_MIB = 32
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """File descriptors that QEMU inherits: no paths to race for, no ports to pick."""
+
+    kernel: int
+    initramfs: int
+    log: int
+    console: int
+    monitor: int
+
+
+def accelerator(name: str) -> list[str]:
+    if name == "kvm":
+        return ["-accel", "kvm", "-cpu", "max"]
+    return ["-accel", f"tcg,thread=multi,tb-size={TRANSLATION_MIB}", "-cpu", "max"]
+
+
+def argv(machine: Machine, accel: str, wiring: Wiring, cmdline: str = "") -> list[str]:
+    """The command that starts a guest."""
+    words = [BINARY, "-M", MICROVM, *accelerator(accel)]
+    words += ["-m", f"{machine.memory}M", "-smp", str(machine.cpus)]
+    words += ["-no-user-config", "-nodefaults", "-no-reboot", "-display", "none"]
+    words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+    # /proc/self/fd, as -kernel and -initrd know no fd sets
+    words += ["-kernel", f"/proc/self/fd/{wiring.kernel}", "-initrd", f"/proc/self/fd/{wiring.initramfs}"]
+    words += ["-append", " ".join(filter(None, [CMDLINE, machine.cmdline, cmdline]))]
+    # the console: a stream for us, and a file that QEMU writes by itself
+    words += ["-add-fd", f"fd={wiring.log},set=1"]
+    words += ["-chardev", f"socket,id=console,fd={wiring.console},logfile=/dev/fdset/1,logappend=on"]
+    words += ["-serial", "chardev:console"]
+    words += ["-chardev", f"socket,id=monitor,fd={wiring.monitor}", "-mon", "chardev=monitor,mode=control"]
+    # no way out; port 0 lets QEMU choose a free one
+    words += ["-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"]
+    words += ["-device", "virtio-net-device,netdev=net", "-device", "virtio-rng-device"]
+    return words

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0
+"""SSH into a guest: commands, files, and the channel that the agent speaks on."""
+
+import logging
+import shlex
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+
+from farm.base.deadline import Deadline
+from farm.base.errors import BootFailed, GuestCrashed, GuestHung
+from farm.guest.image import Keys
+
+# a guest that goes away in the middle of a packet is a verdict, not a traceback
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ran in the guest."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Connection:
+    """One SSH connection to a guest, by the keys of its image."""
+
+    def __init__(self, port: int, keys: Keys, deadline: Deadline) -> None:
+        self._client = _connect(port, keys, deadline)
+
+    def channel(self, command: str) -> paramiko.Channel:
+        """A channel on which `command` runs; GuestCrashed if the connection is gone."""
+        transport = self._client.get_transport()
+        try:
+            if transport is None:
+                raise EOFError("no connection")
+            channel = transport.open_session(timeout=10)
+            channel.exec_command(command)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise GuestCrashed(f"SSH to the guest broke off: {error}") from error
+        return channel
+
+    def run(self, command: str, deadline: Deadline, stdin: bytes = b"") -> Finished:
+        """Run a shell command to its end; GuestHung if it has none in time."""
+        channel = self.channel(command)
+        with channel:
+            out, err = bytearray(), bytearray()
+            try:
+                channel.settimeout(max(0.1, deadline.left()))
+                channel.sendall(stdin)
+                channel.shutdown_write()
+                channel.settimeout(0.0)
+                for _ in deadline.poll(0.01):
+                    while channel.recv_ready():
+                        out += channel.recv(1 << 16)
+                    while channel.recv_stderr_ready():
+                        err += channel.recv_stderr(1 << 16)
+                    if channel.exit_status_ready() and channel.eof_received:
+                        break
+                    if channel.closed:
+                        break
+                else:
+                    raise GuestHung(f"no end of `{command}` within {deadline.seconds:.0f} s")
+                status = channel.recv_exit_status() if channel.exit_status_ready() else -1
+            except (OSError, EOFError) as error:
+                raise GuestCrashed(f"SSH to the guest broke off during `{command}`: {error}") from error
+            return Finished(status, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    def put(self, local: Path, remote: str, deadline: Deadline) -> None:
+        """Copy a file into the guest."""
+        done = self.run(f"cat > {shlex.quote(remote)}", deadline, local.read_bytes())
+        if done.status:
+            raise GuestCrashed(f"{remote} cannot be written in the guest: {done.stderr.strip()}")
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _connect(port: int, keys: Keys, deadline: Deadline) -> paramiko.SSHClient:
+    """Connect and log in, again and again until the guest answers."""
+    host_key = paramiko.Ed25519Key(data=_public(keys.host))
+    client_key = paramiko.Ed25519Key.from_private_key_file(str(keys.client))
+    last: Exception | None = None
+    for _ in deadline.poll(0.05):
+        client = paramiko.SSHClient()
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        client.get_host_keys().add(f"[127.0.0.1]:{port}", "ssh-ed25519", host_key)
+        try:
+            client.connect(
+                "127.0.0.1",
+                port,
+                "root",
+                pkey=client_key,
+                timeout=max(0.1, deadline.left()),
+                banner_timeout=max(0.1, deadline.left()),
+                auth_timeout=max(0.1, deadline.left()),
+                allow_agent=False,
+                look_for_keys=False,
+            )
+        except (paramiko.SSHException, socket.error, EOFError) as error:
+            last = error
+            client.close()
+        else:
+            return client
+    raise BootFailed(f"the guest is up but SSH gave no session within {deadline.seconds:.0f} s: {last}")
+
+
+def _public(path: Path) -> bytes:
+    """The blob of a public key file."""
+    return paramiko.PublicBlob.from_file(str(path)).key_blob

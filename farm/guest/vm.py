@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The life of a guest, from QEMU's start to its end, on every path."""
+
+import grp
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.base.command import echo, leashed
+from farm.base.deadline import Deadline
+from farm.base.errors import BootFailed, FarmError, GuestCrashed, KernelError
+from farm.guest import qemu
+from farm.guest.agent import Agent
+from farm.guest.console import Console
+from farm.guest.image import Image
+from farm.guest.qmp import Monitor
+from farm.guest.ssh import Connection
+from farm.matrix import Machine
+
+#: From QEMU's start to ready. A boot takes a second; this is for a loaded host
+#: and for kernels that check themselves on the way.
+BOOT_SECONDS = 60.0
+
+#: How long one request to the agent may take where a boot takes BOOT_USUAL.
+REQUEST_SECONDS = 10.0
+BOOT_USUAL = 1.5
+
+NOBODY = 65534
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that a guest is made of; it can be sent to another machine as it is."""
+
+    kernel: Path
+    image: Image
+    machine: Machine
+    accel: str
+    cmdline: str = ""
+
+
+class Guest:
+    """A running machine. Made by `boot`."""
+
+    def __init__(self, console: Console, monitor: Monitor, connection: Connection, boot_seconds: float) -> None:
+        self.console = console
+        self.monitor = monitor
+        self.connection = connection
+        self.boot_seconds = boot_seconds
+        self._marks = 0
+
+    @property
+    def scale(self) -> float:
+        """How much slower than usual this machine is, by its own boot; at least 1."""
+        return max(1.0, self.boot_seconds / BOOT_USUAL)
+
+    def deadline(self, seconds: float) -> Deadline:
+        """A deadline for this guest: `seconds` on a machine of usual speed."""
+        return Deadline(seconds * self.scale)
+
+    @contextmanager
+    def agent(self) -> Iterator[Agent]:
+        """A session with the agent; what it opened is closed at the end."""
+        session = Agent(self.connection, REQUEST_SECONDS * self.scale)
+        try:
+            yield session
+        finally:
+            session.close(self.deadline(REQUEST_SECONDS))
+
+    def mark(self, agent: Agent) -> int:
+        """Put a mark into the kernel's log and return the offset behind it.
+
+        The log is one stream: whatever the kernel said before the mark stands
+        before that offset.
+        """
+        self._marks += 1
+        agent.request("file_write", path="/dev/kmsg", data=f"farm: mark {self._marks}\n")
+        return self.console.wait_mark(self._marks, self.deadline(REQUEST_SECONDS))
+
+    def explain(self, error: KernelError) -> KernelError:
+        """A lost answer, told by its cause if the log has one: a crash is no hang."""
+        if isinstance(error, GuestCrashed) or self.console.complaint:
+            # what killed the guest may still be on its way through the console
+            self.console.wait_closed(Deadline(0.5))
+        if self.console.complaint and not isinstance(error, BootFailed):
+            return GuestCrashed(f"{self.console.complaint} ({error})")
+        return error
+
+
+@contextmanager
+def boot(spec: Spec, log: Path) -> Iterator[Guest]:
+    """A guest, ready for its first command; gone when the block is left.
+
+    Its console goes to `log`. Raises BootFailed when the kernel never gets
+    as far, FarmError when QEMU or the host is at fault.
+    """
+    started = time.monotonic()
+    deadline = Deadline(BOOT_SECONDS)
+    with ExitStack() as stack:
+        console_ours, console_theirs = (stack.enter_context(end) for end in socket.socketpair())
+        monitor_ours, monitor_theirs = (stack.enter_context(end) for end in socket.socketpair())
+        errors = stack.enter_context(tempfile.TemporaryFile())
+        files = [_opened(stack, path, os.O_RDONLY) for path in (spec.kernel, spec.image.initramfs)]
+        files.append(_opened(stack, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND))
+        wiring = qemu.Wiring(*files, console_theirs.fileno(), monitor_theirs.fileno())
+        argv = qemu.argv(spec.machine, spec.accel, wiring, spec.cmdline)
+        echo(argv)
+        process = subprocess.Popen(
+            # one setpriv for all: a change of user clears the parent-death signal
+            leashed(argv, "KILL", *_privileges()),
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            pass_fds=[*files, console_theirs.fileno(), monitor_theirs.fileno()],
+        )
+        stack.callback(_end, process)
+        console_theirs.close()
+        monitor_theirs.close()
+        console = Console(console_ours, log)
+        stack.callback(console.close)
+        try:
+            monitor = Monitor(monitor_ours)
+            stack.callback(monitor.close)
+            port = monitor.ssh_port()
+        except FarmError as error:
+            raise FarmError(f"QEMU did not start: {_said(errors, process) or error}") from error
+        try:
+            console.wait_ready(deadline)
+            connection = Connection(port, spec.image.keys, deadline)
+        except BootFailed as error:
+            said = _said(errors, process)
+            raise BootFailed(f"{error}" + (f" (QEMU: {said})" if said else "")) from error
+        stack.callback(connection.close)
+        yield Guest(console, monitor, connection, time.monotonic() - started)
+
+
+def _opened(stack: ExitStack, path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise FarmError(f"{path}: {error.strerror}") from error
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _privileges() -> list[str]:
+    """For a farm that runs as root: a guest is nobody's, and may open /dev/kvm."""
+    if os.geteuid() != 0:
+        return []
+    try:
+        groups = ["--groups", str(grp.getgrnam("kvm").gr_gid)]
+    except KeyError:
+        groups = ["--clear-groups"]
+    return ["--reuid", str(NOBODY), "--regid", str(NOBODY), *groups, "--no-new-privs"]
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """A guest has nothing to save: it is killed, not asked."""
+    process.kill()
+    process.wait(10)
+
+
+def _said(errors: "tempfile._TemporaryFileWrapper[bytes]", process: "subprocess.Popen[bytes]") -> str:
+    """What QEMU wrote to its standard error, its last line."""
+    try:
+        process.wait(0.2)
+    except subprocess.TimeoutExpired:
+        pass  # it runs; what it has said so far is what there is
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
