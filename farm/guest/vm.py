@@ -54,6 +54,7 @@ class Guest:
         self.connection = connection
         self.boot_seconds = boot_seconds
         self._marks = 0
+        self._control: Agent | None = None
 
     @property
     def scale(self) -> float:
@@ -73,14 +74,21 @@ class Guest:
         finally:
             session.close(self.deadline(REQUEST_SECONDS))
 
-    def mark(self, agent: Agent) -> int:
+    @property
+    def control(self) -> Agent:
+        """A session that lives as long as the guest, for what holds nothing open."""
+        if self._control is None:
+            self._control = Agent(self.connection, REQUEST_SECONDS * self.scale)
+        return self._control
+
+    def mark(self) -> int:
         """Put a mark into the kernel's log and return the offset behind it.
 
         The log is one stream: whatever the kernel said before the mark stands
-        before that offset.
+        before that offset. Raises GuestHung or GuestCrashed.
         """
         self._marks += 1
-        agent.request("file_write", path="/dev/kmsg", data=f"farm: mark {self._marks}\n")
+        self.control.request("file_write", path="/dev/kmsg", data=f"farm: mark {self._marks}\n")
         return self.console.wait_mark(self._marks, self.deadline(REQUEST_SECONDS))
 
     def explain(self, error: KernelError) -> KernelError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 from farm.base.command import echo, leashed
-from farm.base.errors import Blamed, Exit
+from farm.base.errors import Blamed, BuildFailed, Exit, FarmError, UsageError
 from farm.kernel import build, payload, series
 from farm.matrix import choose, load
 
@@ -76,6 +76,11 @@ def events(process: "Popen[str]") -> Iterator[Event]:
         raw = json.loads(line)
         raw["built"] = Built(**raw["built"]) if raw["built"] else None
         yield Event(**raw)
+
+
+def as_error(exit_status: int) -> type[Blamed]:
+    """The error for a failed event, by whose it is."""
+    return {Exit.KERNEL: BuildFailed, Exit.USAGE: UsageError}.get(Exit(exit_status), FarmError)
 
 
 def _tell(event: Event) -> None:

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command line: one command a phase, no logic."""
+
+import os
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from farm import doctor as requirements
+from farm.base import cache
+from farm.base.command import VERBOSE
+from farm.base.errors import Blamed, Exit, FarmError, KernelError
+from farm.guest import accel, vm
+from farm.guest.image import image
+from farm.kernel import builder
+from farm.matrix import MATRIX, Cell, Machine, choose, load
+from farm.report import junit, terminal
+from farm.report.live import Live
+from farm.run import records, session
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="Boot patched kernels in QEMU and check the ftrace trampoline and the BPF filters on it.",
+)
+out = Console()
+
+Cells = Annotated[list[str] | None, typer.Argument(help="Cells of the matrix; all if none is named.", metavar="[CELL]…")]
+OneCell = Annotated[str, typer.Argument(help="A cell of the matrix.", metavar="CELL")]
+TreeOption = Annotated[
+    str | None,
+    typer.Option("--tree", metavar="PATH[@REV]", help="A git tree of yours; without @REV as it stands, changes included."),
+]
+SeriesOption = Annotated[
+    str | None,
+    typer.Option("--series", metavar="DIR|none", help="Patches to apply; default: the tree's own, unless they are in it."),
+]
+AccelOption = Annotated[str, typer.Option("--accel", metavar="auto|kvm|tcg", help="What runs the guests.")]
+MatrixOption = Annotated[Path, typer.Option("--matrix", help="Another matrix.yaml.", metavar="FILE")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print the external commands.")]
+
+
+def _verbose(verbose: bool) -> None:
+    if verbose:
+        os.environ[VERBOSE] = "1"
+
+
+def _accelerator(name: str) -> str:
+    if name not in ("auto", "kvm", "tcg"):
+        raise typer.BadParameter(f"{name!r} is none of auto, kvm, tcg", param_hint="--accel")
+    return name
+
+
+@app.command()
+def doctor(verbose: Verbose = False) -> None:
+    """What this host can and lacks, and how to get what is missing."""
+    _verbose(verbose)
+    table = Table("requirement", "state", "what to do")
+    findings = requirements.check()
+    for finding in findings:
+        style = "green" if finding.good else "yellow" if finding.optional else "bold red"
+        table.add_row(finding.name, f"[{style}]{finding.state}[/]", finding.remedy)
+    out.print(table)
+    raise typer.Exit(Exit.PASSED if all(f.good or f.optional for f in findings) else Exit.FARM)
+
+
+@app.command()
+def cells(matrix: MatrixOption = MATRIX) -> None:
+    """The cells of the matrix: what each is, what it declares to support."""
+    table = Table("cell", "what it is", "fragments", "supports")
+    for cell in load(matrix).cells.values():
+        fragments = " ".join(path.stem for path in cell.fragments + cell.feature)
+        table.add_row(cell.name, cell.about, fragments, " ".join(sorted(cell.supports)) or "-")
+    out.print(table)
+
+
+@app.command()
+def build(
+    cell: Cells = None,
+    tree: TreeOption = None,
+    series: SeriesOption = None,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Build the kernels of cells, and nothing that the cache has.
+
+    Example: `farm build x86_64-regs --tree ~/linux`
+    """
+    _verbose(verbose)
+    names = [chosen.name for chosen in choose(load(matrix), cell or [])]
+    built = _build(names, tree, series, matrix)
+    for one in built:
+        out.print(f"{one.cell}: {one.kernel}/bzImage", highlight=False, soft_wrap=True)
+
+
+def _build(names: list[str], tree: str | None, series: str | None, matrix: Path) -> list[builder.Built]:
+    """Build with progress on the screen; raise the gravest failure at the end."""
+    built: list[builder.Built] = []
+    failed: list[builder.Event] = []
+    process = builder.start(builder.Order(names, tree, series, str(matrix)))
+    try:
+        with Live(out) as live:
+            live.cells(names)
+            for event in builder.events(process):
+                if event.kind == "progress":
+                    live.building(event.cell, event.text)
+                elif event.built:
+                    live.built(event.cell, event.built.kernel_key)
+                    built.append(event.built)
+                else:
+                    live.built(event.cell, "failed")
+                    failed.append(event)
+        status = process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+    if failed:
+        worst = max(failed, key=lambda event: event.exit)
+        raise builder.as_error(worst.exit)("\n".join(event.text for event in failed))
+    if status:
+        raise FarmError(f"the builder ended with {status}")
+    return built
+
+
+def _spec(name: str, tree: str | None, series: str | None, wish: str, matrix: Path) -> tuple[Cell, vm.Spec]:
+    (cell,) = choose(load(matrix), [name])
+    chosen = accel.choose(_accelerator(wish))
+    (built,) = _build([name], tree, series, matrix)
+    root = image(Path(built.programs), Path(built.module))
+    return cell, vm.Spec(Path(built.kernel) / "bzImage", root, cell.machine, chosen.name)
+
+
+@app.command()
+def boot(
+    cell: OneCell,
+    tree: TreeOption = None,
+    series: SeriesOption = None,
+    accelerator: AccelOption = "auto",
+    append: Annotated[str, typer.Option("--append", help="More for the kernel's command line.")] = "",
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """A shell in a guest of a cell; leaving it ends the guest.
+
+    Example: `farm boot x86_64-regs`
+    """
+    _verbose(verbose)
+    named, spec = _spec(cell, tree, series, accelerator, matrix)
+    machine = Machine(named.machine.memory, named.machine.cpus, " ".join(filter(None, [named.machine.cmdline, append])))
+    with cache.scratch("consoles") as directory:
+        log = directory / "console.log"
+        with vm.boot(vm.Spec(spec.kernel, spec.image, machine, spec.accel), log) as guest:
+            out.print(f"{cell} after {guest.boot_seconds:.1f} s under {spec.accel}; the kernel's log: {log}", highlight=False)
+            raise typer.Exit(guest.shell())
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def exec(
+    cell: OneCell,
+    command: Annotated[list[str], typer.Argument(help="What to run, after --.", metavar="-- CMD…")],
+    tree: TreeOption = None,
+    series: SeriesOption = None,
+    accelerator: AccelOption = "auto",
+    limit: Annotated[float, typer.Option("--limit", help="Seconds that it may take.")] = 600.0,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Run one command in a fresh guest of a cell, with its output and its status.
+
+    Example: `farm exec x86_64-regs -- uname -a`
+    """
+    _verbose(verbose)
+    _, spec = _spec(cell, tree, series, accelerator, matrix)
+    with cache.scratch("consoles") as directory, vm.boot(spec, directory / "console.log") as guest:
+        done = guest.connection.run(" ".join(command), guest.deadline(limit))
+        sys.stdout.write(done.stdout)
+        sys.stderr.write(done.stderr)
+        raise typer.Exit(done.status)
+
+
+@app.command()
+def run(
+    cell: Cells = None,
+    select: Annotated[str, typer.Option("-k", metavar="EXPR", help="Only tests that match, as with pytest.")] = "",
+    tree: TreeOption = None,
+    series: SeriesOption = None,
+    accelerator: AccelOption = "auto",
+    guests: Annotated[int, typer.Option("-n", "--guests", min=0, help="Guests at once; 0: as many as fit.")] = 0,
+    results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Build, boot and test cells. Exit status: 0 passed, 1 the kernel failed
+    something, 2 wrong usage, 3 the farm failed.
+
+    Examples: `farm run`, `farm run x86_64-regs --tree ~/linux -k slots`,
+    `farm run --tree ~/linux@v6.12-mine --series none`
+    """
+    _verbose(verbose)
+    request = session.Request(
+        cells=cell or [],
+        tree=tree,
+        series=series,
+        select=select,
+        accel=_accelerator(accelerator),
+        workers=guests,
+        matrix=matrix,
+        **({"results": results.resolve()} if results else {}),
+    )
+    with Live(out) as live:
+        directory, status = session.execute(request, live)
+    finished, verdicts = records.load_run(directory), records.load_verdicts(directory)
+    junit.write(finished, verdicts, directory / "junit.xml")
+    terminal.show(out, directory, finished, verdicts)
+    raise typer.Exit(status)
+
+
+@app.command()
+def clean(
+    everything: Annotated[bool, typer.Option("--all", help="Sources, ccache and finished kernels as well.")] = False,
+) -> None:
+    """Remove build directories and what interrupted builds left; kernels stay.
+
+    The next build of a cell starts anew, from ccache. `--all` empties the
+    cache and takes the time of a first run to fill again.
+    """
+    root = cache.root()
+    victims = [root] if everything else [root / "builds", *root.glob("*/.partial-*")]
+    for victim in victims:
+        if victim.exists():
+            out.print(f"removing {victim}", highlight=False, soft_wrap=True)
+            shutil.rmtree(victim)
+
+
+def main() -> None:
+    """The entry point: errors with blame become a message and an exit status."""
+    try:
+        app(standalone_mode=True)
+    except Blamed as error:
+        kind = "kernel" if isinstance(error, KernelError) else "farm" if error.exit == Exit.FARM else "error"
+        print(f"{kind}: {error}", file=sys.stderr)
+        sys.exit(error.exit)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(Exit.FARM)
+    except Exception:
+        traceback.print_exc()
+        print("farm: this is a bug of the farm's, please report it", file=sys.stderr)
+        sys.exit(Exit.FARM)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the farm needs of its host, and how to get what is missing."""
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+
+from farm.base import cache
+from farm.base.errors import FarmError
+from farm.guest import accel
+from farm.kernel.tree import disk_left
+from farm.matrix import CHECKOUT, load
+
+#: The list that `make` installs from: a Debian package a line.
+PACKAGES = CHECKOUT / "debian-packages.txt"
+
+#: A program that each of the packages brings, or a file of it.
+PROOF = {
+    "bc": "bc",
+    "bison": "bison",
+    "busybox-static": "/bin/busybox",
+    "ccache": "ccache",
+    "clang": "clang",
+    "dropbear-bin": "/usr/sbin/dropbear",
+    "flex": "flex",
+    "gcc": "gcc",
+    "git": "git",
+    "libarchive-tools": "bsdtar",
+    "libbpf-dev": "/usr/lib/x86_64-linux-gnu/libbpf.a",
+    "libc6-dev": "/usr/include/x86_64-linux-gnu/sys/types.h",
+    "libelf-dev": "/usr/lib/x86_64-linux-gnu/libelf.a",
+    "libjansson-dev": "/usr/lib/x86_64-linux-gnu/libjansson.a",
+    "linux-source-6.12": "/usr/src/linux-source-6.12.tar.xz",
+    "llvm": "llvm-strip",
+    "make": "make",
+    "perl": "perl",
+    "python3-venv": "/usr/lib/python3.11/ensurepip/__init__.py",
+    "qemu-system-x86": "qemu-system-x86_64",
+    "shellcheck": "shellcheck",
+    "util-linux": "setpriv",
+    "xz-utils": "xz",
+    "zlib1g-dev": "/usr/lib/x86_64-linux-gnu/libz.a",
+}
+
+SOURCE_BYTES = 8 << 30
+MEMORY_MIB = 1024
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One requirement. An optional one only makes things slower."""
+
+    name: str
+    good: bool
+    state: str
+    remedy: str = ""
+    optional: bool = False
+
+
+def check() -> list[Finding]:
+    """Everything the farm needs, in the order in which it needs it."""
+    return [_python(), *_packages(), _cache(), _memory(), _kvm(), _matrix()]
+
+
+def packages() -> list[str]:
+    return [line.split("#")[0].strip() for line in PACKAGES.read_text().splitlines() if line.split("#")[0].strip()]
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", sys.version_info >= (3, 11), version, "" if sys.version_info >= (3, 11) else "needs 3.11")
+
+
+def _packages() -> list[Finding]:
+    return [_package(name) for name in packages()]
+
+
+def _package(name: str) -> Finding:
+    proof = PROOF[name]
+    found = os.path.exists(proof) if proof.startswith("/") else bool(shutil.which(proof))
+    remedy = "" if found else f"sudo apt-get install {name}"
+    return Finding(name, found, f"{proof}: {'there' if found else 'missing'}", remedy)
+
+
+def _cache() -> Finding:
+    root = cache.root()
+    left = disk_left(root)
+    good = left >= SOURCE_BYTES
+    remedy = "" if good else f"needs {SOURCE_BYTES >> 30} GiB; free some, or set FTRACE_FARM_CACHE to another place"
+    return Finding("disk", good, f"{left >> 30} GiB left below {root}", remedy)
+
+
+def _memory() -> Finding:
+    mib = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return Finding("memory", mib >= MEMORY_MIB, f"{mib} MiB free", "" if mib >= MEMORY_MIB else "guests take 350 MiB each")
+
+
+def _kvm() -> Finding:
+    try:
+        chosen = accel.choose("auto")
+    except FarmError as error:
+        return Finding("KVM", False, str(error), optional=True)
+    works = chosen.name == "kvm"
+    remedy = "" if works else "guests run under TCG, about ten times slower"
+    return Finding("KVM", works, chosen.reason, remedy, optional=True)
+
+
+def _matrix() -> Finding:
+    matrix = load()
+    return Finding("matrix", True, f"{len(matrix.cells)} cells")

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the controller and the workers tell one another of a cell, as files
+in the run directory: they outlive both, and a report can read them."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from farm.base.deadline import Deadline
+from farm.base.errors import BootFailed, FarmError
+from farm.kernel.build import save_json
+from farm.kernel.builder import Built, Event, as_error
+
+#: How long a worker waits for its cell's kernel. The builder ends by itself and
+#: reports; this is for one that was killed without the controller noticing.
+BUILD_SECONDS = 4 * 3600.0
+
+
+def directory(run: Path, cell: str) -> Path:
+    path = run / "cells" / cell
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def tell_built(run: Path, built: Built) -> None:
+    save_json(directory(run, built.cell) / "built.json", asdict(built))
+
+
+def tell_failed(run: Path, event: Event) -> None:
+    save_json(directory(run, event.cell) / "failed.json", {"text": event.text, "exit": event.exit})
+
+
+def wait_built(run: Path, cell: str) -> Built:
+    """The kernel of a cell, once it is there; the builder's error if there is none."""
+    where = directory(run, cell)
+    for _ in Deadline(BUILD_SECONDS).poll(0.1):
+        if (where / "built.json").exists():
+            return Built(**json.loads((where / "built.json").read_text()))
+        if (where / "failed.json").exists():
+            failed = json.loads((where / "failed.json").read_text())
+            raise as_error(failed["exit"])(failed["text"])
+    raise FarmError(f"{cell}: the builder gave neither a kernel nor an error within {BUILD_SECONDS:.0f} s")
+
+
+def new_console(run: Path, cell: str) -> Path:
+    """The log for the next guest of a cell, whichever worker boots it."""
+    number = 1
+    while True:
+        path = directory(run, cell) / f"console-{number}.log"
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def tell_booted(run: Path, cell: str) -> None:
+    (directory(run, cell) / "booted").touch()
+
+
+def tell_unbootable(run: Path, cell: str, error: BootFailed) -> None:
+    """Remember that a cell does not boot, unless a guest of it ever did."""
+    if not (directory(run, cell) / "booted").exists():
+        save_json(directory(run, cell) / "unbootable.json", {"text": str(error)})
+
+
+def check_bootable(run: Path, cell: str) -> None:
+    """Raise the remembered BootFailed: one wait for a dead kernel is enough."""
+    path = directory(run, cell) / "unbootable.json"
+    if path.exists():
+        raise BootFailed(json.loads(path.read_text())["text"])

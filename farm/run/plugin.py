@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The farm's pytest plugin: tests of `suites/` over the cells of a run.
+
+A test takes the fixture `guest` (a machine that is ready) or `agent` (a
+session in it) and runs once in each cell of the run. Marks:
+
+`needs(fact, …)`   only in cells that declare the facts (farm.matrix.FACTS)
+`absent(fact, …)`  only in cells that declare none of them
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.base.errors import BootFailed, GuestCrashed, GuestHung, KernelError
+from farm.guest import splat, vm
+from farm.guest.agent import Agent
+from farm.guest.image import image
+from farm.kernel.builder import Built
+from farm.matrix import FACTS, Cell, choose, load
+from farm.run import cellstate, records
+from farm.run.verdict import Finding, classify, gravest
+
+#: A test that the farm's own limits do not end: each request has one already,
+#: so this is the last resort and only bounds a loop in a test.
+TEST_SECONDS = 120
+
+_FINDINGS = pytest.StashKey[list[Finding]]()
+_CHARGED = pytest.StashKey[tuple[str, tuple[int, int]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--farm-run", metavar="DIR", required=False, help="run directory, made by `farm run`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(fact, ...): the cell must declare these facts")
+    config.addinivalue_line("markers", "absent(fact, ...): the cell must declare none of these facts")
+
+
+def _run_directory(config: pytest.Config) -> Path:
+    directory = config.getoption("--farm-run")
+    if not directory:
+        raise pytest.UsageError("suites need a run: start them with `farm run`, not with pytest alone")
+    return Path(directory)
+
+
+# Collection: every test in every cell, cell by cell in the order of the builds.
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cell" in metafunc.fixturenames:
+        run = records.load_run(_run_directory(metafunc.config))
+        cells = choose(load(Path(run.matrix)), run.cells)
+        metafunc.parametrize("cell", cells, ids=[cell.name for cell in cells], scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    order = records.load_run(_run_directory(config)).cells
+    items.sort(key=lambda item: order.index(_cell(item).name))
+    for item in items:
+        _check_marks(item)
+        item.add_marker(pytest.mark.timeout(TEST_SECONDS, method="signal"))
+
+
+def _cell(item: pytest.Item) -> Cell:
+    cell = getattr(item, "callspec").params["cell"]
+    assert isinstance(cell, Cell)
+    return cell
+
+
+def _check_marks(item: pytest.Item) -> None:
+    for mark in (*item.iter_markers("needs"), *item.iter_markers("absent")):
+        for fact in mark.args:
+            if fact not in FACTS:
+                raise pytest.UsageError(f"{item.nodeid}: no fact {fact!r}; there is: {', '.join(FACTS)}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip by what the cell declares; the kernel under test is not asked."""
+    cell = _cell(item)
+    for mark in item.iter_markers("needs"):
+        for fact in mark.args:
+            if fact not in cell.supports:
+                pytest.skip(f"{cell.name} declares no {fact}: {FACTS[fact]}")
+    for mark in item.iter_markers("absent"):
+        for fact in mark.args:
+            if fact in cell.supports:
+                pytest.skip(f"{cell.name} declares {fact}: {FACTS[fact]}")
+
+
+# Guests: one at a time in each worker, kept until a test leaves it in doubt.
+
+
+class Stall:
+    """Where a worker keeps its guest between tests."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._accel = records.load_run(run).accel
+        self._stack = ExitStack()
+        self._cell = ""
+        self._guest: vm.Guest | None = None
+
+    def guest(self, cell: Cell) -> vm.Guest:
+        """A guest of the cell, booted if there is none. Raises BuildFailed, BootFailed."""
+        if self._guest and self._cell == cell.name:
+            return self._guest
+        self.clear()
+        built = cellstate.wait_built(self._run, cell.name)
+        cellstate.check_bootable(self._run, cell.name)
+        spec = vm.Spec(
+            kernel=Path(built.kernel) / "bzImage",
+            image=image(Path(built.programs), Path(built.module)),
+            machine=cell.machine,
+            accel=self._accel,
+        )
+        try:
+            self._guest = self._stack.enter_context(vm.boot(spec, cellstate.new_console(self._run, cell.name)))
+        except BootFailed as error:
+            cellstate.tell_unbootable(self._run, cell.name, error)
+            raise
+        cellstate.tell_booted(self._run, cell.name)
+        self._cell = cell.name
+        return self._guest
+
+    def clear(self) -> None:
+        self._guest = None
+        self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def stall(request: pytest.FixtureRequest) -> Iterator[Stall]:
+    keeper = Stall(_run_directory(request.config))
+    try:
+        yield keeper
+    finally:
+        keeper.clear()
+
+
+@pytest.fixture
+def built(request: pytest.FixtureRequest, cell: Cell) -> Built:
+    """What was built for the cell: kernel, payload, source."""
+    return cellstate.wait_built(_run_directory(request.config), cell.name)
+
+
+@pytest.fixture
+def guest(request: pytest.FixtureRequest, stall: Stall, cell: Cell) -> Iterator[vm.Guest]:
+    """A machine of the cell, for this test alone while it runs.
+
+    The kernel's log is cut at marks around the test, and what it says between
+    them is the test's. What is left in doubt is thrown away.
+    """
+    machine = stall.guest(cell)
+    start = machine.mark()
+    yield machine
+    request.node.stash[_CHARGED] = (machine.console.log.name, (start, machine.console.size))
+    try:
+        end = machine.mark()
+    except (GuestCrashed, GuestHung) as error:
+        raise machine.explain(error) from error
+    finally:
+        if request.node.stash.get(_FINDINGS, []) or machine.console.complaint:
+            stall.clear()
+    request.node.stash[_CHARGED] = (machine.console.log.name, (start, end))
+    splats = splat.find(machine.console.text(start, end))
+    if splats:
+        raise GuestCrashed("\n".join(f"{item.kind}: {item.title}" for item in splats))
+
+
+@pytest.fixture
+def agent(guest: vm.Guest) -> Iterator[Agent]:
+    """A session with the agent in the guest; what it opened is closed behind the test."""
+    with guest.agent() as session:
+        yield session
+
+
+# Verdicts: made where the exception is, carried with the report.
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: Any = yield
+    findings = item.stash.setdefault(_FINDINGS, [])
+    if call.excinfo is not None:
+        error = call.excinfo.value
+        if isinstance(error, KernelError):
+            machine = getattr(item, "funcargs", {}).get("guest")
+            error = machine.explain(error) if machine else error
+        findings.append(classify(error))
+    if call.when == "teardown":
+        console, span = item.stash.get(_CHARGED, ("", (0, 0)))
+        decided = gravest(findings)
+        report.farm = {
+            **asdict(planned(item.nodeid, [_cell(item).name])),
+            "verdict": str(decided.verdict),
+            "reason": decided.reason,
+            "slots": [vars(slot) for slot in decided.slots],
+            "console": console,
+            "span": list(span),
+        }
+    return report  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A test in a cell, as it is named in the records."""
+
+    test: str
+    suite: str
+    cell: str
+
+
+def planned(nodeid: str, cells: Sequence[str]) -> Planned:
+    """The parts of a node id, `…/test_SUITE.py::TEST[CELL-…]`, of one of `cells`.
+
+    The test is named without its cell: the same in every cell.
+    """
+    path, _, name = nodeid.partition("::")
+    function, _, parameters = name.partition("[")
+    # one cell's name may begin with another's: the longest that fits is it
+    fitting = [cell for cell in cells if re.match(rf"{re.escape(cell)}[-\]]", parameters)]
+    cell = max(fitting, key=len, default="")
+    rest = parameters.removeprefix(cell).removeprefix("-").removesuffix("]")
+    return Planned(f"{function}[{rest}]" if rest else function, Path(path).stem.removeprefix("test_"), cell)

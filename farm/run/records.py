@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a run leaves behind: records that every report is made from, alone.
+
+A run directory holds `run.json` (Run), `verdicts.jsonl` (one VerdictRecord a
+line, written as it falls) and `cells/<cell>/`.
+"""
+
+import json
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from farm.base.errors import Exit, UsageError
+
+#: Of the files below; raised when a reader of the old ones would go wrong.
+SCHEMA = 1
+
+
+class Verdict(StrEnum):
+    """What is said of one test in one cell."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"  # an assertion
+    CRASH = "CRASH"  # the kernel complained or died
+    HANG = "HANG"  # no answer within the limit
+    BOOT = "BOOT"  # the guest never became ready
+    BUILD = "BUILD"  # no kernel
+    SKIP = "SKIP"  # the cell's own facts rule the test out
+    INFRA = "INFRA"  # the farm's own fault
+    LOST = "LOST"  # planned, and no verdict came
+
+
+#: Whose fault a verdict is, as the exit status says it.
+EXIT = {
+    Verdict.PASS: Exit.PASSED,
+    Verdict.SKIP: Exit.PASSED,
+    Verdict.FAIL: Exit.KERNEL,
+    Verdict.CRASH: Exit.KERNEL,
+    Verdict.HANG: Exit.KERNEL,
+    Verdict.BOOT: Exit.KERNEL,
+    Verdict.BUILD: Exit.KERNEL,
+    Verdict.INFRA: Exit.FARM,
+    Verdict.LOST: Exit.FARM,
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One row of the picture of the trampoline's frame: what each witness says
+    of one argument. Values are None where that witness says nothing of it.
+
+    `offset` is in bytes from the start of the saved registers, None for an
+    argument that has no slot in struct bpf_ftrace_args.
+    """
+
+    name: str
+    register: str
+    offset: int | None
+    passed: int
+    program: int | None = None
+    callee: int | None = None
+
+    @property
+    def wrong(self) -> bool:
+        return any(value not in (None, self.passed) for value in (self.program, self.callee))
+
+
+@dataclass(frozen=True)
+class VerdictRecord:
+    """The verdict of one test in one cell.
+
+    `console` names the log in the cell's directory, `span` the bytes of it
+    that the test is charged with.
+    """
+
+    test: str
+    suite: str
+    cell: str
+    verdict: Verdict
+    seconds: float
+    reason: str = ""
+    detail: str = ""
+    slots: tuple[Slot, ...] = ()
+    attempt: int = 1
+    console: str = ""
+    span: tuple[int, int] = (0, 0)
+
+    @property
+    def bad(self) -> bool:
+        return EXIT[self.verdict] != Exit.PASSED
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was asked, where, and how it ended.
+
+    `status` is running, finished or interrupted; `planned` counts the tests
+    that were to get a verdict, and is 0 until they are collected.
+    """
+
+    id: str
+    command: list[str]
+    tree: str | None
+    series: str | None
+    select: str
+    cells: list[str]
+    accel: str
+    accel_reason: str
+    workers: int
+    host: dict[str, str]
+    versions: dict[str, str]
+    matrix: str
+    started: str
+    status: str = "running"
+    finished: str = ""
+    planned: int = 0
+    exit: int | None = None
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def new_directory(results: Path) -> Path:
+    """A directory for a new run; two that start in the same second get one each."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    results.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        directory = results / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            continue
+        return directory
+    raise UsageError(f"{results}: a thousand runs of the same second")
+
+
+def save_run(directory: Path, run: Run) -> None:
+    partial = directory / ".run.json.partial"
+    partial.write_text(json.dumps(asdict(run), indent=1) + "\n")
+    partial.replace(directory / "run.json")
+
+
+def load_run(directory: Path) -> Run:
+    try:
+        raw = json.loads((directory / "run.json").read_text())
+    except FileNotFoundError as error:
+        raise UsageError(f"{directory}: no run, it has no run.json") from error
+    if raw.get("schema") != SCHEMA:
+        raise UsageError(f"{directory}/run.json: schema {raw.get('schema')}, this farm reads {SCHEMA}")
+    return Run(**raw)
+
+
+def update_run(directory: Path, **changes: Any) -> Run:
+    run = replace(load_run(directory), **changes)
+    save_run(directory, run)
+    return run
+
+
+def append_verdict(directory: Path, record: VerdictRecord) -> None:
+    """Add a line to verdicts.jsonl; it is on disk when this returns."""
+    line = json.dumps(asdict(record)) + "\n"
+    with (directory / "verdicts.jsonl").open("a") as handle:
+        handle.write(line)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def load_verdicts(directory: Path) -> list[VerdictRecord]:
+    """The verdicts of a run. A last line that was cut off is left away."""
+    path = directory / "verdicts.jsonl"
+    records = []
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+        if line.endswith("\n"):
+            records.append(from_json(json.loads(line)))
+    return records
+
+
+def from_json(raw: dict[str, Any]) -> VerdictRecord:
+    slots = tuple(Slot(**slot) for slot in raw.pop("slots", ()))
+    span = tuple(raw.pop("span", (0, 0)))
+    return VerdictRecord(**{**raw, "verdict": Verdict(raw["verdict"])}, slots=slots, span=(span[0], span[1]))
+
+
+def exit_status(records: Iterable[VerdictRecord]) -> Exit:
+    """0, 1 or 3. Where the farm failed, the rest is not to be relied on: 3 wins.
+
+    Nothing at all is a failure of the farm's too: zero tests prove nothing.
+    """
+    statuses = [EXIT[record.verdict] for record in records]
+    return max(statuses, default=Exit.FARM)
+
+
+def counts(records: Iterable[VerdictRecord]) -> Counter[Verdict]:
+    return Counter(record.verdict for record in records)
+
+
+def repeat_command(run: Run, cell: str, test: str = "") -> str:
+    """The command that repeats a cell of a run, or one test in it alone."""
+    words = ["farm", "run", cell]
+    if run.tree:
+        words += ["--tree", run.tree]
+    if run.series:
+        words += ["--series", run.series]
+    if test:
+        words += ["-k", test]
+    return shlex.join(words)

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The controller of a run: starts the builder and the workers, collects verdicts."""
+
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+from farm.base.command import leashed
+from farm.base.errors import Blamed, Exit, FarmError, UsageError
+from farm.guest import accel, qemu
+from farm.kernel import builder
+from farm.kernel.build import version_of
+from farm.matrix import CHECKOUT, MATRIX, Cell, choose, load
+from farm.run import cellstate, records
+from farm.run.plugin import Planned, planned
+from farm.run.records import Run, Verdict, VerdictRecord
+
+#: What QEMU itself takes beside the guest's memory, in MiB.
+QEMU_OVERHEAD = 128
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks of a run."""
+
+    cells: list[str]
+    tree: str | None = None
+    series: str | None = None
+    select: str = ""
+    accel: str = "auto"
+    workers: int = 0
+    results: Path = CHECKOUT / "results"
+    suites: Path = CHECKOUT / "suites"
+    matrix: Path = MATRIX
+
+
+class Watcher(Protocol):
+    """Who wants to know how a run goes on: a person's screen, a test."""
+
+    def began(self, directory: Path, run: Run) -> None: ...
+    def building(self, cell: str, step: str) -> None: ...
+    def built(self, cell: str, outcome: str) -> None: ...
+    def plan(self, cells: list[str]) -> None: ...
+    def verdict(self, record: VerdictRecord) -> None: ...
+
+
+def worker_count(cells: list[Cell], wish: int) -> int:
+    """Guests at once: what was asked for, else what cores and memory allow."""
+    if wish:
+        return wish
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    largest = max(cell.machine.memory for cell in cells) + QEMU_OVERHEAD
+    return max(1, min(len(os.sched_getaffinity(0)), available // largest))
+
+
+class BySuite(LoadScopeScheduling):
+    """xdist's scheduler, with a suite of a cell as the unit: one worker takes it
+    as a whole and keeps its guest for it."""
+
+    def __init__(self, config: pytest.Config, log: Any, cells: list[str]) -> None:
+        super().__init__(config, log)
+        self._cells = cells
+
+    def _split_scope(self, nodeid: str) -> str:
+        test = planned(nodeid, self._cells)
+        return f"{test.cell}:{test.suite}"
+
+
+class Collector:
+    """The controller's side of pytest: reports in, verdicts out, none forgotten."""
+
+    def __init__(self, directory: Path, cells: list[str], watcher: Watcher) -> None:
+        self._directory = directory
+        self._cells = cells
+        self._watcher = watcher
+        self._seconds: dict[str, float] = {}
+        self._detail: dict[str, str] = {}
+        self.planned: dict[str, Planned] = {}
+        self.records: list[VerdictRecord] = []
+        self.trouble = ""
+
+    @pytest.hookimpl
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> BySuite:
+        return BySuite(config, log, self._cells)
+
+    @pytest.hookimpl
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        if not self.planned:
+            self.planned = {nodeid: planned(nodeid, self._cells) for nodeid in ids}
+            self._watcher.plan([test.cell for test in self.planned.values()])
+            records.update_run(self._directory, planned=len(self.planned))
+
+    @pytest.hookimpl
+    def pytest_internalerror(self, excrepr: object) -> None:
+        self.trouble = str(excrepr)
+
+    @pytest.hookimpl
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.trouble = f"{report.nodeid}:\n{report.longreprtext}"
+
+    @pytest.hookimpl
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        nodeid = report.nodeid
+        self._seconds[nodeid] = self._seconds.get(nodeid, 0.0) + getattr(report, "duration", 0.0)
+        if report.failed:
+            self._detail[nodeid] = "\n".join(filter(None, [self._detail.get(nodeid), report.longreprtext]))
+        if hasattr(report, "farm"):
+            raw = {**report.farm, "seconds": round(self._seconds[nodeid], 3), "detail": self._detail.get(nodeid, "")}
+            self.take(records.from_json(raw))
+        elif report.when not in ("setup", "call"):  # xdist's own report of a worker that died
+            self.take(self._missing(nodeid, Verdict.INFRA, f"its worker died: {report.longreprtext}"))
+
+    def take(self, record: VerdictRecord) -> None:
+        records.append_verdict(self._directory, record)
+        self.records.append(record)
+        self._watcher.verdict(record)
+
+    def _missing(self, nodeid: str, verdict: Verdict, reason: str) -> VerdictRecord:
+        test = self.planned.get(nodeid) or planned(nodeid, self._cells)
+        return VerdictRecord(test.test, test.suite, test.cell, verdict, 0.0, reason)
+
+    def account(self, reason: str) -> None:
+        """Every planned test without a verdict is LOST."""
+        have = {(record.cell, record.suite, record.test) for record in self.records}
+        for nodeid, test in self.planned.items():
+            if (test.cell, test.suite, test.test) not in have:
+                self.take(self._missing(nodeid, Verdict.LOST, reason))
+
+
+def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
+    """Build, boot, test. The run directory and the exit status.
+
+    Raises UsageError for what is wrong with the request, FarmError when
+    nothing can run at all; whatever else happens stands in the records.
+    """
+    cells = choose(load(request.matrix), request.cells)
+    chosen = accel.choose(request.accel)
+    directory = records.new_directory(request.results)
+    workers = worker_count(cells, request.workers)
+    run = Run(
+        id=directory.name,
+        command=sys.argv,
+        tree=request.tree,
+        series=request.series,
+        select=request.select,
+        cells=[cell.name for cell in cells],
+        accel=chosen.name,
+        accel_reason=chosen.reason,
+        workers=workers,
+        host=_host(),
+        versions={"qemu": version_of(qemu.BINARY), "python": platform.python_version()},
+        matrix=str(request.matrix),
+        started=records.now(),
+    )
+    records.save_run(directory, run)
+    for cell in cells:
+        (cellstate.directory(directory, cell.name) / "reproduce").write_text(f"{records.repeat_command(run, cell.name)}\n")
+    watcher.began(directory, run)
+    collector = Collector(directory, run.cells, watcher)
+    try:
+        interrupted = _build_and_test(request, run, directory, collector, watcher)
+    except Blamed as error:
+        records.update_run(directory, status="refused", finished=records.now(), exit=int(error.exit))
+        raise
+    collector.account("the run was interrupted" if interrupted else "no worker reported it")
+    return directory, _finish(directory, collector, interrupted)
+
+
+def _build_and_test(request: Request, run: Run, directory: Path, collector: Collector, watcher: Watcher) -> bool:
+    """Builder and workers side by side; whether Ctrl-C ended them."""
+    order = builder.Order(run.cells, request.tree, request.series, str(request.matrix))
+    process = builder.start(order)
+    trouble: list[UsageError] = []
+    thread = threading.Thread(target=_follow_builder, args=(process, directory, run, watcher, trouble), daemon=True)
+    thread.start()
+    interrupted = False
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends a run as Ctrl-C does
+    try:
+        status = pytest.main(_pytest_arguments(request, run, directory), plugins=[collector])
+        interrupted = status == pytest.ExitCode.INTERRUPTED and not collector.trouble
+        if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR) or collector.trouble:
+            raise FarmError(f"pytest ended with {status!r}\n{collector.trouble}")
+        if not interrupted and not collector.planned:
+            raise UsageError(f"-k {request.select!r} selects no test; `farm run --list` shows them")
+        if not interrupted:
+            thread.join()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        _stop(process)
+        thread.join(10)
+        signal.signal(signal.SIGTERM, before)
+        if interrupted:
+            records.update_run(directory, status="interrupted", finished=records.now())
+    if trouble:
+        raise trouble[0]
+    return interrupted
+
+
+def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
+    # PDEATHSIG through execnet's own idea of which python to start: a worker
+    # does not outlive the controller, and its guests do not outlive a worker
+    python = shlex.join(leashed([sys.executable]))
+    arguments = [str(request.suites), "--rootdir", str(request.suites.parent), "-c", os.devnull]
+    arguments += ["-p", "farm.run.plugin", "-p", "no:cacheprovider", "-p", "no:terminal", "--farm-run", str(directory)]
+    arguments += ["--dist", "loadscope", "--no-loadscope-reorder", "--tx", f"{run.workers}*popen//python={python}", "--max-worker-restart=1000"]
+    return arguments + (["-k", request.select] if request.select else [])
+
+
+def _follow_builder(
+    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[UsageError]
+) -> None:
+    """Pass on what the builder tells; no cell is left without an answer."""
+    open_cells = list(run.cells)
+    text = ""
+    for event in builder.events(process):
+        if event.kind == "progress":
+            watcher.building(event.cell, event.text)
+            continue
+        open_cells.remove(event.cell)
+        if event.log:
+            _copy(Path(event.log), cellstate.directory(directory, event.cell) / "build.log")
+        if event.built:
+            _keep_artifacts(event.built, directory)
+            cellstate.tell_built(directory, event.built)
+            watcher.built(event.cell, event.built.kernel_key)
+        else:
+            text = event.text
+            watcher.built(event.cell, f"failed: {event.text}")
+            cellstate.tell_failed(directory, event)
+            if event.exit == Exit.USAGE:
+                trouble.append(UsageError(event.text))
+    status = process.wait()
+    if trouble:
+        # wrong input is no verdict of any test: end the run, not its tests
+        signal.raise_signal(signal.SIGINT)
+        return
+    for cell in open_cells:
+        said = text or f"the builder ended with {status} before it came to this cell"
+        cellstate.tell_failed(directory, builder.Event("failed", cell, said, Exit.FARM))
+
+
+def _keep_artifacts(built: builder.Built, directory: Path) -> None:
+    """What a report wants to know of a kernel, beside the cell's other files."""
+    where = cellstate.directory(directory, built.cell)
+    for name in ("config", "dropped-options", "build.log", "metadata.json", "reproducer.sh"):
+        _copy(Path(built.kernel) / name, where / name)
+
+
+def _copy(source: Path, destination: Path) -> None:
+    if source.exists():
+        destination.write_bytes(source.read_bytes())
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _finish(directory: Path, collector: Collector, interrupted: bool) -> Exit:
+    status = records.exit_status(collector.records)
+    ended = "interrupted" if interrupted else "finished"
+    records.update_run(directory, status=ended, finished=records.now(), exit=int(status))
+    return status
+
+
+def _host() -> dict[str, str]:
+    name = platform.uname()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return {
+        "system": f"{name.system} {name.release}",
+        "machine": name.machine,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{memory} MiB",
+    }

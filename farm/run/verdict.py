@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""From what happened to a test to what is said of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from farm.base.errors import KernelError, UsageError
+from farm.guest.agent import Refused
+from farm.run.records import Slot, Verdict
+
+
+class SlotsDiffer(AssertionError):
+    """The witnesses of a call do not agree. `slots` is the picture, row by row."""
+
+    def __init__(self, what: str, slots: Sequence[Slot]) -> None:
+        wrong = [slot for slot in slots if slot.wrong]
+        super().__init__(f"{what}: {'; '.join(map(describe, wrong))}")
+        self.slots = tuple(slots)
+
+
+def describe(slot: Slot) -> str:
+    """One wrong slot in words: its name, its place, what was there instead."""
+    place = f"{slot.register}, {slot.offset}(%rsp)" if slot.offset is not None else slot.register
+    seen = []
+    if slot.program not in (None, slot.passed):
+        seen.append(f"the program saw {slot.program:#x}")
+    if slot.callee not in (None, slot.passed):
+        seen.append(f"the callee received {slot.callee:#x}")
+    return f"{slot.name} ({place}) was passed as {slot.passed:#x}, {' and '.join(seen)}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict of one phase of a test."""
+
+    verdict: Verdict
+    reason: str
+    slots: tuple[Slot, ...] = ()
+
+
+def classify(error: BaseException) -> Finding:
+    """What an exception out of a test means. What is not known is the farm's fault."""
+    reason = f"{error}".strip() or type(error).__name__
+    if isinstance(error, KernelError):
+        return Finding(Verdict(error.verdict), reason)
+    if isinstance(error, pytest.skip.Exception):
+        return Finding(Verdict.SKIP, reason)
+    if isinstance(error, pytest.fail.Exception) and reason.startswith("Timeout"):
+        return Finding(Verdict.HANG, reason)
+    if isinstance(error, SlotsDiffer):
+        return Finding(Verdict.FAIL, reason, error.slots)
+    if isinstance(error, (AssertionError, Refused, pytest.fail.Exception)):
+        return Finding(Verdict.FAIL, reason)
+    if isinstance(error, UsageError):
+        return Finding(Verdict.INFRA, f"a wrong setting was found late: {reason}")
+    return Finding(Verdict.INFRA, f"{type(error).__name__}: {reason}")
+
+
+#: Of the findings of one test's phases the gravest is its verdict. A kernel
+#: that crashed explains an assertion that failed; the farm's own failure makes
+#: whatever else was seen worthless.
+GRAVITY = [
+    Verdict.PASS,
+    Verdict.SKIP,
+    Verdict.FAIL,
+    Verdict.HANG,
+    Verdict.CRASH,
+    Verdict.BOOT,
+    Verdict.BUILD,
+    Verdict.LOST,
+    Verdict.INFRA,
+]
+
+
+def gravest(findings: Sequence[Finding]) -> Finding:
+    """The finding that decides; the reasons of the others are kept behind its own."""
+    ordered = sorted(findings, key=lambda finding: GRAVITY.index(finding.verdict), reverse=True)
+    if not ordered:
+        return Finding(Verdict.PASS, "")
+    first = ordered[0]
+    reasons = list(dict.fromkeys(finding.reason for finding in ordered if finding.reason))
+    slots = next((finding.slots for finding in ordered if finding.slots), ())
+    return Finding(first.verdict, "\n".join(reasons), slots)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The numbers and layouts that user space was compiled with."""
+
+from pathlib import Path
+
+import pytest
+from elftools.dwarf.die import DIE
+from elftools.elf.elffile import ELFFile
+
+from farm.guest.agent import Agent, Refused
+from farm.kernel.builder import Built
+from suites.contract import ARGS_OFFSETS, ARGS_SIZE, BASE_PROG_TYPES, FTRACE_TYPE
+
+pytestmark = pytest.mark.needs("bpf_ftrace")
+
+
+def _types(built: Built, tag: str, name: str) -> DIE:
+    """The named type in the debug information of payload/abi/abi.c, compiled
+    with the uapi headers of the tree under test."""
+    where = Path(built.module)
+    missing = where / "abi.error"
+    assert not missing.exists(), f"the tree's uapi headers lack the ABI: {missing.read_text().strip()}"
+    with (where / "abi.o").open("rb") as handle:
+        for unit in ELFFile(handle).get_dwarf_info().iter_CUs():
+            for die in unit.iter_DIEs():
+                if die.tag == tag and _name(die) == name:
+                    return die
+    raise AssertionError(f"the tree's uapi headers have no {name}")
+
+
+def _name(die: DIE) -> str:
+    attribute = die.attributes.get("DW_AT_name")
+    return attribute.value.decode() if attribute else ""
+
+
+def test_program_types_keep_their_numbers(built: Built) -> None:
+    """Every member of enum bpf_prog_type that the base has, and one more at the end."""
+    enum = _types(built, "DW_TAG_enumeration_type", "bpf_prog_type")
+    numbers = {_name(die): die.attributes["DW_AT_const_value"].value for die in enum.iter_children()}
+    expected = {name: number for number, name in enumerate(BASE_PROG_TYPES)}
+    moved = {name: numbers.get(name) for name, number in expected.items() if numbers.get(name) != number}
+    assert not moved, f"program types with another number than before: {moved}"
+    assert numbers.get("BPF_PROG_TYPE_FTRACE") == FTRACE_TYPE, (
+        f"BPF_PROG_TYPE_FTRACE is {numbers.get('BPF_PROG_TYPE_FTRACE')}, the end of the enum is {FTRACE_TYPE}"
+    )
+
+
+def test_context_layout(built: Built) -> None:
+    """struct bpf_ftrace_args: five arguments of 64 bits, and nothing else."""
+    struct = _types(built, "DW_TAG_structure_type", "bpf_ftrace_args")
+    offsets = {_name(die): die.attributes["DW_AT_data_member_location"].value for die in struct.iter_children()}
+    assert offsets == ARGS_OFFSETS
+    assert struct.attributes["DW_AT_byte_size"].value == ARGS_SIZE
+
+
+def _load(agent: Agent, number: int, offset: int, size: int = 8) -> None:
+    """Load `r0 = *(uN *)(ctx + offset); exit` as a program of the type."""
+    opcode = {1: 0x71, 2: 0x69, 4: 0x61, 8: 0x79}[size]
+    load = bytes([opcode, 0x10]) + offset.to_bytes(2, "little", signed=True) + bytes(4)
+    exit_ = bytes.fromhex("9500000000000000")
+    fd = agent.request("prog_load", type=number, insns=(load + exit_).hex(), license="GPL")["fd"]
+    agent.request("close", fd=fd)
+
+
+def test_kernel_agrees_on_the_number(agent: Agent) -> None:
+    """The number that programs are compiled with is the type that has this context."""
+    for offset in ARGS_OFFSETS.values():
+        _load(agent, FTRACE_TYPE, offset)
+    with pytest.raises(Refused) as refused:
+        _load(agent, FTRACE_TYPE + 1, 0)
+    assert refused.value.name == "EINVAL", f"type {FTRACE_TYPE + 1} gave {refused.value.name}, there is none"
+
+
+@pytest.mark.parametrize("offset, size", [(-8, 8), (40, 8), (36, 8), (4, 8), (33, 4), (1, 2)])
+def test_context_ends_where_it_ends(agent: Agent, offset: int, size: int) -> None:
+    """Outside of the struct, or across its members: EACCES."""
+    with pytest.raises(Refused) as refused:
+        _load(agent, FTRACE_TYPE, offset, size)
+    assert refused.value.name == "EACCES", f"{size} bytes at {offset} gave {refused.value.name}\n{refused.value.log}"
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_narrow_loads(agent: Agent, size: int) -> None:
+    """Part of a member can be read, as of any other context."""
+    for offset in range(0, ARGS_SIZE, size):
+        _load(agent, FTRACE_TYPE, offset, size)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Kernels without the feature: it is refused as unknown, and the tracers work."""
+
+import errno
+
+import pytest
+
+from farm.guest.agent import Agent, Refused
+from suites import calls
+from suites.calls import FUNCTIONS, PATTERNS
+from suites.contract import FTRACE_TYPE
+from suites.filters import PMU, PROGRAM
+from suites.tracefs import Tracing
+
+pytestmark = pytest.mark.absent("bpf_ftrace")
+
+
+def test_load_is_refused(agent: Agent) -> None:
+    """A program of the type is EINVAL, as of any type that is unknown."""
+    with pytest.raises(Refused) as refused:
+        agent.request("object_load", path=PROGRAM, ftrace_type=FTRACE_TYPE)
+    assert refused.value.errno == errno.EINVAL, f"the load gave {refused.value.name}, not EINVAL"
+
+
+def test_other_types_still_load(agent: Agent) -> None:
+    """The same agent loads a tracepoint program: it is the type that was refused."""
+    insns = "b700000000000000" + "9500000000000000"  # r0 = 0; exit
+    fd = agent.request("prog_load", type=5, insns=insns, license="GPL")["fd"]
+    assert agent.request("prog_info", fd=fd)["type"] == 5
+
+
+def test_there_is_no_pmu(agent: Agent) -> None:
+    devices = agent.request("file_list", path=PMU.rpartition("/")[0])["entries"]
+    assert devices and "ftrace" not in devices, f"event sources: {devices}"
+
+
+@pytest.mark.parametrize("tracer", ["function", "function_graph"])
+def test_tracer_works(agent: Agent, tracing: Tracing, tracer: str) -> None:
+    """Every call of the target functions is in the trace, once."""
+    tracing.start(tracer, *(f"target_{target}" for target in FUNCTIONS))
+    calls.call(agent, *((target, PATTERNS["distinct"]) for target in FUNCTIONS))
+    traced = tracing.calls()
+    assert traced == {f"target_{target}": 1 for target in FUNCTIONS}, f"the trace has {traced}"
