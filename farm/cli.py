@@ -31,16 +31,24 @@ app = typer.Typer(
     help="Boot patched kernels in QEMU and check the ftrace trampoline and the BPF filters on it.",
 )
 out = Console()
+#: For what is told on the way to a result: `farm exec` leaves stdout to the guest.
+err = Console(stderr=True)
 
-Cells = Annotated[list[str] | None, typer.Argument(help="Cells of the matrix; all if none is named.", metavar="[CELL]…")]
+Cells = Annotated[
+    list[str] | None, typer.Argument(help="Cells of the matrix; all if none is named.", metavar="[CELL]…")
+]
 OneCell = Annotated[str, typer.Argument(help="A cell of the matrix.", metavar="CELL")]
 TreeOption = Annotated[
     str | None,
-    typer.Option("--tree", metavar="PATH[@REV]", help="A git tree of yours; without @REV as it stands, changes included."),
+    typer.Option(
+        "--tree", metavar="PATH[@REV]", help="A git tree of yours; without @REV as it stands, changes included."
+    ),
 ]
 SeriesOption = Annotated[
     str | None,
-    typer.Option("--series", metavar="DIR|none", help="Patches to apply; default: the tree's own, unless they are in it."),
+    typer.Option(
+        "--series", metavar="DIR|none", help="Patches to apply; default: the tree's own, unless they are in it."
+    ),
 ]
 AccelOption = Annotated[str, typer.Option("--accel", metavar="auto|kvm|tcg", help="What runs the guests.")]
 MatrixOption = Annotated[Path, typer.Option("--matrix", help="Another matrix.yaml.", metavar="FILE")]
@@ -106,7 +114,7 @@ def _build(names: list[str], tree: str | None, series: str | None, matrix: Path)
     failed: list[builder.Event] = []
     process = builder.start(builder.Order(names, tree, series, str(matrix)))
     try:
-        with Live(out) as live:
+        with Live(err) as live:
             live.cells(names)
             for event in builder.events(process):
                 if event.kind == "progress":
@@ -157,7 +165,9 @@ def boot(
     with cache.scratch("consoles") as directory:
         log = directory / "console.log"
         with vm.boot(vm.Spec(spec.kernel, spec.image, machine, spec.accel), log) as guest:
-            out.print(f"{cell} after {guest.boot_seconds:.1f} s under {spec.accel}; the kernel's log: {log}", highlight=False)
+            err.print(
+                f"{cell} after {guest.boot_seconds:.1f} s under {spec.accel}; the kernel's log: {log}", highlight=False
+            )
             raise typer.Exit(guest.shell())
 
 
@@ -232,7 +242,7 @@ def clean(
     cache and takes the time of a first run to fill again.
     """
     root = cache.root()
-    victims = [root] if everything else [root / "builds", *root.glob("*/.partial-*")]
+    victims = [root] if everything else [*root.glob("worktrees/*/build-*"), *root.glob("*/.partial-*")]
     for victim in victims:
         if victim.exists():
             out.print(f"removing {victim}", highlight=False, soft_wrap=True)

@@ -93,7 +93,9 @@ def _cache() -> Finding:
 
 def _memory() -> Finding:
     mib = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
-    return Finding("memory", mib >= MEMORY_MIB, f"{mib} MiB free", "" if mib >= MEMORY_MIB else "guests take 350 MiB each")
+    return Finding(
+        "memory", mib >= MEMORY_MIB, f"{mib} MiB free", "" if mib >= MEMORY_MIB else "guests take 350 MiB each"
+    )
 
 
 def _kvm() -> Finding:

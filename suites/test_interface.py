@@ -122,7 +122,9 @@ def test_return_value(agent: Agent, tracing: Tracing, value: int, traced: int) -
     assert _traced(agent, tracing) == traced
 
 
-@pytest.mark.parametrize("first, second, traced", [(PASS_ALL,) * 2 + (1,), (PASS_ALL, DROP_ALL, 0), (DROP_ALL, PASS_ALL, 0)])
+@pytest.mark.parametrize(
+    "first, second, traced", [(PASS_ALL,) * 2 + (1,), (PASS_ALL, DROP_ALL, 0), (DROP_ALL, PASS_ALL, 0)]
+)
 def test_several_filters(agent: Agent, tracing: Tracing, first: int, second: int, traced: int) -> None:
     """All run, and all must let the call through."""
     programs = [filters.attach(agent, FUNCTION, Rule(mode)) for mode in (first, second)]

@@ -33,7 +33,9 @@ def test_registers(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, rout
         tracing.kprobe("target_registers")
     tracing.start(tracer, "target_registers")
     seen = agent.request("call_registers")
-    before, callee, after = ({name: int(v, 16) for name, v in seen[when].items()} for when in ("before", "callee", "after"))
+    before, callee, after = (
+        {name: int(v, 16) for name, v in seen[when].items()} for when in ("before", "callee", "after")
+    )
     expected = before | {"rsp": before["rsp"] - 8}  # the return address
     how = f"{tracer} by {route}, {filtered}"
     _compare(f"as the callee received it, {how}", callee, expected, CLOBBERED[route])

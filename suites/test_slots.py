@@ -48,15 +48,16 @@ def test_value(agent: Agent, tracing: Tracing, tracer: str, number: int) -> None
     value = wanted[number - 1]
     program = filters.attach(agent, "target_args6", Rule(ARG_EQUALS, number, value))
     tracing.start(tracer, "target_args6")
-    near = [bit for bit in (0, 31, 32, 63)]
-    others = [tuple(v ^ (1 << bit) if n == number - 1 else v for n, v in enumerate(wanted)) for bit in near]
+    others = [tuple(v ^ (1 << bit) if n == number - 1 else v for n, v in enumerate(wanted)) for bit in (0, 31, 32, 63)]
     # the value in every place but the right one
     others.append(tuple(~v & calls.MASK if n == number - 1 else value for n, v in enumerate(wanted)))
     done = calls.call(agent, *(("args6", values) for values in [wanted, *others, wanted, *others, wanted]))
     for one, slots in zip(done, program.seen(), strict=True):
         calls.check(f"target_args6, filtered on arg{number}, {tracer}", one, slots)
     traced = tracing.calls()
-    assert traced == {"target_args6": 3}, f"3 of {len(done)} calls have arg{number} == {value:#x}, the trace has {traced}"
+    assert traced == {"target_args6": 3}, (
+        f"3 of {len(done)} calls have arg{number} == {value:#x}, the trace has {traced}"
+    )
 
 
 @tracers
@@ -74,7 +75,9 @@ def test_without_filter(agent: Agent, tracing: Tracing, tracer: str) -> None:
 @pytest.mark.needs("dynamic_ftrace")
 @tracers
 @pytest.mark.parametrize("filtered", ["unfiltered", "passed", "refused"])
-def test_wide_return(agent: Agent, tracing: Tracing, tracer: str, filtered: str, request: pytest.FixtureRequest) -> None:
+def test_wide_return(
+    agent: Agent, tracing: Tracing, tracer: str, filtered: str, request: pytest.FixtureRequest
+) -> None:
     """128 bits come back in rax and rdx, traced or not."""
     cell = request.getfixturevalue("cell")
     if filtered != "unfiltered":
@@ -87,7 +90,9 @@ def test_wide_return(agent: Agent, tracing: Tracing, tracer: str, filtered: str,
     low = ((2 * 31 + arguments[0]) * 31 + arguments[1]) & calls.MASK
     got = {"rax": int(answer["returned"], 16), "rdx": int(answer["returned_high"], 16)}
     expected = {"rax": low, "rdx": ~low & calls.MASK}
-    wrong = [f"{name} came back as {got[name]:#x}, not {expected[name]:#x}" for name in got if got[name] != expected[name]]
+    wrong = [
+        f"{name} came back as {got[name]:#x}, not {expected[name]:#x}" for name in got if got[name] != expected[name]
+    ]
     assert not wrong, f"target_wide, {tracer}, {filtered}: {'; '.join(wrong)}"
     traced = tracing.calls()
     assert traced == ({} if filtered == "refused" else {"target_wide": 1}), f"the trace has {traced}"

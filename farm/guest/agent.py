@@ -100,5 +100,3 @@ class Agent:
         except OSError:
             pass  # the guest is gone, and with it what the session held
         self._channel.close()
-
-

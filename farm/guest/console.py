@@ -47,9 +47,10 @@ class Console:
                 found = spawn.expect([rb"\n", pexpect.EOF])
             except OSError:  # the socket was closed below us
                 found = 1
-            line = bytes(spawn.before or b"").decode(errors="replace").strip("\r")
+            before: bytes = spawn.before if isinstance(spawn.before, bytes) else b""
+            line = before.decode(errors="replace").strip("\r")
             with self._changed:
-                self._read += len(spawn.before or b"") + 1
+                self._read += len(before) + 1
                 self._take(line)
                 self.closed = found == 1
                 self._changed.notify_all()

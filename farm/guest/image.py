@@ -145,7 +145,7 @@ def _needed(path: Path) -> Iterator[str]:
                 yield Path(segment.get_interp_name()).name
         dynamic = elf.get_section_by_name(".dynamic")
         if isinstance(dynamic, DynamicSection):
-            yield from (tag.needed for tag in dynamic.iter_tags("DT_NEEDED"))
+            yield from (str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED"))  # type: ignore[attr-defined]
 
 
 def _keys(identity: str) -> Keys:

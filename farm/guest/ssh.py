@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """SSH into a guest: commands, files, and the channel that the agent speaks on."""
 
+import base64
 import logging
+import os
 import shlex
-import socket
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +72,16 @@ class Connection:
                 raise GuestCrashed(f"SSH to the guest broke off during `{command}`: {error}") from error
             return Finished(status, out.decode(errors="replace"), err.decode(errors="replace"))
 
+    def terminal(self) -> paramiko.Channel:
+        """A channel with a terminal of this one's size, and a login shell on it."""
+        transport = self._client.get_transport()
+        assert transport is not None
+        size = shutil.get_terminal_size()
+        channel = transport.open_session(timeout=10)
+        channel.get_pty(os.environ.get("TERM", "linux"), size.columns, size.lines)
+        channel.invoke_shell()
+        return channel
+
     def put(self, local: Path, remote: str, deadline: Deadline) -> None:
         """Copy a file into the guest."""
         done = self.run(f"cat > {shlex.quote(remote)}", deadline, local.read_bytes())
@@ -101,7 +113,7 @@ def _connect(port: int, keys: Keys, deadline: Deadline) -> paramiko.SSHClient:
                 allow_agent=False,
                 look_for_keys=False,
             )
-        except (paramiko.SSHException, socket.error, EOFError) as error:
+        except (OSError, paramiko.SSHException, EOFError) as error:
             last = error
             client.close()
         else:
@@ -111,4 +123,4 @@ def _connect(port: int, keys: Keys, deadline: Deadline) -> paramiko.SSHClient:
 
 def _public(path: Path) -> bytes:
     """The blob of a public key file."""
-    return paramiko.PublicBlob.from_file(str(path)).key_blob
+    return base64.b64decode(path.read_text().split()[1])

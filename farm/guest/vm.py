@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from farm.base.command import echo, leashed
 from farm.base.deadline import Deadline
@@ -20,6 +21,7 @@ from farm.guest.agent import Agent
 from farm.guest.console import Console
 from farm.guest.image import Image
 from farm.guest.qmp import Monitor
+from farm.guest.shell import interact
 from farm.guest.ssh import Connection
 from farm.matrix import Machine
 
@@ -91,6 +93,10 @@ class Guest:
         self.control.request("file_write", path="/dev/kmsg", data=f"farm: mark {self._marks}\n")
         return self.console.wait_mark(self._marks, self.deadline(REQUEST_SECONDS))
 
+    def shell(self) -> int:
+        """A login shell on this process's terminal; its exit status."""
+        return interact(self.connection.terminal())
+
     def explain(self, error: KernelError) -> KernelError:
         """A lost answer, told by its cause if the log has one: a crash is no hang."""
         if isinstance(error, GuestCrashed) or self.console.complaint:
@@ -114,9 +120,13 @@ def boot(spec: Spec, log: Path) -> Iterator[Guest]:
         console_ours, console_theirs = (stack.enter_context(end) for end in socket.socketpair())
         monitor_ours, monitor_theirs = (stack.enter_context(end) for end in socket.socketpair())
         errors = stack.enter_context(tempfile.TemporaryFile())
-        files = [_opened(stack, path, os.O_RDONLY) for path in (spec.kernel, spec.image.initramfs)]
-        files.append(_opened(stack, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND))
-        wiring = qemu.Wiring(*files, console_theirs.fileno(), monitor_theirs.fileno())
+        wiring = qemu.Wiring(
+            kernel=_opened(stack, spec.kernel, os.O_RDONLY),
+            initramfs=_opened(stack, spec.image.initramfs, os.O_RDONLY),
+            log=_opened(stack, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND),
+            console=console_theirs.fileno(),
+            monitor=monitor_theirs.fileno(),
+        )
         argv = qemu.argv(spec.machine, spec.accel, wiring, spec.cmdline)
         echo(argv)
         process = subprocess.Popen(
@@ -125,7 +135,7 @@ def boot(spec: Spec, log: Path) -> Iterator[Guest]:
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
-            pass_fds=[*files, console_theirs.fileno(), monitor_theirs.fileno()],
+            pass_fds=vars(wiring).values(),
         )
         stack.callback(_end, process)
         console_theirs.close()
@@ -174,7 +184,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait(10)
 
 
-def _said(errors: "tempfile._TemporaryFileWrapper[bytes]", process: "subprocess.Popen[bytes]") -> str:
+def _said(errors: IO[bytes], process: "subprocess.Popen[bytes]") -> str:
     """What QEMU wrote to its standard error, its last line."""
     try:
         process.wait(0.2)
@@ -183,4 +193,3 @@ def _said(errors: "tempfile._TemporaryFileWrapper[bytes]", process: "subprocess.
     errors.seek(0)
     lines = errors.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
-

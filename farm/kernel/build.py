@@ -70,6 +70,7 @@ class Plan:
 
     @property
     def build_name(self) -> str:
+        """Names the build directory, for people and for files beside it."""
         return f"{worktree_name(self.source)}+{self.cell.name}"
 
 
@@ -111,7 +112,7 @@ def prepared(wanted: Plan, progress: Progress) -> Path:
 
     The caller holds the lock of the work tree.
     """
-    with cache.scratch("builds") as output:
+    with cache.scratch("logs") as output:
         return _compile(wanted, output, progress)
 
 
@@ -122,7 +123,7 @@ def lock(wanted: Plan) -> Path:
 
 def log_of(wanted: Plan) -> Path:
     """Where the log of the last build of this plan lies, failed or not."""
-    return cache.entry("builds", f"{wanted.build_name}.log")
+    return cache.entry("logs", f"{wanted.build_name}.log")
 
 
 def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
@@ -137,10 +138,16 @@ def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
 
 def _compile(wanted: Plan, output: Path, progress: Progress) -> Path:
     if disk_left(cache.root()) < NEEDED_BYTES:
-        raise FarmError(f"disk full: less than {NEEDED_BYTES >> 30} GiB left below {cache.root()}; `farm clean` frees some")
+        raise FarmError(
+            f"disk full: less than {NEEDED_BYTES >> 30} GiB left below {cache.root()}; `farm clean` frees some"
+        )
     progress("checking out")
     tree = check_out(wanted.source)
-    build_dir = cache.entry("builds", wanted.build_name)
+    # As a child of the source, where kbuild's paths all begin with `..`: the
+    # compiler's command line is the same in every work tree, so that ccache
+    # has what another tree has compiled.
+    build_dir = tree / f"build-{wanted.cell.name}"
+    log_of(wanted).parent.mkdir(parents=True, exist_ok=True)
     _configure(wanted, tree, build_dir, output, progress)
     _tuxmake(wanted, tree, build_dir, output, ["default", "kernel"], progress)
     return build_dir
@@ -176,13 +183,15 @@ class _Runtime(NullRuntime):
         return False
 
     def log(self, *stuff: str) -> None:
-        super().log(*stuff)
+        super().log(*stuff)  # type: ignore[no-untyped-call]
         for line in stuff:
             if found := re.match(r"^\s\s(CC|AS|LD|AR|OBJCOPY|GEN|HOSTCC)\s+(?:\[M\]\s+)?(\S+)", line):
                 self.progress(f"{found[1]} {found[2]}")
 
 
-def _tuxmake(wanted: Plan, tree: Path, build_dir: Path, output: Path, targets: Sequence[str], progress: Progress) -> None:
+def _tuxmake(
+    wanted: Plan, tree: Path, build_dir: Path, output: Path, targets: Sequence[str], progress: Progress
+) -> None:
     os.environ.setdefault("CCACHE_DIR", str(cache.root() / "ccache"))
     os.environ.setdefault("CCACHE_MAXSIZE", "10G")
     try:
@@ -204,7 +213,8 @@ def _tuxmake(wanted: Plan, tree: Path, build_dir: Path, output: Path, targets: S
             quiet=True,
         )
         runtime = _Runtime()
-        runtime.set_image("none")  # TuxMake asks for one, containers or not
+        # TuxMake asks for one, containers or not
+        runtime.set_image("none")  # type: ignore[no-untyped-call]
         runtime.progress = progress
         build.runtime = runtime
         echo(["tuxmake", f"--directory={tree}", f"--build-dir={build_dir}", *targets])

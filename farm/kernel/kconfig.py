@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import kconfiglib
 
@@ -60,16 +60,16 @@ def compare(fragments: Iterable[Path], config: Path) -> list[Dropped]:
     ]
 
 
-class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]
+class _Kconfig(kconfiglib.Kconfig):
     """kconfiglib, taught the `modules` attribute that replaced `option modules`.
 
     kconfiglib 14.1 predates kernel commit 6dd85ff178cd ("kconfig: change
     "modules" from sub-option to first-level attribute", v5.16).
     """
 
-    def _open(self, filename: str, mode: str) -> IO[str]:
+    def _open(self, filename: str, mode: str) -> Any:
         if not filename.endswith("kernel/module/Kconfig"):
-            return super()._open(filename, mode)  # type: ignore[no-any-return]
+            return super()._open(filename, mode)  # type: ignore[no-untyped-call]
         text = Path(filename).read_text()
         return _Lines(re.sub(r"^\tmodules$", "\toption modules", text, flags=re.M))
 
@@ -120,7 +120,7 @@ def _load(tree: Path, arch: str, compiler: str) -> Any:
     os.environ.update(environment)
     os.chdir(tree)  # scripts named in Kconfig are relative to the source
     try:
-        return _Kconfig("Kconfig", warn=False, suppress_traceback=True)
+        return _Kconfig("Kconfig", warn=False, suppress_traceback=True)  # type: ignore[no-untyped-call]
     finally:
         os.chdir(here)
         os.environ.clear()

@@ -66,7 +66,7 @@ def _am(source: Source, patches: Sequence[Path], skip_applied: bool) -> str:
         # No checkout: `git am` fetches from the index the few files it changes,
         # where writing all of them would take longer than all the rest.
         source.git("worktree", "add", "--quiet", "--no-checkout", "--detach", where, source.commit)
-        git = ["git", "-C", where]
+        git: list[str | Path] = ["git", "-C", where]
         try:
             run([*git, "read-tree", "HEAD"], env=IDENTITY)
             for patch in patches:

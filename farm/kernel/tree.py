@@ -92,7 +92,7 @@ def _import(tree: Tree, store: Path) -> None:
     unpacked = store / UNPACKED
     unpacked.mkdir()
     run(["tar", "--extract", "--file", tree.archive, "--directory", unpacked, "--strip-components=1"])
-    git = ["git", "--git-dir", store, "--work-tree", unpacked]
+    git: list[str | Path] = ["git", "--git-dir", store, "--work-tree", unpacked]
     # -f: Debian's .gitignore ends with `/*`, which hides the whole source
     run([*git, "add", "--all", "--force"], env=IDENTITY)
     run([*git, "commit", "--quiet", "--message", f"Import {tree.archive.name}"], env=IDENTITY)
@@ -116,7 +116,9 @@ def from_user(spec: str) -> Source:
         top = Path(run(["git", "-C", path, "rev-parse", "--show-toplevel"]).strip())
         objects = run(["git", "-C", top, "rev-parse", "--path-format=absolute", "--git-path", "objects"]).strip()
     except CommandFailed as error:
-        raise UsageError(f"--tree {spec}: {path} is not a git repository that can be read:\n{error.output.strip()}") from error
+        raise UsageError(
+            f"--tree {spec}: {path} is not a git repository that can be read:\n{error.output.strip()}"
+        ) from error
     store = _borrowing_store(top, Path(objects))
     try:
         wanted = f"{revision or 'HEAD'}^{{commit}}"
@@ -171,7 +173,7 @@ def _snapshot(top: Path, store: Path, objects: Path, head: str) -> tuple[str, bo
             shutil.copy2(index, directory / "index")  # its stat data saves reading every file
         run(["git", "-C", top, "add", "--all"], env=ours)
         content = run(["git", "-C", top, "write-tree"], env=ours).strip()
-    git = ["git", "--git-dir", store]
+    git: list[str | Path] = ["git", "--git-dir", store]
     if content == run([*git, "rev-parse", f"{head}^{{tree}}"]).strip():
         return head, False
     commit = run([*git, "commit-tree", content, "-p", head, "-m", f"Working tree of {top}"], env=IDENTITY).strip()

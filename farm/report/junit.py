@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from farm.run.records import EXIT, Run, Verdict, VerdictRecord, counts
 from farm.base.errors import Exit
+from farm.run.records import EXIT, Run, Verdict, VerdictRecord, counts
 
 
 def write(run: Run, verdicts: list[VerdictRecord], path: Path) -> None:

@@ -52,7 +52,9 @@ def _field(records: Sequence[VerdictRecord]) -> Text:
 
 
 def _failure(console: Console, directory: Path, run: Run, record: VerdictRecord) -> None:
-    console.rule(Text(f"{record.verdict} {record.cell} {record.suite} {record.test}", STYLES[record.verdict]), align="left")
+    console.rule(
+        Text(f"{record.verdict} {record.cell} {record.suite} {record.test}", STYLES[record.verdict]), align="left"
+    )
     console.print(record.reason or "no reason was given", markup=False, highlight=False)
     if record.slots:
         console.print(frame(record.slots))

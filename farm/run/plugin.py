@@ -9,7 +9,7 @@ session in it) and runs once in each cell of the run. Marks:
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _cell(item: pytest.Item) -> Cell:
-    cell = getattr(item, "callspec").params["cell"]
+    cell = item.callspec.params["cell"]  # type: ignore[attr-defined]
     assert isinstance(cell, Cell)
     return cell
 
@@ -184,8 +184,8 @@ def agent(guest: vm.Guest) -> Iterator[Agent]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    report: Any = yield
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    report = yield
     findings = item.stash.setdefault(_FINDINGS, [])
     if call.excinfo is not None:
         error = call.excinfo.value
@@ -204,7 +204,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             "console": console,
             "span": list(span),
         }
-    return report  # type: ignore[return-value]
+    return report
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,9 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
     )
     records.save_run(directory, run)
     for cell in cells:
-        (cellstate.directory(directory, cell.name) / "reproduce").write_text(f"{records.repeat_command(run, cell.name)}\n")
+        (cellstate.directory(directory, cell.name) / "reproduce").write_text(
+            f"{records.repeat_command(run, cell.name)}\n"
+        )
     watcher.began(directory, run)
     collector = Collector(directory, run.cells, watcher)
     try:
@@ -215,7 +217,14 @@ def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
     python = shlex.join(leashed([sys.executable]))
     arguments = [str(request.suites), "--rootdir", str(request.suites.parent), "-c", os.devnull]
     arguments += ["-p", "farm.run.plugin", "-p", "no:cacheprovider", "-p", "no:terminal", "--farm-run", str(directory)]
-    arguments += ["--dist", "loadscope", "--no-loadscope-reorder", "--tx", f"{run.workers}*popen//python={python}", "--max-worker-restart=1000"]
+    arguments += [
+        "--dist",
+        "loadscope",
+        "--no-loadscope-reorder",
+        "--tx",
+        f"{run.workers}*popen//python={python}",
+        "--max-worker-restart=1000",
+    ]
     return arguments + (["-k", request.select] if request.select else [])
 
 
