@@ -156,15 +156,15 @@ def test_kprobe_is_never_filtered(agent: Agent, tracing: Tracing) -> None:
 
 EINVAL_ATTRIBUTES: dict[str, dict[str, Any]] = {
     "config": {"config": 1},
-    "neither name nor address": {"function": None},
-    "name and address": {"config2": "0xffffffff81000000"},
+    "neither_name_nor_address": {"function": None},
+    "name_and_address": {"config2": "0xffffffff81000000"},
     "inherit": {"inherit": True},
     "exclude_kernel": {"exclude_kernel": True},
     "exclude_user": {"exclude_user": True},
     "exclude_hv": {"exclude_hv": True},
     "exclude_idle": {"exclude_idle": True},
-    "no entry of a function": {"function": None, "config2": "0x1000"},
-    "notrace function": {"function": "__fentry__"},
+    "no_entry_of_a_function": {"function": None, "config2": "0x1000"},
+    "notrace_function": {"function": "__fentry__"},
 }
 
 
@@ -181,23 +181,24 @@ def test_open_refuses_attributes(agent: Agent, attr: dict[str, Any]) -> None:
     assert _refusal(agent, attr=attr) == "EINVAL"
 
 
-@pytest.mark.parametrize(
-    "request_, errno",
-    [
-        ({"pid": 0}, "EINVAL"),
-        ({"pid": 1, "cpu": -1}, "EINVAL"),
-        ({"pid": -1, "cpu": -1}, "EINVAL"),
-        ({"cpu": 4096}, "EINVAL"),
-        ({"attr": {"function": "no_such_function"}}, "ENOENT"),
-        ({"attr": {"function": "x" * 600}}, "E2BIG"),
-        ({"attr": {"function": None, "config1": "0x10"}}, "EFAULT"),
-        ({"attr": {"sample_period": 1}}, "EOPNOTSUPP"),
-        ({"attr": {"freq": True, "sample_freq": 10}}, "EOPNOTSUPP"),
-    ],
-    ids=str,
-)
-def test_open_refuses(agent: Agent, request_: dict[str, Any], errno: str) -> None:
-    assert _refusal(agent, **dict(request_)) == errno
+REFUSED_REQUESTS: dict[str, tuple[dict[str, Any], str]] = {
+    "this_task": ({"pid": 0}, "EINVAL"),
+    "a_task": ({"pid": 1, "cpu": -1}, "EINVAL"),
+    "no_cpu": ({"pid": -1, "cpu": -1}, "EINVAL"),
+    "cpu_out_of_range": ({"cpu": 4096}, "EINVAL"),
+    "unknown_symbol": ({"attr": {"function": "no_such_function"}}, "ENOENT"),
+    "name_too_long": ({"attr": {"function": "x" * 600}}, "E2BIG"),
+    "name_unreadable": ({"attr": {"function": None, "config1": "0x10"}}, "EFAULT"),
+    "sampling": ({"attr": {"sample_period": 1}}, "EOPNOTSUPP"),
+    "freq": ({"attr": {"freq": True, "sample_freq": 10}}, "EOPNOTSUPP"),
+    "branch_stack": ({"attr": {"sample_type": 1 << 11, "branch_sample_type": 9}}, "EOPNOTSUPP"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED_REQUESTS)
+def test_open_refuses(agent: Agent, what: str) -> None:
+    request, errno = REFUSED_REQUESTS[what]
+    assert _refusal(agent, **request) == errno
 
 
 def test_open_refuses_groups(agent: Agent) -> None:
@@ -232,36 +233,36 @@ def test_other_events_refuse_the_program(agent: Agent) -> None:
     assert _set_bpf(agent, event, program.fd) == "EINVAL"
 
 
-@pytest.mark.parametrize(
-    "request_, arg, errno",
-    [
-        ("SET_FILTER", "arg1 == 1", "EINVAL"),
-        ("PERIOD", "0x10", "EINVAL"),
-        ("REFRESH", 1, "EINVAL"),
-        ("QUERY_BPF", None, "EINVAL"),
-    ],
-)
-def test_ioctl_refuses(agent: Agent, request_: str, arg: object, errno: str) -> None:
+REFUSED_IOCTLS: dict[str, dict[str, Any]] = {
+    "SET_FILTER": {"arg": "arg1 == 1"},
+    "PERIOD": {"arg": "0x10"},
+    "REFRESH": {"arg": 1},
+    "QUERY_BPF": {},
+}
+
+
+@pytest.mark.parametrize("what", REFUSED_IOCTLS)
+def test_ioctl_refuses(agent: Agent, what: str) -> None:
     event = filters.open_event(agent, FUNCTION)
-    filters_ = {"arg": arg} if arg is not None else {}
     with pytest.raises(Refused) as refused:
-        agent.request("perf_ioctl", fd=event, request=request_, **filters_)
-    assert refused.value.name == errno
+        agent.request("perf_ioctl", fd=event, request=what, **REFUSED_IOCTLS[what])
+    assert refused.value.name == "EINVAL"
 
 
-@pytest.mark.parametrize(
-    "what, insns, errno",
-    [
-        ("a write to the context", "7a01000000000000" + RETURN_ZERO, "EACCES"),
-        ("a variable offset", "79120000000000000f210000000000007911000000000000" + RETURN_ZERO, "EACCES"),
-        # bpf_override_return, for kprobes alone
-        ("a helper of another type", "b7020000000000008500000" + "03a000000" + RETURN_ZERO, "EINVAL"),
-    ],
-    ids=lambda value: value if " " in str(value) else "",
-)
-def test_load_refuses(agent: Agent, what: str, insns: str, errno: str) -> None:
+REFUSED_PROGRAMS = {
+    "write_to_the_context": ("7a01000000000000", "EACCES"),
+    # r2 = *(u8 *)(r1 + 0); r2 &= 8; r1 += r2; r1 = *(u64 *)(r1 + 0)
+    "variable_offset": ("7112000000000000" + "5702000008000000" + "0f21000000000000" + "7911000000000000", "EACCES"),
+    # bpf_override_return, for kprobes alone
+    "helper_of_another_type": ("b702000000000000" + "850000003a000000", "EINVAL"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED_PROGRAMS)
+def test_load_refuses(agent: Agent, what: str) -> None:
+    insns, errno = REFUSED_PROGRAMS[what]
     with pytest.raises(Refused) as refused:
-        agent.request("prog_load", type=FTRACE_TYPE, insns=insns, license="GPL")
+        agent.request("prog_load", type=FTRACE_TYPE, insns=insns + RETURN_ZERO, license="GPL")
     assert refused.value.name == errno, f"{what} gave {refused.value.name}\n{refused.value.log}"
 
 

@@ -89,6 +89,8 @@ def probe(accelerator: str) -> str:
     if done.returncode == _EXIT_STATUS and done.stdout == b"K":
         return ""
     said = done.stderr.decode(errors="replace").strip().splitlines()
+    if done.returncode == 127 and said and f"failed to execute {qemu.BINARY}" in said[-1]:  # setpriv's words
+        raise FarmError(f"{qemu.BINARY}: no such command; see `farm doctor`")
     return f"QEMU exited with {done.returncode}" + (f": {said[-1]}" if said else "")
 
 

@@ -34,10 +34,10 @@ class Refused(OSError):
 
 
 def name_of(number: int | None) -> str:
-    """An errno as the contract writes it; 524 is the kernel's own ENOTSUPP."""
-    if number == 524:
-        return "ENOTSUPP"
-    return errnos.errorcode.get(number or 0, str(number))
+    """An errno as the contract writes it. 524 is the kernel's own ENOTSUPP, and of
+    the two names for 95 the kernel uses the one that Python does not."""
+    special = {524: "ENOTSUPP", errnos.EOPNOTSUPP: "EOPNOTSUPP"}
+    return special.get(number or 0) or errnos.errorcode.get(number or 0, str(number))
 
 
 class Agent:

@@ -92,7 +92,7 @@ def image(programs: Path, module: Path | None, recipe: Path = RECIPE) -> Image:
     host_files["/etc/dropbear/host_key"] = keys.client.with_name("host_key")
     host_files["/root/.ssh/authorized_keys"] = keys.client.with_name("id_ed25519.pub")
 
-    ingredients: list[str | bytes] = ["initramfs-1", recipe.read_text()]
+    ingredients: list[str | bytes] = ["initramfs-2", recipe.read_text()]
     for where, source in sorted(host_files.items()):
         ingredients += [where, source.read_bytes()]
 
@@ -184,7 +184,9 @@ def _archive(parsed: _Recipe, host_files: Mapping[str, Path], directory: Path) -
     listing = "#mtree\n" + "".join(f"{entry.mtree()}\n" for entry in order)
     (directory / "list").write_text(listing)
     output = directory / "initramfs.cpio"
-    run(["bsdtar", "--create", "--format=newc", "--file", output, f"@{directory / 'list'}"])
+    # by way of tar, which knows no inode numbers: newc would take the host's
+    run(["bsdtar", "--create", "--format=ustar", "--file", directory / "tar", f"@{directory / 'list'}"])
+    run(["bsdtar", "--create", "--format=newc", "--file", output, f"@{directory / 'tar'}"])
     for leftover in directory.iterdir():
         if leftover != output:
             leftover.unlink()

@@ -11,19 +11,23 @@ BEGINNINGS: tuple[tuple[str, str], ...] = (
     (r"BUG: KASAN: ", "KASAN"),
     (r"BUG: KCSAN: ", "KCSAN"),
     (r"UBSAN: ", "UBSAN"),
-    (r"watchdog: BUG: (soft|hard) lockup|watchdog: Watchdog detected hard LOCKUP", "lockup"),
-    (r"rcu: INFO: .* (self-)?detected (expedited )?stall", "RCU stall"),
+    (r"BUG: (soft|hard) lockup|Watchdog detected hard LOCKUP", "lockup"),
+    (r"INFO: rcu\S* (self-)?detected (expedited )?stall", "RCU stall"),
     (r"INFO: task .* blocked for more than", "hung task"),
     (r"BUG: workqueue lockup", "workqueue lockup"),
-    (r"WARNING: (possible|inconsistent|suspicious|bad unlock|held lock|Nested lock|lock held)", "lockdep"),
+    (r"WARNING: (possible|inconsistent|suspicious|bad (unlock|contention)|held lock|Nested lock|lock held)", "lockdep"),
+    (r"WARNING: (\S+-safe -> \S+-unsafe lock|\S+/\d+ still has locks held|chain_key collision)", "lockdep"),
+    (r"BUG: Invalid wait context|INFO: trying to register non-static key", "lockdep"),
+    (r"WARNING: (kernel stack (frame pointer|regs) at|stack (going|recursion)|.*\.orc_unwind|bad lookup)", "unwinder"),
     (r"BUG: (sleeping function|scheduling while atomic|using (smp_processor_id|__this_cpu))", "atomicity"),
-    (r"BUG: unable to handle|BUG: kernel NULL|Oops: |general protection fault|stack segment: ", "oops"),
-    (r"double fault: |invalid opcode: |int3: |PANIC: |traps: PANIC", "oops"),
+    (r"BUG: unable to handle|BUG: kernel NULL|BUG: TASK stack guard page|\bOops: |\bPANIC: ", "oops"),
+    # before v6.9 without "Oops: "; a process's own fault has neither the colon nor the count
+    (r"general protection fault, |: [0-9a-f]{4} \[#\d+\]", "oops"),
     (r"Kernel stack is corrupted|stack-protector:", "stack corruption"),
     (r"kmemleak: \d+ new suspected memory leaks", "kmemleak"),
     (r"-+\[ ?ftrace bug ?\]-+", "ftrace bug"),
-    (r"WARNING: CPU: \d+|WARNING: .*/.*\.[ch]:\d+ ", "WARN"),
-    (r"kernel BUG at |BUG: |Bad page state|refcount_t: ", "BUG"),
+    (r"^WARNING: |\bWARNING: CPU: \d+|^refcount_t: ", "WARN"),
+    (r"kernel BUG at |\bBUG: |^BUG \S+ \((Not t|T)ainted", "BUG"),
     (r"Out of memory: Killed|oom-kill:", "out of memory"),
 )
 _BEGIN = [(re.compile(pattern), kind) for pattern, kind in BEGINNINGS]
@@ -31,8 +35,11 @@ _BEGIN = [(re.compile(pattern), kind) for pattern, kind in BEGINNINGS]
 #: printk's time and, with CONFIG_PRINTK_CALLER, the caller.
 _STAMP = re.compile(r"^\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])? ?")
 
-#: Where a splat is over. Of those without such a line some context is kept.
+#: Where a splat is over, for the kinds that say so. Of the others some context
+#: is kept, up to where the next one begins.
 _END = re.compile(r"---\[ end (trace|Kernel panic)")
+_MARKED = {"panic", "oops", "WARN", "BUG", "UBSAN", "stack corruption", "ftrace bug"}
+_CUT_HERE = "------------[ cut here ]------------"
 CONTEXT_LINES = 40
 
 
@@ -49,7 +56,7 @@ class Splat:
     def signature(self) -> str:
         """The same for the same bug: the title without addresses and numbers."""
         text = re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b", "ADDR", self.title)
-        return re.sub(r"\b\d+\b|(?<=#)\d+", "N", text)
+        return re.sub(r"\b\d+(?=s?\b)|(?<=#)\d+", "N", text)
 
 
 def strip(line: str) -> str:
@@ -66,7 +73,7 @@ def kind_of(line: str) -> str | None:
 def find(text: str) -> list[Splat]:
     """The splats of a log in order, each one once.
 
-    Lines of one report match more than one pattern (a WARN, then its oops):
+    Lines of one report match more than one pattern (a BUG, then its oops):
     what begins inside of a report that is still open belongs to it.
     """
     splats: list[Splat] = []
@@ -75,7 +82,7 @@ def find(text: str) -> list[Splat]:
     for number, line in enumerate(lines):
         kind = kind_of(line) if number > open_until else None
         if kind:
-            last = _last_line(lines, number)
+            last = _last_line(lines, number, kind)
             end = position + sum(len(item) for item in lines[number : last + 1])
             splats.append(Splat(kind, strip(line), position, end))
             open_until = last
@@ -83,13 +90,20 @@ def find(text: str) -> list[Splat]:
     return splats
 
 
-def _last_line(lines: list[str], first: int) -> int:
-    limit = min(len(lines), first + 4 * CONTEXT_LINES)
-    for number in range(first, limit):
-        if _END.search(lines[number]):
-            return number
-    # no end marker: the report is what follows until the farm speaks again
-    for number in range(first + 1, min(len(lines), first + CONTEXT_LINES)):
-        if strip(lines[number]).startswith("farm: "):
+def _last_line(lines: list[str], first: int, kind: str) -> int:
+    if kind in _MARKED:
+        for number in range(first, min(len(lines), first + 4 * CONTEXT_LINES)):
+            if _END.search(lines[number]):
+                return number
+    last = min(len(lines), first + CONTEXT_LINES) - 1
+    for number in range(first + 1, last + 1):
+        text = strip(lines[number])
+        if text.startswith("farm: ") or (kind not in _MARKED and (text == _CUT_HERE or _another(lines, number))):
             return number - 1
-    return min(len(lines), first + CONTEXT_LINES) - 1
+    return last
+
+
+def _another(lines: list[str], number: int) -> bool:
+    """Whether a report begins here, and not the one of the line above goes on."""
+    kind = kind_of(lines[number])
+    return kind is not None and kind != kind_of(lines[number - 1])

@@ -108,14 +108,14 @@ class Guest:
 
 
 @contextmanager
-def boot(spec: Spec, log: Path) -> Iterator[Guest]:
+def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
     """A guest, ready for its first command; gone when the block is left.
 
-    Its console goes to `log`. Raises BootFailed when the kernel never gets
-    as far, FarmError when QEMU or the host is at fault.
+    Its console goes to `log`. Raises BootFailed when the kernel does not get as
+    far within `limit` seconds, FarmError when QEMU or the host is at fault.
     """
     started = time.monotonic()
-    deadline = Deadline(BOOT_SECONDS)
+    deadline = Deadline(limit)
     with ExitStack() as stack:
         console_ours, console_theirs = (stack.enter_context(end) for end in socket.socketpair())
         monitor_ours, monitor_theirs = (stack.enter_context(end) for end in socket.socketpair())

@@ -46,7 +46,7 @@ def programs(progress: Progress) -> Path:
 
 def _module(wanted: Plan, kernel_key: str, progress: Progress) -> Path:
     sources = [cache.digest_files(SOURCES / part) for part in ("module", "include", "abi")]
-    key = cache.digest("module-1", kernel_key, *sources)
+    key = cache.digest("module-2", kernel_key, *sources)
 
     def make(directory: Path) -> None:
         with cache.locked(build.lock(wanted)), cache.scratch("modules") as scratch:
@@ -61,14 +61,16 @@ def _module(wanted: Plan, kernel_key: str, progress: Progress) -> Path:
                 lines = "\n".join(f"  {line}" for line in first_errors(error.output))
                 raise BuildFailed(f"{wanted.cell.name}: the target module does not build\n{lines}") from error
             shutil.copy(scratch / "module/ftrace_target.ko", directory)
-            _abi(build_dir, directory)
+            _abi((build_dir / "source").resolve(), scratch / "headers", directory)
 
     return cache.fill("modules", key, make)
 
 
-def _abi(build_dir: Path, directory: Path) -> None:
+def _abi(tree: Path, headers: Path, directory: Path) -> None:
     """abi.o, the layout of the tree's uapi headers as DWARF; abi.error if they lack it."""
-    headers = (build_dir / "source").resolve() / "include/uapi"
+    (headers / "linux").mkdir(parents=True)
+    for header in (tree / "include/uapi/linux").glob("bpf*.h"):
+        shutil.copy(header, headers / "linux")
     try:
         run(["make", "-C", SOURCES, f"O={directory}", f"UAPI={headers}", "abi"])
     except CommandFailed as error:

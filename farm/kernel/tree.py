@@ -168,6 +168,10 @@ def _snapshot(top: Path, store: Path, objects: Path, head: str) -> tuple[str, bo
             "GIT_OBJECT_DIRECTORY": str(store / "objects"),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
             "GIT_OPTIONAL_LOCKS": "0",
+            # a split index would put its shared half into the user's .git
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "core.splitIndex",
+            "GIT_CONFIG_VALUE_0": "false",
         }
         if index.exists():
             shutil.copy2(index, directory / "index")  # its stat data saves reading every file

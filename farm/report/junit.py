@@ -37,8 +37,8 @@ def _case(suite: ElementTree.Element, record: VerdictRecord) -> None:
     case = ElementTree.SubElement(
         suite,
         "testcase",
-        classname=f"{record.cell}.{record.suite}",
-        name=record.test,
+        classname=_clean(f"{record.cell}.{record.suite}"),
+        name=_clean(record.test),
         time=f"{record.seconds:.3f}",
     )
     if record.verdict == Verdict.PASS:

@@ -63,7 +63,8 @@ def _failure(console: Console, directory: Path, run: Run, record: VerdictRecord)
             console.print(f"  {line}", style="dim", markup=False, highlight=False)
     if record.verdict is Verdict.INFRA and record.detail:
         console.print(record.detail, style="dim", markup=False, highlight=False)
-    console.print(f"again: {repeat_command(run, record.cell, k_expression(record))}", highlight=False, soft_wrap=True)
+    again = repeat_command(run, record.cell, k_expression(record))
+    console.print(f"again: {again}", markup=False, highlight=False, soft_wrap=True)
     if record.console:
         console.print(f"log:   {directory / 'cells' / record.cell / record.console}", highlight=False, soft_wrap=True)
     console.print()

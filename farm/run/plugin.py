@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from farm.base.errors import BootFailed, GuestCrashed, GuestHung, KernelError
+from farm.base.errors import BootFailed, GuestCrashed, GuestHung, KernelError, UsageError
 from farm.guest import splat, vm
 from farm.guest.agent import Agent
 from farm.guest.image import image
@@ -29,6 +29,9 @@ from farm.run.verdict import Finding, classify, gravest
 #: A test that the farm's own limits do not end: each request has one already,
 #: so this is the last resort and only bounds a loop in a test.
 TEST_SECONDS = 120
+
+#: Names that `-k` takes as one word, so that each failure can be repeated alone.
+SELECTABLE = re.compile(r"[\w\[\].:+/-]+")
 
 _FINDINGS = pytest.StashKey[list[Finding]]()
 _CHARGED = pytest.StashKey[tuple[str, tuple[int, int]]]()
@@ -64,8 +67,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     order = records.load_run(_run_directory(config)).cells
     items.sort(key=lambda item: order.index(_cell(item).name))
     for item in items:
-        _check_marks(item)
-        item.add_marker(pytest.mark.timeout(TEST_SECONDS, method="signal"))
+        # of the test alone: its fixtures may wait for a kernel to be built
+        item.add_marker(pytest.mark.timeout(TEST_SECONDS, method="signal", func_only=True))
 
 
 def _cell(item: pytest.Item) -> Cell:
@@ -74,15 +77,19 @@ def _cell(item: pytest.Item) -> Cell:
     return cell
 
 
-def _check_marks(item: pytest.Item) -> None:
+def _check(item: pytest.Item) -> None:
+    """Raise for a test that is written wrongly; here, where its message is kept."""
+    if not SELECTABLE.fullmatch(item.name):
+        raise UsageError(f"{item.nodeid}: -k cannot select this name; give its parameters plain ids")
     for mark in (*item.iter_markers("needs"), *item.iter_markers("absent")):
         for fact in mark.args:
             if fact not in FACTS:
-                raise pytest.UsageError(f"{item.nodeid}: no fact {fact!r}; there is: {', '.join(FACTS)}")
+                raise UsageError(f"{item.nodeid}: no fact {fact!r}; there is: {', '.join(FACTS)}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip by what the cell declares; the kernel under test is not asked."""
+    _check(item)
     cell = _cell(item)
     for mark in item.iter_markers("needs"):
         for fact in mark.args:

@@ -54,7 +54,7 @@ def classify(error: BaseException) -> Finding:
     if isinstance(error, (AssertionError, Refused, pytest.fail.Exception)):
         return Finding(Verdict.FAIL, reason)
     if isinstance(error, UsageError):
-        return Finding(Verdict.INFRA, f"a wrong setting was found late: {reason}")
+        return Finding(Verdict.INFRA, reason)
     return Finding(Verdict.INFRA, f"{type(error).__name__}: {reason}")
 
 

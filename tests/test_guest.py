@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Guests that behave, guests that do not, and farms that die: on real machines."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from farm.base.deadline import Deadline
+from farm.base.errors import BootFailed, FarmError, GuestCrashed, GuestHung
+from farm.guest import splat, vm
+from farm.guest.agent import Agent, Refused
+from farm.guest.image import image
+from farm.guest.ssh import Finished
+from farm.kernel import builder
+from farm.matrix import MATRIX, choose, load
+
+Boot = Callable[..., AbstractContextManager[vm.Guest]]
+
+
+@pytest.fixture(scope="session")
+def spec() -> vm.Spec:
+    """A guest of the first cell, its kernel from the cache or built now."""
+    (cell,) = choose(load(), ["x86_64-regs"])
+    process = builder.start(builder.Order([cell.name], None, None, str(MATRIX)))
+    built = [event.built for event in builder.events(process) if event.built]
+    assert process.wait() == 0
+    assert built
+    root = image(Path(built[0].programs), Path(built[0].module))
+    return vm.Spec(Path(built[0].kernel) / "bzImage", root, cell.machine, "tcg")
+
+
+@pytest.fixture
+def boot(spec: vm.Spec, tmp_path: Path) -> Boot:
+    def start(cmdline: str = "", limit: float = vm.BOOT_SECONDS) -> AbstractContextManager[vm.Guest]:
+        return vm.boot(replace(spec, cmdline=cmdline), tmp_path / "console.log", limit)
+
+    return start
+
+
+def test_commands_files_and_status(boot: Boot, tmp_path: Path) -> None:
+    content = tmp_path / "content"
+    content.write_bytes(bytes(range(256)) * 300)
+    with boot() as guest:
+        limit = guest.deadline(20)
+        assert guest.connection.run("uname -s; echo oops >&2; exit 7", limit) == Finished(7, "Linux\n", "oops\n")
+        guest.connection.put(content, "/tmp/a file", limit)
+        assert guest.connection.run("wc -c < '/tmp/a file'", limit).stdout.strip() == "76800"
+        with pytest.raises(GuestHung, match="sleep 60"):
+            guest.connection.run("sleep 60", Deadline(1))
+
+
+def test_guest_takes_no_more_than_promised(spec: vm.Spec) -> None:
+    assert spec.machine.memory <= 256
+
+
+def test_two_guests_at_once(spec: vm.Spec, tmp_path: Path) -> None:
+    with vm.boot(spec, tmp_path / "a.log") as first, vm.boot(spec, tmp_path / "b.log") as second:
+        for name, guest in (("first", first), ("second", second)):
+            guest.connection.run(f"hostname {name}", guest.deadline(20))
+        assert first.connection.run("hostname", first.deadline(20)).stdout == "first\n"
+
+
+def test_agent_answers_and_forgets(boot: Boot) -> None:
+    with boot() as guest:
+        with guest.agent() as agent:
+            map_free = {"type": 5, "insns": "b7000000000000009500000000000000", "license": "GPL"}
+            fd = agent.request("prog_load", **map_free)["fd"]
+            assert agent.request("prog_info", fd=fd)["type"] == 5
+            with pytest.raises(FarmError, match="no_such_op"):
+                agent.request("no_such_op")
+        with guest.agent() as agent, pytest.raises(Refused) as refused:
+            agent.request("prog_info", fd=fd)
+        assert refused.value.name == "EBADF"
+
+
+def test_panic_at_boot(boot: Boot) -> None:
+    with pytest.raises(BootFailed, match="Attempted to kill init"), boot("rdinit=/bin/false"):
+        pass
+
+
+def test_hang_at_boot(boot: Boot) -> None:
+    with pytest.raises(BootFailed, match="was not ready within 12 s"), boot("rdinit=/bin/cat", limit=12):
+        pass
+
+
+def test_no_console(boot: Boot) -> None:
+    with pytest.raises(BootFailed, match="its console stayed silent"), boot("console=ttyS3", limit=12):
+        pass
+
+
+def test_no_kernel(spec: vm.Spec, tmp_path: Path) -> None:
+    missing = replace(spec, kernel=tmp_path / "bzImage")
+    with pytest.raises(FarmError, match="bzImage: No such file"), vm.boot(missing, tmp_path / "console.log"):
+        pass
+    missing.kernel.write_bytes(b"not a kernel at all" * 1000)
+    with pytest.raises(FarmError, match="QEMU did not start"), vm.boot(missing, tmp_path / "console.log"):
+        pass
+
+
+def _crash(guest: vm.Guest, agent: Agent) -> None:
+    agent.request("file_write", path="/proc/sysrq-trigger", data="c")
+
+
+def _stop(guest: vm.Guest, agent: Agent) -> None:
+    guest.monitor.execute("stop")
+    agent.request("hello")
+
+
+def _quit(guest: vm.Guest, agent: Agent) -> None:
+    guest.monitor.execute("quit")
+    agent.request("hello")
+
+
+def _kill_agent(guest: vm.Guest, agent: Agent) -> None:
+    guest.connection.run(f"kill -9 {agent.request('hello')['pid']}", guest.deadline(20))
+    agent.request("hello")
+
+
+@pytest.mark.parametrize(
+    "harm, error, words",
+    [
+        (_crash, GuestCrashed, "sysrq triggered crash"),
+        (_stop, GuestHung, "no answer to `hello`"),
+        (_quit, GuestCrashed, "hello"),
+        (_kill_agent, GuestCrashed, "the agent ended"),
+    ],
+)
+def test_harm(boot: Boot, harm: Callable[[vm.Guest, Agent], None], error: type[Exception], words: str) -> None:
+    with boot() as guest:
+        agent = Agent(guest.connection, 5.0)
+        with pytest.raises((GuestCrashed, GuestHung)) as raised:
+            harm(guest, agent)
+        told = guest.explain(raised.value)
+        assert isinstance(told, error), repr(told)
+        assert words in str(told)
+
+
+def test_marks_enclose_what_the_kernel_says(boot: Boot) -> None:
+    with boot() as guest, guest.agent() as agent:
+        start = guest.mark()
+        agent.request("file_write", path="/dev/kmsg", data="WARNING: CPU: 0 PID: 1 at nowhere.c:1 f+0x1/0x2\n")
+        middle = guest.mark()
+        end = guest.mark()
+        assert [found.kind for found in splat.find(guest.console.text(start, middle))] == ["WARN"]
+        assert splat.find(guest.console.text(middle, end)) == []
+
+
+def test_dead_console_is_no_clean_log(boot: Boot) -> None:
+    with boot() as guest:
+        guest.mark()
+        guest.monitor.execute("stop")
+        with pytest.raises(GuestHung):
+            guest.console.wait_mark(99, Deadline(1))
+
+
+def test_guest_dies_with_a_killed_farm(spec: vm.Spec, tmp_path: Path) -> None:
+    code = f"""
+        import subprocess, sys
+        from pathlib import Path
+        from farm.guest import vm, image
+        from farm.matrix import Machine
+        spec = vm.Spec(Path({str(spec.kernel)!r}), image.Image(Path({str(spec.image.initramfs)!r}),
+            image.Keys(Path({str(spec.image.keys.client)!r}), Path({str(spec.image.keys.host)!r}))),
+            Machine(224, 1, ""), "tcg")
+        with vm.boot(spec, Path({str(tmp_path / "console.log")!r})):
+            print("up", flush=True)
+            sys.stdin.read()
+    """
+    argv = [sys.executable, "-c", textwrap.dedent(code)]
+    farm = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert farm.stdout
+    assert farm.stdout.readline() == "up\n"
+    children = Path(f"/proc/{farm.pid}/task/{farm.pid}/children").read_text().split()
+    assert len(children) == 1, f"the guest and nothing else: {children}"
+    assert "qemu" in Path(f"/proc/{children[0]}/cmdline").read_text()
+    os.kill(farm.pid, signal.SIGKILL)
+    farm.wait()
+    for _ in Deadline(10).poll():
+        if not Path(f"/proc/{children[0]}").exists():
+            return
+    pytest.fail("QEMU outlived the farm that started it")
