@@ -50,8 +50,11 @@ class Spec:
 class Guest:
     """A running machine. Made by `boot`."""
 
-    def __init__(self, console: Console, monitor: Monitor, connection: Connection, boot_seconds: float) -> None:
+    def __init__(
+        self, console: Console, monitor: Monitor, connection: Connection, process: int, boot_seconds: float
+    ) -> None:
         self.console = console
+        self.process = process
         self.monitor = monitor
         self.connection = connection
         self.boot_seconds = boot_seconds
@@ -92,6 +95,11 @@ class Guest:
         self._marks += 1
         self.control.request("file_write", path="/dev/kmsg", data=f"farm: mark {self._marks}\n")
         return self.console.wait_mark(self._marks, self.deadline(REQUEST_SECONDS))
+
+    def resident(self) -> float:
+        """What QEMU takes of the host's memory now, in MiB."""
+        pages = int(Path(f"/proc/{self.process}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
     def shell(self) -> int:
         """A login shell on this process's terminal; its exit status."""
@@ -155,7 +163,7 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
             said = _said(errors, process)
             raise BootFailed(f"{error}" + (f" (QEMU: {said})" if said else "")) from error
         stack.callback(connection.close)
-        yield Guest(console, monitor, connection, time.monotonic() - started)
+        yield Guest(console, monitor, connection, process.pid, time.monotonic() - started)
 
 
 def _opened(stack: ExitStack, path: Path, flags: int) -> int:

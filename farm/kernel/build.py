@@ -19,7 +19,7 @@ from farm.base import cache
 from farm.base.command import echo, leashed, run
 from farm.base.errors import BuildFailed, FarmError
 from farm.kernel import kconfig
-from farm.kernel.tree import Source, check_out, disk_left, worktree_name
+from farm.kernel.tree import Source, check_out, need_disk, worktree_name
 from farm.matrix import Cell
 
 #: Changed when the recipe below changes, so that old artifacts are not taken.
@@ -137,10 +137,7 @@ def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
 
 
 def _compile(wanted: Plan, output: Path, progress: Progress) -> Path:
-    if disk_left(cache.root()) < NEEDED_BYTES:
-        raise FarmError(
-            f"disk full: less than {NEEDED_BYTES >> 30} GiB left below {cache.root()}; `farm clean` frees some"
-        )
+    need_disk(NEEDED_BYTES)
     progress("checking out")
     tree = check_out(wanted.source)
     # As a child of the source, where kbuild's paths all begin with `..`: the

@@ -35,6 +35,9 @@ IDENTITY = {
 #: Where an imported source lies in its store until a work tree adopts it.
 UNPACKED = "unpacked"
 
+#: A kernel's source, unpacked and once more as git objects.
+IMPORT_BYTES = 3 << 30
+
 #: The header that the series adds: where it is, the feature is.
 FEATURE_HEADER = "include/uapi/linux/bpf_ftrace.h"
 
@@ -88,6 +91,7 @@ def from_package(tree: Tree) -> Source:
 
 
 def _import(tree: Tree, store: Path) -> None:
+    need_disk(IMPORT_BYTES)
     _init(store)
     unpacked = store / UNPACKED
     unpacked.mkdir()
@@ -222,6 +226,16 @@ def _adopt_unpacked(store: Path, where: Path, admin: Path) -> None:
             where.rmdir()
             unpacked.rename(where)
             (store / "index").rename(admin / "index")
+
+
+def need_disk(wanted: int) -> None:
+    """Raise FarmError before something is begun that the disk has no room for."""
+    left = disk_left(cache.root())
+    if left < wanted:
+        raise FarmError(
+            f"disk full: {left >> 20} MiB left below {cache.root()}, {wanted >> 20} are needed; "
+            "free some (`farm clean`), or set FTRACE_FARM_CACHE to another place"
+        )
 
 
 def disk_left(path: Path) -> int:

@@ -195,7 +195,7 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
         if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR) or collector.trouble:
             raise FarmError(f"pytest ended with {status!r}\n{collector.trouble}")
         if not interrupted and not collector.planned:
-            raise UsageError(f"-k {request.select!r} selects no test; `farm run --list` shows them")
+            raise UsageError(f"-k {request.select!r} selects no test of {request.suites}")
         if not interrupted:
             thread.join()
     except KeyboardInterrupt:
