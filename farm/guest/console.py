@@ -33,6 +33,7 @@ class Console:
         self.complaint = ""
         self.closed = False
         self._ready = False
+        self._panicked = False
         self._read = 0
         self._marks: dict[int, int] = {}
         self._changed = threading.Condition()
@@ -65,14 +66,16 @@ class Console:
             self._marks[int(mark[1])] = self._read
         elif not self.complaint and kind_of(line):
             self.complaint = text
+        if "Kernel panic - not syncing" in text:
+            self._panicked = True
 
     def wait_ready(self, deadline: Deadline) -> None:
         """Return when the guest's init says it is ready; BootFailed otherwise."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self.closed, deadline.left())
+            self._changed.wait_for(lambda: self._ready or self._panicked or self.closed, deadline.left())
             if self._ready:
                 return
-        what = "ended before it was ready" if self.closed else f"was not ready within {deadline.seconds:.0f} s"
+        what = "ended before it was ready" if self._panicked or self.closed else f"was not ready within {deadline.seconds:.0f} s"
         raise BootFailed(f"the guest {what}{self._last_words()}")
 
     def wait_mark(self, number: int, deadline: Deadline) -> int:

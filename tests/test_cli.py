@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command line, as a process: what it prints and how it exits."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Repository
+
+pytestmark = pytest.mark.usefixtures("cache_root")
+
+COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "clean"]
+
+
+def farm(*words: str) -> "subprocess.CompletedProcess[str]":
+    argv = [str(Path(sys.executable).with_name("farm")), *words]
+    environment = {**os.environ, "COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"}
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env=environment, timeout=60)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str) -> None:
+    done = farm(command, "--help")
+    assert done.returncode == 0
+    assert f"farm {command}" in done.stdout
+    assert not done.stderr
+
+
+def test_help_lists_every_command() -> None:
+    """The list above is all there is, so that none goes without a test."""
+    words = farm("--help").stdout.split()
+    box = [words[i + 1] for i, word in enumerate(words) if word == "│" and words[i + 1].isalpha()]
+    assert set(box) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["build", "nix"], "no cell 'nix'; `farm cells` lists them: x86_64-regs, "),
+        (["run", "nix"], "no cell 'nix'"),
+        (["boot", "nix"], "no cell 'nix'"),
+        (["exec", "nix", "--", "true"], "no cell 'nix'"),
+        (["run", "--no-such-option"], "No such option: --no-such-option"),
+        (["no-such-command"], "No such command 'no-such-command'"),
+        (["exec", "x86_64-regs"], "Missing argument"),
+        (["boot"], "Missing argument 'CELL'"),
+        (["run", "--accel", "nonsense"], "'nonsense' is none of auto, kvm, tcg"),
+        (["boot", "x86_64-regs", "--accel", "nonsense"], "'nonsense' is none of auto, kvm, tcg"),
+        (["run", "-n", "-1"], "Invalid value for '-n'"),
+        (["cells", "--matrix", "/nonexistent"], "/nonexistent: No such file or directory"),
+    ],
+)
+def test_wrong_usage(words: list[str], said: str) -> None:
+    done = farm(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_tree_that_is_not_there() -> None:
+    done = farm("build", "x86_64-regs", "--tree", "/nonexistent")
+    assert done.returncode == 2
+    assert "error: --tree /nonexistent: no such directory; give PATH or PATH@REV" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_tree_that_is_no_kernel(tmp_path: Path) -> None:
+    Repository(tmp_path / "mine").commit({"README": "mine\n"})
+    done = farm("build", "x86_64-regs", "--tree", str(tmp_path / "mine"))
+    assert done.returncode == 2
+    assert "this is no Linux source, it has no Kconfig" in done.stderr
+
+
+def test_series_that_does_not_apply(linux: Repository, tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series/0001.patch").write_text("no patch\n")
+    done = farm("build", "x86_64-regs", "--tree", str(linux.path), "--series", str(tmp_path / "series"))
+    assert done.returncode == 2
+    assert "0001.patch does not apply" in done.stderr
+
+
+def test_external_commands_are_shown(linux: Repository) -> None:
+    done = farm("build", "x86_64-regs", "--tree", f"{linux.path}@nix", "-v")
+    assert done.returncode == 2
+    assert f"+ git -C {linux.path} rev-parse --show-toplevel" in done.stderr
+
+
+def test_cells() -> None:
+    done = farm("cells")
+    assert done.returncode == 0
+    rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
+    table = {row[0].strip(): row[3].split() for row in rows if row[0].strip()}
+    assert table == {
+        "x86_64-regs": ["bpf_ftrace", "dynamic_ftrace", "with_regs"],
+        "x86_64-regs-fp": ["bpf_ftrace", "dynamic_ftrace", "with_regs"],
+        "x86_64-noregs": ["dynamic_ftrace"],
+        "x86_64-static": ["-"],
+    }
+
+
+def test_clean(cache_root: Path) -> None:
+    for name in ("worktrees/x+base/build-c", "kernels/.partial-1", "kernels/0123", "worktrees/x+base/kernel"):
+        (cache_root / name).mkdir(parents=True)
+    assert farm("clean").returncode == 0
+    left = sorted(str(path.relative_to(cache_root)) for path in cache_root.glob("*/*"))
+    assert left == ["kernels/0123", "worktrees/x+base"]
+    assert [path.name for path in (cache_root / "worktrees/x+base").iterdir()] == ["kernel"]
+    assert farm("clean", "--all").returncode == 0
+    assert not cache_root.exists()
+
+
+def test_doctor_names_what_is_missing(tmp_path: Path) -> None:
+    """Every package of the list has a line; on a PATH without programs the remedy is named."""
+    full = farm("doctor")
+    assert full.returncode in (0, 3)
+    for program in ("sh", "setpriv"):
+        (tmp_path / program).symlink_to(f"/usr/bin/{program}")
+    argv = [sys.executable, "-c", "from farm.cli import main; main()", "doctor"]
+    environment = {**os.environ, "COLUMNS": "160", "PATH": str(tmp_path)}
+    bare = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+    assert bare.returncode == 3
+    assert "sudo apt-get install flex" in bare.stdout
+    assert "sudo apt-get install util-linux" not in bare.stdout
+    assert "Traceback" not in bare.stderr

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The matrix: what it says when it is right, and where it points when it is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from farm.base.errors import UsageError
+from farm.matrix import FACTS, MATRIX, Machine, choose, load
+
+GOOD = """\
+trees:
+  mine:
+    package: linux-source-mine
+    archive: /usr/src/mine.tar.xz
+    series: patches/mine
+cells:
+  one:
+    about: the first
+    tree: mine
+    fragments: [base]
+    supports: [with_regs]
+  two:
+    about: the second
+    tree: mine
+    fragments: [base]
+    guest: {memory: 128, cpus: 1, cmdline: quiet}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    """A checkout with that matrix; its path."""
+    for directory in ("kconfigs/x86_64", "patches/mine"):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "kconfigs/x86_64/base.config").write_text("CONFIG_X=y\n")
+    path = tmp_path / "kconfigs" / "matrix.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_real_one_loads() -> None:
+    matrix = load()
+    assert set(matrix.cells) == {"x86_64-regs", "x86_64-regs-fp", "x86_64-noregs", "x86_64-static"}
+    for cell in matrix.cells.values():
+        assert cell.tree in matrix.trees
+        assert cell.supports <= set(FACTS)
+        assert all(path.is_file() for path in cell.fragments + cell.feature)
+        assert all(path.is_dir() for path in cell.patches)
+        assert ("bpf_ftrace" in cell.supports) == bool(cell.feature), "who has the feature must declare it"
+
+
+def test_values_and_defaults(tmp_path: Path) -> None:
+    matrix = load(write(tmp_path, GOOD))
+    one, two = matrix.cells["one"], matrix.cells["two"]
+    assert one.fragments == (tmp_path / "kconfigs/x86_64/base.config",)
+    assert one.supports == {"with_regs"}
+    assert (one.machine, two.machine) == (Machine(224, 2, ""), Machine(128, 1, "quiet"))
+    assert matrix.trees["mine"].series == tmp_path / "patches/mine"
+
+
+@pytest.mark.parametrize(
+    "old, new, line, where",
+    [
+        ("    about: the first\n", "    abuot: the first\n", 8, "cells.one.abuot: Extra inputs"),
+        ("    about: the first\n", "", 7, "cells.one.about: Field required"),
+        ("    about: the first\n", "    about: 5\n", 8, "cells.one.about: Input should be a valid string"),
+        ("[with_regs]", "with_regs", 11, "cells.one.supports: Input should be a valid list"),
+        ("memory: 128", "memory: lots", 16, "cells.two.guest.memory: Input should be a valid integer"),
+        ("memory: 128", "memory: 1", 16, "cells.two.guest.memory: Input should be greater"),
+        ("cells:\n", "sells:\n", 6, "sells: Extra inputs"),
+        ("    tree: mine\n    fragments: [base]\n    supp", "    tree: your\n    fragments: [base]\n    supp", 9,
+         "cells.one.tree: no tree 'your'; there is: mine"),
+        ("[with_regs]", "[with_regs, magic]", 11, "cells.one.supports.1: no fact 'magic'; there is: bpf_ftrace"),
+        ("fragments: [base]\n    guest", "fragments: [base, nix]\n    guest", 15, "cells.two.fragments.1: there is no"),
+        ("fragments: [base]\n    guest", "fragments: [../../etc]\n    guest", 15, "cells.two.fragments.0: String"),
+        ("series: patches/mine", "series: patches/none", 5, "trees.mine.series: there is no"),
+    ],
+)  # fmt: skip
+def test_complaint_has_line_and_key(tmp_path: Path, old: str, new: str, line: int, where: str) -> None:
+    assert GOOD.count(old) == 1
+    path = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(UsageError) as error:
+        load(path)
+    complaints = str(error.value).splitlines()
+    assert any(text.startswith(f"{path}:{line}: {where}") for text in complaints), complaints
+
+
+def test_all_complaints_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("about: the first", "about: 1").replace("about: the second", "about: 2"))
+    with pytest.raises(UsageError) as error:
+        load(path)
+    assert [text.split(": ")[1] for text in str(error.value).splitlines()] == ["cells.one.about", "cells.two.about"]
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("cells: [", "not YAML"),
+        ("", "the whole file"),
+        ("trees: {}\ncells: {}\n", "cells: "),
+        ("- a\n- b\n", "the whole file"),
+    ],
+)
+def test_broken_files(tmp_path: Path, text: str, said: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(UsageError, match=said) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}:")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.yaml: No such file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_choose_keeps_the_order_of_the_matrix() -> None:
+    matrix = load(MATRIX)
+    names = [cell.name for cell in choose(matrix, ["x86_64-static", "x86_64-regs"])]
+    assert names == ["x86_64-regs", "x86_64-static"]
+    assert [cell.name for cell in choose(matrix, [])] == list(matrix.cells)
+
+
+def test_choose_unknown_cell() -> None:
+    with pytest.raises(UsageError, match=r"no cell 'x86_64-reg'; .*x86_64-regs, "):
+        choose(load(), ["x86_64-regs", "x86_64-reg"])

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The plugin: tests over cells, and a verdict for each, whatever becomes of it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.base.errors import BootFailed, Exit
+from farm.kernel.builder import Built, Event
+from farm.run import cellstate, records
+from farm.run.plugin import Planned, planned
+from tests.test_matrix import GOOD, write
+from tests.test_records import RUN
+
+CELLS = ["x86_64-regs", "x86_64-regs-fp", "x86_64"]
+
+
+@pytest.mark.parametrize(
+    "nodeid, test, suite, cell",
+    [
+        ("suites/test_slots.py::test_x[x86_64-regs]", "test_x", "slots", "x86_64-regs"),
+        ("suites/test_slots.py::test_x[x86_64-regs-fp]", "test_x", "slots", "x86_64-regs-fp"),
+        ("suites/test_slots.py::test_x[x86_64-regs-fp-1]", "test_x[1]", "slots", "x86_64-regs-fp"),
+        ("suites/test_slots.py::test_x[x86_64-regs-fpu]", "test_x[fpu]", "slots", "x86_64-regs"),
+        ("suites/test_slots.py::test_x[x86_64-regs-a-b]", "test_x[a-b]", "slots", "x86_64-regs"),
+        ("suites/test_slots.py::test_x[x86_64-a[0]]", "test_x[a[0]]", "slots", "x86_64"),
+        ("suites/sub/test_abi.py::test_x[x86_64-a::b]", "test_x[a::b]", "abi", "x86_64"),
+    ],
+)
+def test_planned(nodeid: str, test: str, suite: str, cell: str) -> None:
+    for cells in (CELLS, CELLS[::-1]):
+        assert planned(nodeid, cells) == Planned(test, suite, cell)
+
+
+def test_planned_of_a_test_without_a_cell() -> None:
+    assert planned("suites/test_slots.py::test_x", CELLS) == Planned("test_x", "slots", "")
+    assert planned("suites/test_slots.py::test_x[other-1]", CELLS).cell == ""
+
+
+class Collect:
+    """What the controller of a run sees: the reports that carry a verdict."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, dict[str, Any]] = {}
+        self.order: list[str] = []
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if hasattr(report, "farm"):
+            json.dumps(report.farm)  # it travels from worker to controller
+            name = f"{report.farm['cell']}:{report.farm['suite']}:{report.farm['test']}"
+            self.order.append(name)
+            self.verdicts[name] = report.farm
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run directory over the cells `one` (declares with_regs) and `two`."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    matrix = write(tmp_path, GOOD)
+    records.save_run(directory, replace(RUN, cells=["one", "two"], matrix=str(matrix)))
+    return directory
+
+
+class Suites:
+    """Suites of a test, run as `farm run` has them run, in this process."""
+
+    def __init__(self, pytester: pytest.Pytester, run: Path) -> None:
+        self.pytester, self.directory = pytester, run
+
+    def __call__(self, *words: str, **files: str) -> Collect:
+        self.pytester.makepyfile(**files)
+        seen = Collect()
+        options = ["-p", "farm.run.plugin", "--farm-run", str(self.directory), "-p", "no:cacheprovider"]
+        self.result = self.pytester.inline_run(*options, *words, plugins=[seen])
+        return seen
+
+
+@pytest.fixture
+def suites(pytester: pytest.Pytester, run: Path) -> Suites:
+    return Suites(pytester, run)
+
+
+def test_cell_by_cell(suites: Suites) -> None:
+    """One guest serves a cell's tests one after the other, so cells must not alternate."""
+    text = "import pytest\n@pytest.mark.parametrize('x', [1, 2])\ndef test_x(cell, x): pass\ndef test_y(cell): pass\n"
+    seen = suites(test_b=text, test_a="def test_z(cell): pass\n")
+    each = ["a:test_z", "b:test_x[1]", "b:test_x[2]", "b:test_y"]
+    assert seen.order == [f"{cell}:{test}" for cell in ("one", "two") for test in each]
+    assert {verdict["verdict"] for verdict in seen.verdicts.values()} == {"PASS"}
+
+
+def test_order_is_that_of_the_run(suites: Suites) -> None:
+    records.update_run(suites.directory, cells=["two"])
+    assert suites(test_a="def test_x(cell): pass\n").order == ["two:a:test_x"]
+
+
+def test_needs_and_absent(suites: Suites) -> None:
+    seen = suites(
+        test_a="""
+        import pytest
+        @pytest.mark.needs("with_regs")
+        def test_needs(cell): pass
+        @pytest.mark.absent("with_regs")
+        def test_absent(cell): pass
+        @pytest.mark.needs("with_regs", "bpf_ftrace")
+        def test_both(cell): pass
+        """
+    )
+    said = {name: (verdict["verdict"], verdict["reason"]) for name, verdict in seen.verdicts.items()}
+    fact = "with_regs: the trampoline can save every register"
+    assert said == {
+        "one:a:test_needs": ("PASS", ""),
+        "two:a:test_needs": ("SKIP", f"two declares no {fact}"),
+        "one:a:test_absent": ("SKIP", f"one declares {fact}"),
+        "two:a:test_absent": ("PASS", ""),
+        "one:a:test_both": ("SKIP", "one declares no bpf_ftrace: BPF programs can filter ftrace"),
+        "two:a:test_both": ("SKIP", f"two declares no {fact}"),
+    }
+
+
+@pytest.mark.parametrize("mark", ["needs", "absent"])
+def test_unknown_fact(suites: Suites, mark: str) -> None:
+    """A test that is written wrongly is neither skipped nor passed."""
+    seen = suites(test_a=f"import pytest\n@pytest.mark.{mark}('magic')\ndef test_x(cell): pass\n")
+    assert [verdict["verdict"] for verdict in seen.verdicts.values()] == ["INFRA", "INFRA"]
+    assert "no fact 'magic'; there is: bpf_ftrace, " in seen.verdicts["one:a:test_x"]["reason"]
+
+
+def test_name_that_cannot_be_selected(suites: Suites) -> None:
+    """Each failure ends with a -k that repeats it; pytest has no quotes for what it cannot parse."""
+    records.update_run(suites.directory, cells=["one"])
+    (said,) = suites(
+        test_a="import pytest\n@pytest.mark.parametrize('x', ['a (b)'])\ndef test_x(cell, x): pass\n"
+    ).verdicts.values()
+    assert said["verdict"] == "INFRA"
+    assert "-k cannot select this name" in said["reason"]
+
+
+def test_without_a_run(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_a="def test_x(cell): pass\n")
+    result = pytester.runpytest("-p", "farm.run.plugin")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "suites need a run: start them with `farm run`" in result.stdout.str() + result.stderr.str()
+
+
+GUEST = "def test_x(guest): pass\ndef test_y(agent): pass\ndef test_z(built): pass\n"
+
+
+@pytest.mark.parametrize("status, verdict", [(Exit.KERNEL, "BUILD"), (Exit.FARM, "INFRA"), (Exit.USAGE, "INFRA")])
+def test_cell_without_a_kernel(suites: Suites, status: Exit, verdict: str) -> None:
+    for cell in ("one", "two"):
+        cellstate.tell_failed(suites.directory, Event("failed", cell, f"{cell}: x.c:1: error: no", int(status)))
+    seen = suites(test_a=GUEST)
+    assert len(seen.verdicts) == 6
+    for name, said in seen.verdicts.items():
+        assert said["verdict"] == verdict
+        assert f"{name.partition(':')[0]}: x.c:1: error: no" in said["reason"]
+
+
+def test_cell_that_does_not_boot_is_not_tried_again(suites: Suites) -> None:
+    records.update_run(suites.directory, cells=["one"])
+    cellstate.tell_built(suites.directory, Built("one", "", "", "", "", "/none", "/none", "/none", False))
+    path = cellstate.directory(suites.directory, "one") / "unbootable.json"
+    path.write_text(json.dumps({"text": "its console stayed silent"}))
+    seen = suites(test_a="def test_x(guest): pass\ndef test_y(guest): pass\n")
+    said = [(verdict["verdict"], verdict["reason"]) for verdict in seen.verdicts.values()]
+    assert said == [("BOOT", "its console stayed silent")] * 2
+
+
+def test_artifacts_that_are_gone_are_the_farms_fault(suites: Suites, cache_root: Path) -> None:
+    records.update_run(suites.directory, cells=["one"])
+    cellstate.tell_built(suites.directory, Built("one", "", "", "", "", "/none", "/none", "/none", False))
+    (said,) = suites(test_a="def test_x(guest): pass\n").verdicts.values()
+    assert said["verdict"] == "INFRA"
+    assert "/none" in said["reason"]
+
+
+def test_verdicts_of_what_is_raised(suites: Suites) -> None:
+    records.update_run(suites.directory, cells=["one"])
+    seen = suites(
+        test_a="""
+        import pytest
+        from farm.base.errors import GuestCrashed, GuestHung
+        from farm.run.records import Slot
+        from farm.run.verdict import SlotsDiffer
+
+        def test_assertion(cell): assert 1 == 2
+        def test_unknown(cell): raise KeyError("x")
+        def test_hang(cell): raise GuestHung("no answer to `call`")
+        def test_slots(cell): raise SlotsDiffer("call", [Slot("arg1", "rdi", 112, passed=1, program=2)])
+        def test_fixture(cell, no_such_fixture): pass
+
+        @pytest.fixture
+        def crashing(cell):
+            yield
+            raise GuestCrashed("oops: BUG: x")
+
+        def test_crash_explains(crashing): assert 1 == 2
+        def test_crash_behind(crashing): pass
+
+        @pytest.fixture
+        def broken(cell):
+            raise OSError("no")
+
+        def test_broken(broken): pass
+        """
+    )
+    said = {name.rpartition(":")[2]: verdict for name, verdict in seen.verdicts.items()}
+    assert {name: verdict["verdict"] for name, verdict in said.items()} == {
+        "test_assertion": "FAIL",
+        "test_unknown": "INFRA",
+        "test_hang": "HANG",
+        "test_slots": "FAIL",
+        "test_fixture": "INFRA",
+        "test_crash_explains": "CRASH",
+        "test_crash_behind": "CRASH",
+        "test_broken": "INFRA",
+    }
+    assert said["test_unknown"]["reason"] == "KeyError: 'x'"
+    assert said["test_crash_explains"]["reason"].startswith("oops: BUG: x\n")
+    assert "assert 1 == 2" in said["test_crash_explains"]["reason"]
+    assert said["test_slots"]["slots"] == [
+        {"name": "arg1", "register": "rdi", "offset": 112, "passed": 1, "program": 2, "callee": None}
+    ]
+    assert records.from_json({**said["test_slots"], "seconds": 1.0}).slots[0].wrong
+
+
+def test_loop_in_a_test_is_a_hang(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.run.plugin.TEST_SECONDS", 1)
+    records.update_run(suites.directory, cells=["one"])
+    (said,) = suites(test_a="def test_x(cell):\n    while True: pass\n").verdicts.values()
+    assert said["verdict"] == "HANG"
+    assert said["reason"].startswith("Timeout")
+
+
+# What controller and workers tell one another.
+
+
+def test_built_comes_back(run: Path) -> None:
+    built = Built("one", "linux@v1", "c", "t", "k", "/k", "/p", "/m", True)
+    cellstate.tell_built(run, built)
+    assert cellstate.wait_built(run, "one") == built
+
+
+def test_consoles_are_numbered(run: Path) -> None:
+    assert [cellstate.new_console(run, "one").name for _ in range(3)] == [f"console-{n}.log" for n in (1, 2, 3)]
+    assert cellstate.new_console(run, "two").name == "console-1.log"
+
+
+def test_a_cell_that_booted_once_is_not_given_up(run: Path) -> None:
+    cellstate.tell_booted(run, "one")
+    for cell in ("one", "two"):
+        cellstate.tell_unbootable(run, cell, BootFailed("silent"))
+    cellstate.check_bootable(run, "one")
+    with pytest.raises(BootFailed, match="silent"):
+        cellstate.check_bootable(run, "two")

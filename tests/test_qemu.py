@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0
+"""QEMU's command line, and that this host's QEMU takes it."""
+
+import pytest
+
+from farm.guest.qemu import CMDLINE, Wiring, accelerator, argv
+from farm.matrix import Machine
+
+WIRING = Wiring(kernel=10, initramfs=11, log=12, console=13, monitor=14)
+
+
+def words(accel: str = "tcg", machine: Machine = Machine(256, 3, ""), cmdline: str = "") -> list[str]:
+    return argv(machine, accel, WIRING, cmdline)
+
+
+def values(option: str, of: list[str]) -> list[str]:
+    """What follows each occurrence of an option."""
+    return [of[i + 1] for i, word in enumerate(of) if word == option]
+
+
+def test_machine() -> None:
+    line = words()
+    assert line[0] == "qemu-system-x86_64"
+    (machine,) = values("-M", line)
+    assert machine.split(",")[0] == "microvm"
+    assert (values("-m", line), values("-smp", line)) == (["256M"], ["3"])
+    assert {"-no-reboot", "-nodefaults", "-no-user-config"} <= set(line)
+
+
+@pytest.mark.parametrize("accel", ["kvm", "tcg"])
+def test_accelerator(accel: str) -> None:
+    (chosen,) = values("-accel", words(accel))
+    assert chosen.split(",")[0] == accel
+    assert accelerator(accel) == ["-accel", chosen, "-cpu", "max"]
+
+
+def test_tcg_takes_little_memory() -> None:
+    assert "tb-size=32" in values("-accel", words("tcg"))[0]
+
+
+def test_no_device_needs_pci() -> None:
+    devices = [device.split(",")[0] for device in values("-device", words())]
+    assert devices == ["virtio-net-device", "virtio-rng-device"]
+    assert "pci" not in " ".join(words())
+
+
+def test_no_way_out() -> None:
+    (network,) = values("-netdev", words())
+    options = network.split(",")
+    assert "restrict=on" in options
+    forwards = [option for option in options if option.startswith("hostfwd=")]
+    assert forwards == ["hostfwd=tcp:127.0.0.1:0-:22"], "one port, on loopback, of QEMU's own choice"
+
+
+def test_sandbox() -> None:
+    (sandbox,) = values("-sandbox", words())
+    assert sandbox.split(",")[0] == "on"
+    assert {"elevateprivileges=deny", "spawn=deny", "resourcecontrol=deny"} <= set(sandbox.split(","))
+
+
+def test_wiring() -> None:
+    line = words()
+    assert (values("-kernel", line), values("-initrd", line)) == (["/proc/self/fd/10"], ["/proc/self/fd/11"])
+    assert values("-add-fd", line) == ["fd=12,set=1"]
+    console, monitor = values("-chardev", line)
+    assert console == "socket,id=console,fd=13,logfile=/dev/fdset/1,logappend=on"
+    assert monitor == "socket,id=monitor,fd=14"
+    assert values("-serial", line) == ["chardev:console"]
+    assert values("-display", line) == ["none"]
+
+
+def test_command_line_of_the_kernel() -> None:
+    assert values("-append", words()) == [CMDLINE]
+    assert values("-append", words(machine=Machine(64, 1, "a=1"), cmdline="b=2")) == [f"{CMDLINE} a=1 b=2"]
+    assert {"console=ttyS0", "panic=-1", "ignore_loglevel"} <= set(CMDLINE.split())

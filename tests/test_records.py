@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Records and what is made from them: round trips, JUnit, the screen."""
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from farm.base.errors import Exit, UsageError
+from farm.report import junit, terminal
+from farm.run import records
+from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, exit_status, repeat_command
+
+RUN = Run(
+    id="20260101-000000",
+    command=["farm", "run"],
+    tree=None,
+    series=None,
+    select="",
+    cells=["x86_64-regs", "x86_64-static"],
+    accel="tcg",
+    accel_reason="asked for",
+    workers=2,
+    host={"machine": "x86_64"},
+    versions={"qemu": "QEMU emulator version 7.2"},
+    matrix="kconfigs/matrix.yaml",
+    started="2026-01-01T00:00:00+00:00",
+)
+
+SLOTS = (
+    Slot("arg1", "rdi", 112, passed=0x1111, program=0x1111, callee=0x1111),
+    Slot("arg3", "rdx", 96, passed=0x123456789ABCDD3, program=0, callee=0x123456789ABCDD3),
+    Slot("arg6", "r9", None, passed=0x6666, callee=0x6666),
+)
+
+
+def record(verdict: Verdict, test: str = "test_x", cell: str = "x86_64-regs", **more: object) -> VerdictRecord:
+    return replace(VerdictRecord(test, "slots", cell, verdict, 1.5, reason="why"), **more)  # type: ignore[arg-type]
+
+
+# Round trips.
+
+#: Whatever a kernel's log or an exception can hold, lone surrogates too.
+texts = st.text(st.characters(exclude_categories=()))
+values = st.none() | st.integers(0, 2**64 - 1)
+slots = st.builds(
+    Slot, texts, texts, st.none() | st.integers(0, 1000), st.integers(0, 2**64 - 1), program=values, callee=values
+)
+verdict_records = st.builds(
+    VerdictRecord,
+    texts,
+    texts,
+    texts,
+    st.sampled_from(Verdict),
+    st.floats(0, 1e6),
+    reason=texts,
+    detail=texts,
+    slots=st.lists(slots, max_size=3).map(tuple),
+    attempt=st.integers(1, 9),
+    console=texts,
+    span=st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 40)),
+)
+
+
+@given(st.lists(verdict_records, max_size=4))
+def test_verdicts_come_back(written: list[VerdictRecord]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        for one in written:
+            records.append_verdict(Path(directory), one)
+        assert records.load_verdicts(Path(directory)) == written
+
+
+@given(verdict_records, st.integers(1, 400))
+def test_cut_off_last_line_is_left_away(written: VerdictRecord, lost: int) -> None:
+    """As a SIGKILL or a full disk leaves it, wherever it cuts."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "verdicts.jsonl"
+        records.append_verdict(Path(directory), written)
+        whole = path.read_bytes()
+        records.append_verdict(Path(directory), written)
+        path.write_bytes(path.read_bytes()[: -min(lost, len(whole))])
+        assert records.load_verdicts(Path(directory)) == [written]
+
+
+def test_cut_off_in_the_middle_is_an_error(tmp_path: Path) -> None:
+    records.append_verdict(tmp_path, record(Verdict.PASS))
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text(path.read_text()[:20] + "\n" + path.read_text())
+    with pytest.raises(json.JSONDecodeError):
+        records.load_verdicts(tmp_path)
+
+
+def test_no_verdicts_yet(tmp_path: Path) -> None:
+    assert records.load_verdicts(tmp_path) == []
+
+
+def test_run_comes_back_and_is_updated(tmp_path: Path) -> None:
+    records.save_run(tmp_path, RUN)
+    assert records.load_run(tmp_path) == RUN
+    assert records.update_run(tmp_path, planned=7) == replace(RUN, planned=7) == records.load_run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_other_schema_is_refused(tmp_path: Path) -> None:
+    records.save_run(tmp_path, replace(RUN, schema=records.SCHEMA + 1))
+    with pytest.raises(UsageError, match=f"schema {records.SCHEMA + 1}, this farm reads {records.SCHEMA}"):
+        records.load_run(tmp_path)
+
+
+def test_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no run, it has no run\.json"):
+        records.load_run(tmp_path)
+
+
+def test_new_directories_differ(tmp_path: Path) -> None:
+    made = [records.new_directory(tmp_path / "results") for _ in range(3)]
+    assert len(set(made)) == 3
+    assert all(path.is_dir() for path in made)
+
+
+# Exit status and the command that repeats.
+
+
+@pytest.mark.parametrize(
+    "verdicts, status",
+    [
+        ([], Exit.FARM),
+        ([Verdict.PASS, Verdict.SKIP], Exit.PASSED),
+        ([Verdict.PASS, Verdict.FAIL], Exit.KERNEL),
+        ([Verdict.FAIL, Verdict.INFRA, Verdict.PASS], Exit.FARM),
+        ([Verdict.LOST], Exit.FARM),
+        *(([verdict], Exit.KERNEL) for verdict in Verdict if EXIT[verdict] == Exit.KERNEL),
+    ],
+)
+def test_exit_status(verdicts: list[Verdict], status: Exit) -> None:
+    assert exit_status(record(verdict) for verdict in verdicts) == status
+
+
+def test_whose_fault_each_verdict_is() -> None:
+    """docs/verdicts.md, as it stands there."""
+    text = (Path(__file__).parent.parent / "docs/verdicts.md").read_text()
+    rows = [[field.strip() for field in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    assert {row[0]: int(row[2]) for row in rows[1:]} == {str(verdict): int(status) for verdict, status in EXIT.items()}
+
+
+def test_repeat_command() -> None:
+    assert repeat_command(RUN, "x86_64-regs") == "farm run x86_64-regs"
+    run = replace(RUN, tree="/home/u/my linux@v1", series="none")
+    assert repeat_command(run, "c", "test_x[c-a]") == (
+        "farm run c --tree '/home/u/my linux@v1' --series none -k 'test_x[c-a]'"
+    )
+
+
+def test_k_expression() -> None:
+    assert terminal.k_expression(record(Verdict.FAIL, "test_x")) == "test_x[x86_64-regs]"
+    assert terminal.k_expression(record(Verdict.FAIL, "test_x[a-b]")) == "test_x[x86_64-regs-a-b]"
+
+
+# JUnit.
+
+
+def written_junit(tmp_path: Path, verdicts: list[VerdictRecord]) -> ElementTree.Element:
+    junit.write(RUN, verdicts, tmp_path / "junit.xml")
+    return ElementTree.parse(tmp_path / "junit.xml").getroot()
+
+
+def test_junit_counts(tmp_path: Path) -> None:
+    every = [record(verdict, f"test_{verdict}") for verdict in Verdict]
+    root = written_junit(tmp_path, [*every, record(Verdict.PASS, cell="x86_64-static")])
+    first, second = root
+    assert (first.get("name"), second.get("name")) == ("x86_64-regs", "x86_64-static")
+    assert {key: first.get(key) for key in ("tests", "failures", "skipped", "errors")} == {
+        "tests": "9", "failures": "1", "skipped": "1", "errors": "6",
+    }  # fmt: skip
+    assert {key: second.get(key) for key in ("tests", "failures", "errors")} == {
+        "tests": "1", "failures": "0", "errors": "0",
+    }  # fmt: skip
+    said = {case.get("name"): [(child.tag, child.get("type")) for child in case] for case in first}
+    assert said["test_PASS"] == []
+    assert said["test_SKIP"] == [("skipped", "SKIP")]
+    assert said["test_FAIL"] == [("failure", "FAIL")]
+    assert said["test_CRASH"] == [("error", "CRASH")]
+
+
+def test_junit_carries_any_text(tmp_path: Path) -> None:
+    """Markup, control characters, colours, half a surrogate pair: all of it comes from consoles."""
+    reason = 'a < b & c > d "quoted" ]]> \x00\x1b[31mred\x1b[0m \ud800 \ufffe ünïcode 𝄞'
+    root = written_junit(tmp_path, [record(Verdict.CRASH, "test_x[<&>]", reason=reason, detail=f"{reason}\n<b/>")])
+    (case,) = root[0]
+    assert case.get("name") == "test_x[<&>]"
+    (error,) = case
+    message = error.get("message") or ""
+    assert message.startswith('a < b & c > d "quoted" ]]> ')
+    assert message.endswith("ünïcode 𝄞")
+    assert "\x1b" not in message
+    assert (error.text or "").endswith("\n<b/>")
+    assert len(error) == 0
+
+
+@given(texts, texts, texts)
+def test_junit_always_parses(test: str, reason: str, detail: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        written_junit(Path(directory), [record(Verdict.FAIL, test, reason=reason, detail=detail)])
+
+
+# The screen.
+
+
+def screen(tmp_path: Path, verdicts: list[VerdictRecord], run: Run = RUN) -> str:
+    console = Console(record=True, width=120, file=(tmp_path / "screen").open("w"))
+    terminal.show(console, tmp_path, run, verdicts)
+    return console.export_text()
+
+
+def row(text: str, first: str) -> list[str]:
+    """The fields of the table row that begins with a word."""
+    (line,) = [line for line in text.splitlines() if line.split("│")[1:2] and line.split("│")[1].strip() == first]
+    return [field.strip() for field in line.split("│")[1:-1]]
+
+
+def test_screen_shows_the_wrong_slot(tmp_path: Path) -> None:
+    text = screen(tmp_path, [record(Verdict.FAIL, "test_arguments[args6]", slots=SLOTS)])
+    wrong = ["arg3", "rdx", "96(%rsp)", "0x0123456789abcdd3", "0x0000000000000000 !", "0x0123456789abcdd3"]
+    assert row(text, "arg3") == wrong
+    assert row(text, "arg1")[3:] == ["0x0000000000001111"] * 3
+    assert row(text, "arg6")[2:] == ["none", "0x0000000000006666", "-", "0x0000000000006666"]
+    assert text.count("!") == 1
+
+
+def test_screen_tells_how_to_repeat(tmp_path: Path) -> None:
+    failed = record(Verdict.FAIL, "test_arguments[args6-function]")
+    text = screen(tmp_path, [failed], replace(RUN, tree="/home/u/linux"))
+    assert "FAIL x86_64-regs slots test_arguments[args6-function]" in text
+    again = "farm run x86_64-regs --tree /home/u/linux -k 'test_arguments[x86_64-regs-args6-function]'"
+    assert f"again: {again}" in text.splitlines()
+
+
+def test_screen_takes_no_markup_from_outside(tmp_path: Path) -> None:
+    failed = record(Verdict.INFRA, "test_x[red]", reason="[bold]no[/bold] [/nonsense]", detail="x[0] [/]")
+    text = screen(tmp_path, [failed], replace(RUN, tree="/home/[u]/linux"))
+    assert "test_x[red]" in text
+    assert "[bold]no[/bold] [/nonsense]" in text
+    assert "x[0] [/]" in text
+    assert "--tree '/home/[u]/linux'" in text
+
+
+def test_screen_has_the_matrix(tmp_path: Path) -> None:
+    verdicts = [record(Verdict.PASS), record(Verdict.PASS), record(Verdict.CRASH), record(Verdict.LOST)]
+    text = screen(tmp_path, [*verdicts, record(Verdict.SKIP, cell="x86_64-static", suite="abi")])
+    assert row(text, "x86_64-regs") == ["x86_64-regs", "-", "1 LOST 1 CRASH 2 PASS"]
+    assert row(text, "x86_64-static") == ["x86_64-static", "1 SKIP", "-"]
+    assert text.splitlines()[-1] == "2 PASS, 1 CRASH, 1 SKIP, 1 LOST"
+
+
+def test_screen_of_nothing(tmp_path: Path) -> None:
+    assert screen(tmp_path, [], replace(RUN, status="interrupted")).splitlines()[-1] == "interrupted: no verdicts"
+
+
+def test_screen_counts_what_it_does_not_tell(tmp_path: Path) -> None:
+    many = [record(Verdict.FAIL, f"test_{n}") for n in range(terminal.MOST + 3)]
+    text = screen(tmp_path, many)
+    assert f"… and 3 more, in {tmp_path}/verdicts.jsonl" in text.replace("\n", "")
+    assert text.count("again: ") == terminal.MOST
+
+
+def test_screen_shows_the_consoles_end(tmp_path: Path) -> None:
+    log = tmp_path / "cells/x86_64-regs/console-1.log"
+    log.parent.mkdir(parents=True)
+    before = b"[    1.000000] farm: mark 1\r\n"
+    mine = b"[    2.000000] BUG: mine\r\n[    2.100000] farm: mark 2\r\n"
+    log.write_bytes(before + mine + b"[    3.000000] of another test\r\n")
+    crashed = record(Verdict.CRASH, console="console-1.log", span=(len(before), len(before + mine)))
+    assert terminal.console_excerpt(tmp_path, crashed) == ["BUG: mine"]
+    text = screen(tmp_path, [crashed])
+    assert "  BUG: mine" in text
+    assert "of another test" not in text
+    assert f"log:   {log}" in text.splitlines()
