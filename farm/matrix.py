@@ -64,6 +64,7 @@ class Matrix:
 FACTS = {
     "bpf_ftrace": "BPF programs can filter ftrace",
     "dynamic_ftrace": "call sites are patched, and functions can be chosen",
+    "function_graph": "the graph tracer",
     "with_regs": "the trampoline can save every register",
 }
 

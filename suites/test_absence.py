@@ -10,7 +10,7 @@ from suites import calls
 from suites.calls import FUNCTIONS, PATTERNS
 from suites.contract import FTRACE_TYPE
 from suites.filters import PMU, PROGRAM
-from suites.tracefs import Tracing
+from suites.tracefs import TRACERS, Tracing
 
 pytestmark = pytest.mark.absent("bpf_ftrace")
 
@@ -35,7 +35,7 @@ def test_there_is_no_pmu(agent: Agent) -> None:
     assert "ftrace" not in devices, f"event sources: {devices}"
 
 
-@pytest.mark.parametrize("tracer", ["function", "function_graph"])
+@pytest.mark.parametrize("tracer", TRACERS)
 def test_tracer_works(agent: Agent, tracing: Tracing, tracer: str) -> None:
     """Every call of the target functions is in the trace, once."""
     tracing.start(tracer, *(f"target_{target}" for target in FUNCTIONS))

@@ -6,7 +6,7 @@ import pytest
 from farm.guest.agent import Agent
 from farm.matrix import Cell
 from suites import filters
-from suites.tracefs import Tracing
+from suites.tracefs import TRACERS, Tracing
 
 #: What a trampoline may change. The function's own return address makes rsp
 #: differ in the callee by the address that the call pushed, see below.
@@ -18,7 +18,7 @@ ARITHMETIC = 0x8D5
 
 
 @pytest.mark.needs("dynamic_ftrace")
-@pytest.mark.parametrize("tracer", ["function", "function_graph"])
+@pytest.mark.parametrize("tracer", TRACERS)
 @pytest.mark.parametrize("route", ["ftrace_caller", "ftrace_regs_caller"])
 @pytest.mark.parametrize("filtered", ["unfiltered", "filtered"])
 def test_registers(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, route: str, filtered: str) -> None:

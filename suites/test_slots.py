@@ -8,9 +8,9 @@ from farm.guest.agent import Agent
 from suites import calls, filters
 from suites.calls import FUNCTIONS, PATTERNS
 from suites.filters import ARG_EQUALS, DROP_ALL, Rule
-from suites.tracefs import Tracing
+from suites.tracefs import TRACERS, Tracing
 
-tracers = pytest.mark.parametrize("tracer", ["function", "function_graph"])
+tracers = pytest.mark.parametrize("tracer", TRACERS)
 routes = pytest.mark.parametrize("route", ["ftrace_caller", "ftrace_regs_caller"])
 
 

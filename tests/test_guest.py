@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def test_agent_answers_and_forgets(boot: Boot) -> None:
                 agent.request("no_such_op")
         with guest.agent() as agent, pytest.raises(Refused) as refused:
             agent.request("prog_info", fd=fd)
-        assert refused.value.name == "EBADF"
+        assert refused.value.name == "EBADFD"  # as bpf(2) says it
 
 
 def test_panic_at_boot(boot: Boot) -> None:
@@ -92,7 +92,7 @@ def test_hang_at_boot(boot: Boot) -> None:
 
 
 def test_no_console(boot: Boot) -> None:
-    with pytest.raises(BootFailed, match="its console stayed silent"), boot("console=ttyS3", limit=12):
+    with pytest.raises(BootFailed, match="its console stayed silent"), boot("8250.nr_uarts=0", limit=12):
         pass
 
 
@@ -115,7 +115,8 @@ def _stop(guest: vm.Guest, agent: Agent) -> None:
 
 
 def _quit(guest: vm.Guest, agent: Agent) -> None:
-    guest.monitor.execute("quit")
+    with suppress(FarmError):  # the answer may or may not come through
+        guest.monitor.execute("quit")
     agent.request("hello")
 
 

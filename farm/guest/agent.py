@@ -66,7 +66,7 @@ class Agent:
         except (TimeoutError, paramiko.SSHException) as error:
             raise GuestHung(f"no answer to `{op}` within {self._limit:.0f} s") from error
         except OSError as error:
-            raise GuestCrashed(f"the guest broke off during `{op}`: {error}") from error
+            raise GuestCrashed(f"the agent ended during `{op}`: {error}") from error
         if answer.get("id") != self._number:
             raise FarmError(f"the agent answered request {answer.get('id')}, not {self._number}")
         if not answer["ok"]:

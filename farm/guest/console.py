@@ -75,7 +75,11 @@ class Console:
             self._changed.wait_for(lambda: self._ready or self._panicked or self.closed, deadline.left())
             if self._ready:
                 return
-        what = "ended before it was ready" if self._panicked or self.closed else f"was not ready within {deadline.seconds:.0f} s"
+        what = (
+            "ended before it was ready"
+            if self._panicked or self.closed
+            else f"was not ready within {deadline.seconds:.0f} s"
+        )
         raise BootFailed(f"the guest {what}{self._last_words()}")
 
     def wait_mark(self, number: int, deadline: Deadline) -> int:

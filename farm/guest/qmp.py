@@ -22,7 +22,7 @@ class Monitor:
     def _wait(self, coroutine: Any, seconds: float = 10.0) -> Any:
         try:
             return self._loop.run_until_complete(asyncio.wait_for(coroutine, seconds))
-        except (TimeoutError, OSError, QMPError) as error:
+        except (TimeoutError, OSError, EOFError, QMPError) as error:
             raise FarmError(f"QEMU's monitor does not answer: {error or type(error).__name__}") from error
 
     def execute(self, command: str, **arguments: Any) -> Any:
