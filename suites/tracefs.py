@@ -21,6 +21,10 @@ _CALL = {
 }
 
 
+#: The functions of the module that are there to be traced; it has others.
+_TARGET = re.compile(r"target_(args\d|wide|registers)")
+
+
 class Tracing:
     """The guest's tracefs, brought to a known state and left in it."""
 
@@ -61,7 +65,7 @@ class Tracing:
             text = done.stdout
         self.write("tracing_on", "1")
         found = _CALL[self._tracer].findall(text)
-        return Counter(name for name in found if name.startswith("target_"))
+        return Counter(name for name in found if _TARGET.fullmatch(name))
 
     def kprobe(self, function: str) -> None:
         """A kprobe on the function's first instruction. It sits on ftrace and

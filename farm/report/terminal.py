@@ -33,7 +33,7 @@ def matrix(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
     """Cells x suites; what is bad in a field is named before what passed."""
     suites = list(dict.fromkeys(record.suite for record in sorted(verdicts, key=lambda record: record.suite)))
     table = Table(title=f"run {run.id}, {run.accel}", title_justify="left")
-    table.add_column("cell")
+    table.add_column("cell", no_wrap=True)
     for suite in suites:
         table.add_column(suite)
     for cell in run.cells:

@@ -112,11 +112,16 @@ class Collector:
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: Any) -> None:
         nodeid = report.nodeid
-        self._seconds[nodeid] = self._seconds.get(nodeid, 0.0) + getattr(report, "duration", 0.0)
+        if report.when == "call":  # what comes before may be the wait for a kernel
+            self._seconds[nodeid] = report.duration
         if report.failed:
             self._detail[nodeid] = "\n".join(filter(None, [self._detail.get(nodeid), report.longreprtext]))
         if hasattr(report, "farm"):
-            raw = {**report.farm, "seconds": round(self._seconds[nodeid], 3), "detail": self._detail.get(nodeid, "")}
+            raw = {
+                **report.farm,
+                "seconds": round(self._seconds.get(nodeid, 0.0), 3),
+                "detail": self._detail.get(nodeid, ""),
+            }
             self.take(records.from_json(raw))
         elif report.when not in ("setup", "call"):  # xdist's own report of a worker that died
             self.take(self._missing(nodeid, Verdict.INFRA, f"its worker died: {report.longreprtext}"))
