@@ -116,7 +116,7 @@ def test_all_cells_pass(tmp_path: Path) -> None:
     assert set(done.counts()) == {Verdict.PASS, Verdict.SKIP}
     assert len(done.verdicts) == done.run.planned
     for cell in load().cells:
-        assert done.counts(cell)[Verdict.PASS] > 5
+        assert done.counts(cell)[Verdict.PASS] >= 5
         files = {path.name for path in (done.directory / "cells" / cell).iterdir()}
         assert {"config", "dropped-options", "build.log", "console-1.log", "reproduce"} <= files
     assert (done.directory / "junit.xml").exists()
@@ -169,9 +169,11 @@ def test_dropped_option_stops_the_cell(tmp_path: Path) -> None:
     (matrix.parent / "x86_64").symlink_to(MATRIX.parent / "x86_64")
     (matrix.parent.parent / "patches").symlink_to(MATRIX.parent.parent / "patches")
     done = farm_run(tmp_path / "results", "x86_64-noregs", "--matrix", str(matrix), status=1)
-    assert set(done.counts()) == {Verdict.BUILD}
-    assert "DYNAMIC_FTRACE_WITH_REGS=n (from noregs.config) came out as y" in done.verdicts[0].reason
-    assert "no prompt" in done.verdicts[0].reason
+    assert set(done.counts()) == {Verdict.BUILD, Verdict.SKIP}
+    for record in done.verdicts:
+        if record.verdict is Verdict.BUILD:
+            assert "DYNAMIC_FTRACE_WITH_REGS=n (from noregs.config) came out as y" in record.reason
+            assert "no prompt" in record.reason
 
 
 def test_patch_that_does_not_apply(tmp_path: Path) -> None:

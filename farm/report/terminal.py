@@ -55,7 +55,7 @@ def _failure(console: Console, directory: Path, run: Run, record: VerdictRecord)
     console.rule(
         Text(f"{record.verdict} {record.cell} {record.suite} {record.test}", STYLES[record.verdict]), align="left"
     )
-    console.print(record.reason or "no reason was given", markup=False, highlight=False)
+    console.print(record.reason or "no reason was given", markup=False, highlight=False, soft_wrap=True)
     if record.slots:
         console.print(frame(record.slots))
     if record.verdict in (Verdict.CRASH, Verdict.HANG, Verdict.BOOT):
