@@ -72,6 +72,19 @@ def test_without_filter(agent: Agent, tracing: Tracing, tracer: str) -> None:
     assert traced == expected, f"{len(PATTERNS)} calls of each function, the trace has {traced}"
 
 
+@pytest.mark.needs("dynamic_ftrace", "with_regs")
+@routes
+def test_parent(agent: Agent, tracing: Tracing, route: str) -> None:
+    """The trampoline hands on who called: the return address lies where it looks."""
+    _take(tracing, route, *FUNCTIONS)
+    tracing.start("function", *(f"target_{target}" for target in FUNCTIONS))
+    calls.call(agent, *((target, PATTERNS["distinct"]) for target in FUNCTIONS))
+    parents = tracing.parents()
+    # the second is the caller where the compiler has inlined the first
+    expected = {"call_target": len(FUNCTIONS)}, {"target_ioctl": len(FUNCTIONS)}
+    assert parents in expected, f"all were called by call_target, the trace says {parents}"
+
+
 @pytest.mark.needs("dynamic_ftrace")
 @tracers
 @pytest.mark.parametrize("filtered", ["unfiltered", "passed", "refused"])

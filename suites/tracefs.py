@@ -21,6 +21,8 @@ _CALL = {
 }
 
 
+_PARENT = re.compile(r": (\w+)(?: \[\w+\])? <-(\S+)")
+
 #: The functions of the module that are there to be traced; it has others.
 _TARGET = re.compile(r"target_(args\d|wide|registers)")
 
@@ -66,6 +68,11 @@ class Tracing:
         self.write("tracing_on", "1")
         found = _CALL[self._tracer].findall(text)
         return Counter(name for name in found if _TARGET.fullmatch(name))
+
+    def parents(self) -> Counter[str]:
+        """Who the `function` tracer says called the target functions."""
+        pairs = _PARENT.findall(self.read("trace"))
+        return Counter(parent for name, parent in pairs if _TARGET.fullmatch(name))
 
     def kprobe(self, function: str) -> None:
         """A kprobe on the function's first instruction. It sits on ftrace and
