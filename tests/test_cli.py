@@ -17,7 +17,7 @@ COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "clean"]
 
 def farm(*words: str) -> "subprocess.CompletedProcess[str]":
     argv = [str(Path(sys.executable).with_name("farm")), *words]
-    environment = {**os.environ, "COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"}
+    environment = {**os.environ, "COLUMNS": "240", "TERM": "dumb", "NO_COLOR": "1"}
     return subprocess.run(argv, capture_output=True, text=True, check=False, env=environment, timeout=60)
 
 
@@ -94,9 +94,9 @@ def test_cells() -> None:
     rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
     table = {row[0].strip(): row[3].split() for row in rows if row[0].strip()}
     assert table == {
-        "x86_64-regs": ["bpf_ftrace", "dynamic_ftrace", "with_regs"],
-        "x86_64-regs-fp": ["bpf_ftrace", "dynamic_ftrace", "with_regs"],
-        "x86_64-noregs": ["dynamic_ftrace"],
+        "x86_64-regs": ["bpf_ftrace", "dynamic_ftrace", "function_graph", "with_regs"],
+        "x86_64-regs-fp": ["bpf_ftrace", "dynamic_ftrace", "function_graph", "with_regs"],
+        "x86_64-noregs": ["dynamic_ftrace", "function_graph"],
         "x86_64-static": ["-"],
     }
 
@@ -119,7 +119,7 @@ def test_doctor_names_what_is_missing(tmp_path: Path) -> None:
     for program in ("sh", "setpriv"):
         (tmp_path / program).symlink_to(f"/usr/bin/{program}")
     argv = [sys.executable, "-c", "from farm.cli import main; main()", "doctor"]
-    environment = {**os.environ, "COLUMNS": "160", "PATH": str(tmp_path)}
+    environment = {**os.environ, "COLUMNS": "240", "PATH": str(tmp_path)}
     bare = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
     assert bare.returncode == 3
     assert "sudo apt-get install flex" in bare.stdout

@@ -126,7 +126,8 @@ def test_all_cells_pass(tmp_path: Path) -> None:
         if record.suite in ("interface", "abi"):
             assert (record.verdict is Verdict.PASS) == present, record
         if record.suite == "absence":
-            assert (record.verdict is Verdict.PASS) != present, record
+            traced = "function_graph" not in record.reason  # which static ftrace does not have
+            assert (record.verdict is Verdict.PASS) == (traced and not present), record
 
 
 def test_kernel_without_the_series_fails(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_interrupted_run_keeps_its_verdicts(tmp_path: Path) -> None:
             break
     assert verdicts
     for _ in Deadline(LIMIT).poll(0.1):
-        if process.poll() is not None or verdicts.exists():
+        if process.poll() is not None or (verdicts.exists() and '"PASS"' in verdicts.read_text()):
             break
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=120)
