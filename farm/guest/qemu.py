@@ -13,12 +13,13 @@ BINARY = "qemu-system-x86_64"
 MICROVM = "microvm,rtc=on,pic=on,pit=on,acpi=off"
 
 #: `panic=-1` reboots at once, which `-no-reboot` turns into QEMU's end; that
-#: is also how the guest powers off, as there is no ACPI.
-CMDLINE = "console=ttyS0 ignore_loglevel panic=-1 reboot=t random.trust_cpu=1 nokaslr"
+#: is also how the guest powers off, as there is no ACPI. `no_timer_check` saves
+#: a tenth of a boot in which the kernel waits for interrupts that QEMU delivers.
+CMDLINE = "console=ttyS0 ignore_loglevel panic=-1 reboot=t random.trust_cpu=1 nokaslr no_timer_check"
 
 #: In TCG, translated code for the lean kernel and the suites fits this; the
 #: default of a quarter of the host's memory is not what a guest should take.
-TRANSLATION_MIB = 32
+TRANSLATION_MIB = 64
 
 
 @dataclass(frozen=True)
