@@ -13,8 +13,8 @@ BINARY = "qemu-system-x86_64"
 MICROVM = "microvm,rtc=on,pic=on,pit=on,acpi=off"
 
 #: `panic=-1` reboots at once, which `-no-reboot` turns into QEMU's end; that
-#: is also how the guest powers off, as there is no ACPI. `no_timer_check` saves
-#: a tenth of a boot in which the kernel waits for interrupts that QEMU delivers.
+#: is also how the guest powers off, as there is no ACPI. `no_timer_check` spares
+#: the boot a wait for timer interrupts that QEMU is sure to deliver.
 CMDLINE = "console=ttyS0 ignore_loglevel panic=-1 reboot=t random.trust_cpu=1 nokaslr no_timer_check"
 
 #: In TCG, translated code for the lean kernel and the suites fits this; the
