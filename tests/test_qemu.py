@@ -35,7 +35,7 @@ def test_accelerator(accel: str) -> None:
 
 
 def test_tcg_takes_little_memory() -> None:
-    assert "tb-size=32" in values("-accel", words("tcg"))[0]
+    assert "tb-size=64" in values("-accel", words("tcg"))[0]
 
 
 def test_no_device_needs_pci() -> None:
