@@ -28,9 +28,11 @@ class Machine:
 class Cell:
     """One entry of the matrix: architecture, tree, fragments, guest.
 
-    `supports` is what the cell must support, said here and never asked of
-    the kernel under test. `feature` are the fragments that ask for what the
-    series adds; they are left out where there is no series.
+    `supports` is what the cell must support: what its fragments are declared
+    to bring, never asked of the kernel under test. `feature` are the fragments
+    that ask for what the series adds; they are left out where there is no
+    series. A cell of the `main` road runs where no cell is named. One without
+    a `machine` is built and not booted.
     """
 
     name: str
@@ -41,7 +43,9 @@ class Cell:
     feature: tuple[Path, ...]
     patches: tuple[Path, ...]
     supports: frozenset[str]
-    machine: Machine
+    main: bool
+    toolchain: str
+    machine: Machine | None
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,24 @@ class Matrix:
     cells: dict[str, Cell]
 
 
-#: What a cell can declare to support; a test names what it needs of these.
+#: What a cell can support; a test names what it needs of these.
 FACTS = {
     "bpf_ftrace": "BPF programs can filter ftrace",
     "dynamic_ftrace": "call sites are patched, and functions can be chosen",
+    "fentry": "BPF programs attach to functions by BTF",
+    "fprobe": "probes on entry and exit of functions, by ftrace",
     "function_graph": "the graph tracer",
+    "kmemleak": "the kernel looks for memory that it lost",
+    "latency_tracers": "irqsoff, wakeup, wakeup_rt, wakeup_dl",
+    "livepatch": "functions can be replaced",
+    "lockdown": "the kernel can be locked down",
+    "preempt_tracers": "preemptoff, preemptirqsoff",
+    "profiler": "the function profiler",
+    "pstore": "function calls recorded in memory that survives",
+    "rt": "spin locks sleep, interrupts are threads",
+    "smp": "more than one processor",
+    "stack_tracer": "the deepest stack",
+    "startup_test": "the kernel tests its tracers at boot",
     "with_regs": "the trampoline can save every register",
 }
 
@@ -94,12 +111,14 @@ class _Cell(_Strict):
     fragments: list[_Name] = Field(min_length=1)
     feature: list[_Name] = []
     patches: list[str] = []
-    supports: list[str] = []
-    guest: _Machine = _Machine()
+    main: bool = False
+    toolchain: str = Field(default="gcc", pattern=r"^(gcc|clang)(-\d+)?$")
+    guest: _Machine | None = _Machine()
 
 
 class _Matrix(_Strict):
     trees: dict[_Name, _Tree]
+    fragments: dict[_Name, list[str]]
     cells: dict[_Name, _Cell] = Field(min_length=1)
 
 
@@ -123,16 +142,21 @@ def load(path: Path = MATRIX) -> Matrix:
         name: Tree(name, t.package, Path(t.archive), _existing(path, root, ("trees", name, "series"), t.series))
         for name, t in parsed.trees.items()
     }
+    for fragment, facts in parsed.fragments.items():
+        for i, fact in enumerate(facts):
+            if fact not in FACTS:
+                where = ("fragments", fragment, i)
+                raise UsageError(_complaint(path, root, where, f"no fact {fact!r}; there is: {', '.join(FACTS)}"))
     cells = {name: _cell(path, root, parsed, name) for name in parsed.cells}
     return Matrix(trees, cells)
 
 
 def choose(matrix: Matrix, names: list[str]) -> list[Cell]:
-    """The named cells in the order of the matrix, all of them if none is named."""
+    """The named cells in the order of the matrix; if none is named, those of the main road."""
     for name in names:
         if name not in matrix.cells:
             raise UsageError(f"no cell {name!r}; `farm cells` lists them: {', '.join(matrix.cells)}")
-    return [cell for name, cell in matrix.cells.items() if not names or name in names]
+    return [cell for name, cell in matrix.cells.items() if (name in names if names else cell.main)]
 
 
 def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cell:
@@ -140,10 +164,12 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
     if spec.tree not in parsed.trees:
         known = ", ".join(parsed.trees)
         raise UsageError(_complaint(path, root, (*here, "tree"), f"no tree {spec.tree!r}; there is: {known}"))
-    for i, fact in enumerate(spec.supports):
-        if fact not in FACTS:
-            known = ", ".join(FACTS)
-            raise UsageError(_complaint(path, root, (*here, "supports", i), f"no fact {fact!r}; there is: {known}"))
+    for key, names in (("fragments", spec.fragments), ("feature", spec.feature)):
+        for i, fragment in enumerate(names):
+            if fragment not in parsed.fragments:
+                known = ", ".join(parsed.fragments)
+                where = (*here, key, i)
+                raise UsageError(_complaint(path, root, where, f"no fragment {fragment!r}; there is: {known}"))
 
     def files(key: str, names: list[str]) -> tuple[Path, ...]:
         relative = [f"kconfigs/{spec.arch}/{n}.config" if key != "patches" else n for n in names]
@@ -157,8 +183,10 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
         fragments=files("fragments", spec.fragments),
         feature=files("feature", spec.feature),
         patches=files("patches", spec.patches),
-        supports=frozenset(spec.supports),
-        machine=Machine(spec.guest.memory, spec.guest.cpus, spec.guest.cmdline),
+        supports=frozenset(fact for name in spec.fragments + spec.feature for fact in parsed.fragments[name]),
+        main=spec.main,
+        toolchain=spec.toolchain,
+        machine=Machine(spec.guest.memory, spec.guest.cpus, spec.guest.cmdline) if spec.guest else None,
     )
 
 

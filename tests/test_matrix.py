@@ -14,12 +14,16 @@ trees:
     package: linux-source-mine
     archive: /usr/src/mine.tar.xz
     series: patches/mine
+fragments:
+  base: []
+  regs: [with_regs]
+  missing: []
 cells:
   one:
     about: the first
     tree: mine
-    fragments: [base]
-    supports: [with_regs]
+    fragments: [base, regs]
+    main: true
   two:
     about: the second
     tree: mine
@@ -32,7 +36,8 @@ def write(tmp_path: Path, text: str) -> Path:
     """A checkout with that matrix; its path."""
     for directory in ("kconfigs/x86_64", "patches/mine"):
         (tmp_path / directory).mkdir(parents=True)
-    (tmp_path / "kconfigs/x86_64/base.config").write_text("CONFIG_X=y\n")
+    for fragment in ("base", "regs"):
+        (tmp_path / f"kconfigs/x86_64/{fragment}.config").write_text("CONFIG_X=y\n")
     path = tmp_path / "kconfigs" / "matrix.yaml"
     path.write_text(text)
     return path
@@ -40,7 +45,8 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_the_real_one_loads() -> None:
     matrix = load()
-    assert set(matrix.cells) == {"x86_64-regs", "x86_64-regs-fp", "x86_64-noregs", "x86_64-static"}
+    main = {cell.name for cell in matrix.cells.values() if cell.main}
+    assert main == {"x86_64-regs", "x86_64-regs-fp", "x86_64-noregs", "x86_64-static"}
     for cell in matrix.cells.values():
         assert cell.tree in matrix.trees
         assert cell.supports <= set(FACTS)
@@ -52,8 +58,9 @@ def test_the_real_one_loads() -> None:
 def test_values_and_defaults(tmp_path: Path) -> None:
     matrix = load(write(tmp_path, GOOD))
     one, two = matrix.cells["one"], matrix.cells["two"]
-    assert one.fragments == (tmp_path / "kconfigs/x86_64/base.config",)
+    assert one.fragments == tuple(tmp_path / f"kconfigs/x86_64/{name}.config" for name in ("base", "regs"))
     assert one.supports == {"with_regs"}
+    assert not two.supports
     assert (one.machine, two.machine) == (Machine(224, 2, ""), Machine(128, 1, "quiet"))
     assert matrix.trees["mine"].series == tmp_path / "patches/mine"
 
@@ -61,18 +68,23 @@ def test_values_and_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "old, new, line, where",
     [
-        ("    about: the first\n", "    abuot: the first\n", 8, "cells.one.abuot: Extra inputs"),
-        ("    about: the first\n", "", 7, "cells.one.about: Field required"),
-        ("    about: the first\n", "    about: 5\n", 8, "cells.one.about: Input should be a valid string"),
-        ("[with_regs]", "with_regs", 11, "cells.one.supports: Input should be a valid list"),
-        ("memory: 128", "memory: lots", 16, "cells.two.guest.memory: Input should be a valid integer"),
-        ("memory: 128", "memory: 1", 16, "cells.two.guest.memory: Input should be greater"),
-        ("cells:\n", "sells:\n", 6, "sells: Extra inputs"),
-        ("    tree: mine\n    fragments: [base]\n    supp", "    tree: your\n    fragments: [base]\n    supp", 9,
+        ("    about: the first\n", "    abuot: the first\n", 12, "cells.one.abuot: Extra inputs"),
+        ("    about: the first\n", "", 11, "cells.one.about: Field required"),
+        ("    about: the first\n", "    about: 5\n", 12, "cells.one.about: Input should be a valid string"),
+        ("[with_regs]", "with_regs", 8, "fragments.regs: Input should be a valid list"),
+        ("main: true", "main: maybe", 15, "cells.one.main: Input should be a valid boolean"),
+        ("memory: 128", "memory: lots", 20, "cells.two.guest.memory: Input should be a valid integer"),
+        ("memory: 128", "memory: 1", 20, "cells.two.guest.memory: Input should be greater"),
+        ("cells:\n", "sells:\n", 10, "sells: Extra inputs"),
+        ("    tree: mine\n    fragments: [base, regs]", "    tree: your\n    fragments: [base, regs]", 13,
          "cells.one.tree: no tree 'your'; there is: mine"),
-        ("[with_regs]", "[with_regs, magic]", 11, "cells.one.supports.1: no fact 'magic'; there is: bpf_ftrace"),
-        ("fragments: [base]\n    guest", "fragments: [base, nix]\n    guest", 15, "cells.two.fragments.1: there is no"),
-        ("fragments: [base]\n    guest", "fragments: [../../etc]\n    guest", 15, "cells.two.fragments.0: String"),
+        ("[with_regs]", "[with_regs, magic]", 8, "fragments.regs.1: no fact 'magic'; there is: bpf_ftrace"),
+        ("guest: {memory: 128, cpus: 1, cmdline: quiet}", "guest: some", 20, "cells.two.guest"),
+        ("fragments: [base]\n    guest", "fragments: [base, nix]\n    guest", 19,
+         "cells.two.fragments.1: no fragment 'nix'; there is: base, regs, missing"),
+        ("fragments: [base]\n    guest", "fragments: [base, missing]\n    guest", 19,
+         "cells.two.fragments.1: there is no"),
+        ("fragments: [base]\n    guest", "fragments: [../../etc]\n    guest", 19, "cells.two.fragments.0: String"),
         ("series: patches/mine", "series: patches/none", 5, "trees.mine.series: there is no"),
     ],
 )  # fmt: skip
@@ -117,7 +129,7 @@ def test_choose_keeps_the_order_of_the_matrix() -> None:
     matrix = load(MATRIX)
     names = [cell.name for cell in choose(matrix, ["x86_64-static", "x86_64-regs"])]
     assert names == ["x86_64-regs", "x86_64-static"]
-    assert [cell.name for cell in choose(matrix, [])] == list(matrix.cells)
+    assert [cell.name for cell in choose(matrix, [])] == [name for name, cell in matrix.cells.items() if cell.main]
 
 
 def test_choose_unknown_cell() -> None:

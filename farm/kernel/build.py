@@ -19,7 +19,7 @@ from farm.base import cache
 from farm.base.command import echo, leashed, run
 from farm.base.errors import BuildFailed, FarmError
 from farm.kernel import kconfig
-from farm.kernel.tree import Source, check_out, need_disk, worktree_name
+from farm.kernel.tree import Source, check_out, checked_out, need_disk, work_tree, worktree_name
 from farm.matrix import Cell
 
 #: Changed when the recipe below changes, so that old artifacts are not taken.
@@ -36,6 +36,9 @@ REPRODUCIBLE = {
     "KBUILD_BUILD_VERSION": "1",
     "KCFLAGS": "",
 }
+
+#: In a build directory that holds a finished build: whose, by its key.
+STAMP = ".farm-built"
 
 #: Called with one short line whenever the build got further.
 Progress = Callable[[str], None]
@@ -66,7 +69,7 @@ class Plan:
     @property
     def key(self) -> str:
         texts = [part for fragment in self.fragments for part in (fragment.name, fragment.read_text())]
-        return cache.digest(RECIPE, self.cell.arch, self.source.content, toolchain(), *texts)
+        return cache.digest(RECIPE, self.cell.arch, self.source.content, toolchain(self.cell.toolchain), *texts)
 
     @property
     def build_name(self) -> str:
@@ -85,10 +88,11 @@ def plan(cell: Cell, source: Source, series: str | None) -> Plan:
     return Plan(cell, source, cell.fragments + (() if without else cell.feature), without)
 
 
-def toolchain() -> str:
+def toolchain(compiler: str = "gcc") -> str:
     """What identifies the compiler and the linker, without starting them."""
+    linker = compiler.replace("clang", "ld.lld") if compiler.startswith("clang") else "ld"
     parts = []
-    for tool in ("gcc", "ld", "as"):
+    for tool in (compiler, linker, "as", "pahole"):
         path = shutil.which(tool)
         if path is None:
             raise FarmError(f"{tool}: not found; `farm doctor` tells how to get it")
@@ -112,6 +116,10 @@ def prepared(wanted: Plan, progress: Progress) -> Path:
 
     The caller holds the lock of the work tree.
     """
+    build_dir = work_tree(wanted.source) / f"build-{wanted.cell.name}"
+    stamp = build_dir / STAMP
+    if stamp.exists() and stamp.read_text() == wanted.key and checked_out(wanted.source):
+        return build_dir
     with cache.scratch("logs") as output:
         return _compile(wanted, output, progress)
 
@@ -145,8 +153,10 @@ def _compile(wanted: Plan, output: Path, progress: Progress) -> Path:
     # has what another tree has compiled.
     build_dir = tree / f"build-{wanted.cell.name}"
     log_of(wanted).parent.mkdir(parents=True, exist_ok=True)
+    (build_dir / STAMP).unlink(missing_ok=True)
     _configure(wanted, tree, build_dir, output, progress)
     _tuxmake(wanted, tree, build_dir, output, ["default", "kernel"], progress)
+    (build_dir / STAMP).write_text(wanted.key)
     return build_dir
 
 
@@ -159,7 +169,7 @@ def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress
     _tuxmake(wanted, tree, build_dir, output, ["config"], progress)
     dropped = kconfig.compare(wanted.fragments, build_dir / ".config")
     if dropped:
-        reasons = kconfig.explain(dropped, tree, build_dir / ".config", wanted.cell.arch, "gcc")
+        reasons = kconfig.explain(dropped, tree, build_dir / ".config", wanted.cell.arch, wanted.cell.toolchain)
         lines = "\n".join(f"  {reason}" for reason in reasons)
         raise BuildFailed(f"{wanted.cell.name}: the tree dropped options that the cell asks for:\n{lines}")
 
@@ -189,6 +199,7 @@ class _Runtime(NullRuntime):
 def _tuxmake(
     wanted: Plan, tree: Path, build_dir: Path, output: Path, targets: Sequence[str], progress: Progress
 ) -> None:
+    cell = wanted.cell
     os.environ.setdefault("CCACHE_DIR", str(cache.root() / "ccache"))
     os.environ.setdefault("CCACHE_MAXSIZE", "10G")
     try:
@@ -196,14 +207,14 @@ def _tuxmake(
             tree=tree,
             output_dir=output,
             build_dir=build_dir,
-            target_arch=wanted.cell.arch,
-            toolchain="gcc",
+            target_arch=cell.arch,
+            toolchain=cell.toolchain,
             wrapper="ccache",
             environment=REPRODUCIBLE,
             kconfig="tinyconfig",
             kconfig_add=[str(fragment) for fragment in wanted.fragments],
             # any value keeps setlocalversion from asking git
-            make_variables={"LOCALVERSION": "-farm"},
+            make_variables={"LOCALVERSION": "-farm", **llvm(cell)},
             targets=list(targets),
             runtime="null",
             verbose=True,  # without it `make -s` tells nothing of its progress
@@ -231,6 +242,13 @@ def _tuxmake(
     failed = [name for name, info in build.status.items() if not info.passed]
     if failed:
         _blame(wanted.cell, failed[0], log)
+
+
+def llvm(cell: Cell) -> dict[str, str]:
+    """make's variables for a cell's toolchain: with clang come its linker and
+    binutils, of the same version, by `LLVM=-16`."""
+    family, dash, version = cell.toolchain.partition("-")
+    return {"LLVM": dash + version or "1"} if family == "clang" else {}
 
 
 def _blame(cell: Cell, target: str, log: Path) -> None:

@@ -19,7 +19,8 @@ SOURCES = CHECKOUT / "payload"
 class Payload:
     """`programs` holds the static agent and *.bpf.o, the same for every kernel:
     they are built against the published contract, never against a tree.
-    `module` holds ftrace_target.ko, and abi.o or abi.error."""
+    `module` holds ftrace_target.ko and the modules that tests load, for a cell
+    that is booted, and abi.o or abi.error."""
 
     programs: Path
     module: Path
@@ -52,15 +53,18 @@ def _module(wanted: Plan, kernel_key: str, progress: Progress) -> Path:
         with cache.locked(build.lock(wanted)), cache.scratch("modules") as scratch:
             # the build directory may stand at another state of the tree by now
             build_dir = build.prepared(wanted, progress)
-            progress("target module")
-            for part in ("module", "include"):
-                shutil.copytree(SOURCES / part, scratch / part)
-            try:
-                run(["make", "-C", build_dir, f"M={scratch / 'module'}", "modules"])
-            except CommandFailed as error:
-                lines = "\n".join(f"  {line}" for line in first_errors(error.output))
-                raise BuildFailed(f"{wanted.cell.name}: the target module does not build\n{lines}") from error
-            shutil.copy(scratch / "module/ftrace_target.ko", directory)
+            if wanted.cell.machine:
+                progress("target module")
+                for part in ("module", "include"):
+                    shutil.copytree(SOURCES / part, scratch / part)
+                variables = [f"{name}={value}" for name, value in build.llvm(wanted.cell).items()]
+                try:
+                    run(["make", "-C", build_dir, f"M={scratch / 'module'}", *variables, "modules"])
+                except CommandFailed as error:
+                    lines = "\n".join(f"  {line}" for line in first_errors(error.output))
+                    raise BuildFailed(f"{wanted.cell.name}: the target module does not build\n{lines}") from error
+                for module in (scratch / "module").glob("*.ko"):
+                    shutil.copy(module, directory)
             _abi((build_dir / "source").resolve(), scratch / "headers", directory)
 
     return cache.fill("modules", key, make)

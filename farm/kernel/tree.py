@@ -192,13 +192,24 @@ def worktree_name(source: Source) -> str:
     return f"{source.store.name}+{source.variant}"
 
 
+def work_tree(source: Source) -> Path:
+    """Where `check_out` puts a source."""
+    return cache.entry("worktrees", worktree_name(source))
+
+
+def checked_out(source: Source) -> bool:
+    """Whether the work tree holds `source` already, by the commit that it is at."""
+    head = source.store / "worktrees" / work_tree(source).name / "HEAD"
+    return head.is_file() and head.read_text().strip() == source.commit
+
+
 def check_out(source: Source) -> Path:
     """A work tree of the farm's that holds `source`; only what differs is written.
 
     The caller holds the lock `worktrees/<name>.lock`, which is also what
     lets a stale index.lock be told from a live one.
     """
-    where = cache.entry("worktrees", worktree_name(source))
+    where = work_tree(source)
     git = ["git", "-c", "checkout.workers=0", "-c", "advice.detachedHead=false"]
     admin = source.store / "worktrees" / where.name
     if not (where / ".git").is_file() or not (admin / "HEAD").is_file():
