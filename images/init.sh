@@ -18,6 +18,8 @@ mount -t devpts devpts /dev/pts
 mount -t debugfs debug /sys/kernel/debug
 mount -t tracefs trace /sys/kernel/tracing || fail "no tracefs"
 exec > /dev/null 2>&1 < /dev/null
+# only kernels that can be locked down have it
+mount -t securityfs security /sys/kernel/security
 
 hostname guest
 ifconfig lo up

@@ -91,10 +91,13 @@ def test_owners_and_modes(programs: Path) -> None:
 
 
 @pytest.mark.usefixtures("cache_root")
-def test_module(programs: Path, tmp_path: Path) -> None:
+def test_modules(programs: Path, tmp_path: Path) -> None:
     (tmp_path / "module").mkdir()
-    (tmp_path / "module/ftrace_target.ko").write_bytes(b"\x7fELF module")
-    assert content(image(programs, tmp_path / "module"), "./payload/ftrace_target.ko") == b"\x7fELF module"
+    for name in ("ftrace_target.ko", "another.ko"):
+        (tmp_path / f"module/{name}").write_bytes(f"module {name}".encode())
+    made = image(programs, tmp_path / "module")
+    for name in ("ftrace_target.ko", "another.ko"):
+        assert content(made, f"./payload/{name}") == f"module {name}".encode()
 
 
 @pytest.mark.usefixtures("cache_root")

@@ -78,13 +78,16 @@ class _Entry:
 def image(programs: Path, module: Path | None, recipe: Path = RECIPE) -> Image:
     """The image for a payload, from the cache or made now.
 
-    `programs` has the agent and BPF objects, `module` the target module or
-    is None for a guest that loads none.
+    `programs` has the agent and BPF objects, `module` the target module and
+    those that tests load, or is None for a guest that loads none.
     """
     parsed = _parse(recipe)
     host_files = _host_files(parsed, recipe)
     if module:
+        # by name, so that an image without the one that init loads is not made
         host_files["/payload/ftrace_target.ko"] = module / "ftrace_target.ko"
+        for item in sorted(module.glob("*.ko")):
+            host_files[f"/payload/{item.name}"] = item
     host_files["/payload/agent"] = programs / "agent"
     for item in sorted(programs.glob("*.bpf.o")):
         host_files[f"/payload/{item.name}"] = item

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "answer.h"
@@ -123,6 +124,32 @@ int file_list(json_t *request, json_t *answer)
 	}
 	free(entries);
 	json_object_set_new(answer, "entries", names);
+
+	return 0;
+}
+
+int dir_make(json_t *request, json_t *answer)
+{
+	const char *path;
+
+	if (request_string(request, "path", &path, answer))
+		return -1;
+
+	if (mkdir(path, 0755))
+		return fail_call(answer, "mkdir", errno);
+
+	return 0;
+}
+
+int dir_remove(json_t *request, json_t *answer)
+{
+	const char *path;
+
+	if (request_string(request, "path", &path, answer))
+		return -1;
+
+	if (rmdir(path))
+		return fail_call(answer, "rmdir", errno);
 
 	return 0;
 }

@@ -13,6 +13,17 @@
 #include "ops.h"
 #include "request.h"
 
+/*
+ * The attributes up to what Linux 6.3 added to them, config3, which the headers
+ * that the agent is built with need not have.
+ */
+#define CONFIG3_OFFSET 128
+
+union attr {
+	struct perf_event_attr perf;
+	char space[CONFIG3_OFFSET + sizeof(__u64)];
+};
+
 /* The programs that one QUERY_BPF has room for. */
 #define QUERY_MAX 64
 
@@ -37,6 +48,7 @@ static const struct field {
 	FIELD(config),
 	FIELD(config1),
 	FIELD(config2),
+	{ "config3", CONFIG3_OFFSET, sizeof(__u64), 0, 0 },
 	FIELD(sample_period),
 	FIELD(sample_freq),
 	FIELD(sample_type),
@@ -85,7 +97,7 @@ static const struct field *find_field(const char *name)
 	return NULL;
 }
 
-static int set_field(struct perf_event_attr *attr, const char *name, json_t *json,
+static int set_field(union attr *attr, const char *name, json_t *json,
 		     json_t *answer)
 {
 	const struct field *field = find_field(name);
@@ -117,7 +129,7 @@ static int set_field(struct perf_event_attr *attr, const char *name, json_t *jso
 	return 0;
 }
 
-static int request_attr(json_t *request, struct perf_event_attr *attr, json_t *answer)
+static int request_attr(json_t *request, union attr *attr, json_t *answer)
 {
 	json_t *object, *value;
 	const char *name;
@@ -126,7 +138,9 @@ static int request_attr(json_t *request, struct perf_event_attr *attr, json_t *a
 		return -1;
 
 	memset(attr, 0, sizeof(*attr));
-	attr->size = sizeof(*attr);
+	attr->perf.size = CONFIG3_OFFSET;
+	if (json_object_get(object, "config3"))
+		attr->perf.size = sizeof(*attr);
 
 	json_object_foreach(object, name, value) {
 		if (strcmp(name, "function")) {
@@ -139,7 +153,7 @@ static int request_attr(json_t *request, struct perf_event_attr *attr, json_t *a
 		if (json_object_get(object, "config1"))
 			return fail_request(answer, "\"function\" and \"config1\" are one field");
 		/* Valid as long as the request, which outlives the system call. */
-		attr->config1 = (uintptr_t)json_string_value(value);
+		attr->perf.config1 = (uintptr_t)json_string_value(value);
 	}
 
 	return 0;
@@ -148,7 +162,7 @@ static int request_attr(json_t *request, struct perf_event_attr *attr, json_t *a
 int perf_open(json_t *request, json_t *answer)
 {
 	int pid = -1, cpu = 0, group_fd = -1, flags = PERF_FLAG_FD_CLOEXEC;
-	struct perf_event_attr attr;
+	union attr attr;
 	int fd;
 
 	if (request_attr(request, &attr, answer) ||
@@ -228,7 +242,7 @@ static int with_string(const struct perf_request *perf, int fd, json_t *request,
 
 static int with_attr(const struct perf_request *perf, int fd, json_t *request, json_t *answer)
 {
-	struct perf_event_attr attr;
+	union attr attr;
 
 	if (request_attr(request, &attr, answer))
 		return -1;

@@ -14,6 +14,7 @@
 #define BEFORE	0
 #define CALLEE	(8*FTRACE_TARGET_NR_REGS)
 #define AFTER	(8*FTRACE_TARGET_NR_REGS*2)
+#define RETURNS_TO	(8*FTRACE_TARGET_NR_REGS*3)
 
 /*
  * Store all registers in the array at the offset @to. Nothing is changed on the
@@ -57,6 +58,8 @@ SYM_FUNC_START(target_registers)
 	call	__fentry__
 #endif
 	SNAPSHOT CALLEE
+	pushq	(%rsp)
+	popq	target_snapshots + RETURNS_TO(%rip)
 	RET
 SYM_FUNC_END(target_registers)
 
@@ -130,4 +133,4 @@ SYM_FUNC_END(target_registers_call)
 
 	.bss
 	.balign	8
-SYM_DATA(target_snapshots, .skip 8*FTRACE_TARGET_NR_REGS*3)
+SYM_DATA(target_snapshots, .skip RETURNS_TO + 2*8)

@@ -11,4 +11,7 @@ extern struct ftrace_target_registers target_snapshots;
 
 asmlinkage void target_registers_call(void);
 
+/* The traced function, for its address alone. */
+asmlinkage void target_registers(void);
+
 #endif /* FTRACE_TARGET_MODULE_REGISTERS_H */

@@ -7,150 +7,35 @@
  * a call is compared with these two.
  */
 #include <linux/compiler.h>
+#include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
-#include <linux/string.h>
 #include <linux/uaccess.h>
+#include <asm/ibt.h>
 
+#include "contexts.h"
 #include "ftrace_target.h"
+#include "functions.h"
+#include "observer.h"
 #include "registers.h"
 
 /* Serialises all calls: what the functions record is kept in static storage. */
 static DEFINE_MUTEX(target_lock);
 
-static u64 received[FTRACE_TARGET_MAX_ARGS];
+/* Serialises what is done with observers from user space. */
+static DEFINE_MUTEX(observer_lock);
 
-/* A System V ABI structure of two words, returned in RAX and RDX. */
-struct wide {
-	u64 low;
-	u64 high;
-};
-
-/* Inlined, as there is to be one traced function per call, not two. */
-static __always_inline u64 record(const u64 *args, unsigned int nr)
+static bool valid(const struct ftrace_target_call *call)
 {
-	u64 result = nr;
-	unsigned int i;
+	if (call->function >= FTRACE_TARGET_NR_FUNCTIONS ||
+	    call->context >= FTRACE_TARGET_NR_CONTEXTS ||
+	    call->hold_us > FTRACE_TARGET_MAX_HOLD_US)
+		return false;
 
-	/* Without an effect, target_args0() need not be called to be known. */
-	barrier();
-
-	for (i = 0; i < nr; i++) {
-		received[i] = args[i];
-		result = result * 31 + args[i];
-	}
-
-	return result;
-}
-
-/*
- * The traced functions. Not inlined or cloned: a copy such as
- * target_args3.isra.0 would be called in place of the function by that name,
- * and need not follow the calling convention.
- */
-static noinline __noclone u64 target_args0(void)
-{
-	return record(NULL, 0);
-}
-
-static noinline __noclone u64 target_args1(u64 arg1)
-{
-	const u64 args[] = { arg1 };
-
-	return record(args, ARRAY_SIZE(args));
-}
-
-static noinline __noclone u64 target_args2(u64 arg1, u64 arg2)
-{
-	const u64 args[] = { arg1, arg2 };
-
-	return record(args, ARRAY_SIZE(args));
-}
-
-static noinline __noclone u64 target_args3(u64 arg1, u64 arg2, u64 arg3)
-{
-	const u64 args[] = { arg1, arg2, arg3 };
-
-	return record(args, ARRAY_SIZE(args));
-}
-
-static noinline __noclone u64 target_args4(u64 arg1, u64 arg2, u64 arg3,
-					   u64 arg4)
-{
-	const u64 args[] = { arg1, arg2, arg3, arg4 };
-
-	return record(args, ARRAY_SIZE(args));
-}
-
-static noinline __noclone u64 target_args5(u64 arg1, u64 arg2, u64 arg3,
-					   u64 arg4, u64 arg5)
-{
-	const u64 args[] = { arg1, arg2, arg3, arg4, arg5 };
-
-	return record(args, ARRAY_SIZE(args));
-}
-
-static noinline __noclone u64 target_args6(u64 arg1, u64 arg2, u64 arg3,
-					   u64 arg4, u64 arg5, u64 arg6)
-{
-	const u64 args[] = { arg1, arg2, arg3, arg4, arg5, arg6 };
-
-	return record(args, ARRAY_SIZE(args));
-}
-
-static noinline __noclone struct wide target_wide(u64 arg1, u64 arg2)
-{
-	const u64 args[] = { arg1, arg2 };
-	struct wide result;
-
-	result.low = record(args, ARRAY_SIZE(args));
-	result.high = ~result.low;
-
-	return result;
-}
-
-static int dispatch(struct ftrace_target_call *call)
-{
-	const u64 *args = call->args;
-	struct wide result = {};
-
-	switch (call->function) {
-	case FTRACE_TARGET_ARGS0:
-		result.low = target_args0();
-		break;
-	case FTRACE_TARGET_ARGS1:
-		result.low = target_args1(args[0]);
-		break;
-	case FTRACE_TARGET_ARGS2:
-		result.low = target_args2(args[0], args[1]);
-		break;
-	case FTRACE_TARGET_ARGS3:
-		result.low = target_args3(args[0], args[1], args[2]);
-		break;
-	case FTRACE_TARGET_ARGS4:
-		result.low = target_args4(args[0], args[1], args[2], args[3]);
-		break;
-	case FTRACE_TARGET_ARGS5:
-		result.low = target_args5(args[0], args[1], args[2], args[3],
-					  args[4]);
-		break;
-	case FTRACE_TARGET_ARGS6:
-		result.low = target_args6(args[0], args[1], args[2], args[3],
-					  args[4], args[5]);
-		break;
-	case FTRACE_TARGET_WIDE:
-		result = target_wide(args[0], args[1]);
-		break;
-	default:
-		return -EINVAL;
-	}
-
-	call->returned = result.low;
-	call->returned_high = result.high;
-
-	return 0;
+	return call->function != FTRACE_TARGET_SLEEP2 ||
+	       call->context == FTRACE_TARGET_TASK;
 }
 
 static long call_target(void __user *user)
@@ -160,11 +45,12 @@ static long call_target(void __user *user)
 
 	if (copy_from_user(&call, user, sizeof(call)))
 		return -EFAULT;
+	if (!valid(&call))
+		return -EINVAL;
 
 	mutex_lock(&target_lock);
-	memset(received, 0, sizeof(received));
-	err = dispatch(&call);
-	memcpy(call.received, received, sizeof(received));
+	err = target_call_in_context(&call);
+	target_report(&call);
 	mutex_unlock(&target_lock);
 	if (err)
 		return err;
@@ -174,14 +60,58 @@ static long call_target(void __user *user)
 
 static long call_registers(void __user *user)
 {
+	unsigned long entry = (unsigned long)target_registers;
 	struct ftrace_target_registers regs;
 
+	/* As a sum, it would be a reference to what no ENDBR stands at. */
+	OPTIMIZER_HIDE_VAR(entry);
+
 	mutex_lock(&target_lock);
+	target_poison_stack();
 	target_registers_call();
 	regs = target_snapshots;
+	regs.entry = entry + ENDBR_INSN_SIZE;
 	mutex_unlock(&target_lock);
 
 	return copy_to_user(user, &regs, sizeof(regs)) ? -EFAULT : 0;
+}
+
+static long observe(struct file *file, void __user *user)
+{
+	struct ftrace_target_observe wanted;
+	struct observer *observer;
+	long err = 0;
+
+	if (copy_from_user(&wanted, user, sizeof(wanted)))
+		return -EFAULT;
+	wanted.names[sizeof(wanted.names) - 1] = '\0';
+
+	mutex_lock(&observer_lock);
+	if (file->private_data) {
+		err = -EBUSY;
+		goto unlock;
+	}
+	observer = target_observer_start(&wanted);
+	if (IS_ERR(observer))
+		err = PTR_ERR(observer);
+	else
+		file->private_data = observer;
+unlock:
+	mutex_unlock(&observer_lock);
+
+	return err;
+}
+
+static long observed(struct file *file, void __user *user)
+{
+	long err = -ENOENT;
+
+	mutex_lock(&observer_lock);
+	if (file->private_data)
+		err = target_observer_report(file->private_data, user);
+	mutex_unlock(&observer_lock);
+
+	return err;
 }
 
 static long target_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -193,14 +123,37 @@ static long target_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return call_target(user);
 	case FTRACE_TARGET_IOC_REGISTERS:
 		return call_registers(user);
+	case FTRACE_TARGET_IOC_OBSERVE:
+		return observe(file, user);
+	case FTRACE_TARGET_IOC_OBSERVED:
+		return observed(file, user);
 	default:
 		return -ENOTTY;
 	}
 }
 
+static int target_open(struct inode *inode, struct file *file)
+{
+	/* The misc device has left a pointer to itself there. */
+	file->private_data = NULL;
+
+	return nonseekable_open(inode, file);
+}
+
+static int target_release(struct inode *inode, struct file *file)
+{
+	mutex_lock(&observer_lock);
+	if (file->private_data)
+		target_observer_end(file->private_data);
+	mutex_unlock(&observer_lock);
+
+	return 0;
+}
+
 static const struct file_operations target_fops = {
 	.owner = THIS_MODULE,
-	.open = nonseekable_open,
+	.open = target_open,
+	.release = target_release,
 	.unlocked_ioctl = target_ioctl,
 };
 
@@ -209,7 +162,28 @@ static struct miscdevice target_device = {
 	.name = FTRACE_TARGET_DEVICE,
 	.fops = &target_fops,
 };
-module_misc_device(target_device);
+
+static int __init target_init(void)
+{
+	int err;
+
+	err = target_contexts_init();
+	if (err)
+		return err;
+	err = misc_register(&target_device);
+	if (err)
+		target_contexts_exit();
+
+	return err;
+}
+module_init(target_init);
+
+static void __exit target_exit(void)
+{
+	misc_deregister(&target_device);
+	target_contexts_exit();
+}
+module_exit(target_exit);
 
 MODULE_DESCRIPTION("Functions to be traced, with known arguments");
 MODULE_LICENSE("GPL");
