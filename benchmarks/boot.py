@@ -21,6 +21,7 @@ from farm.matrix import MATRIX, choose, load
 
 def main(name: str = "x86_64-regs", times: str = "10") -> None:
     (cell,) = choose(load(), [name])
+    assert cell.machine, f"{name} has no guest"
     process = builder.start(builder.Order([name], None, None, str(MATRIX)))
     (built,) = [event.built for event in builder.events(process) if event.built]
     chosen = accel.choose("auto")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ def spec() -> vm.Spec:
     assert process.wait() == 0
     assert built
     root = image(Path(built[0].programs), Path(built[0].module))
+    assert cell.machine
     return vm.Spec(Path(built[0].kernel) / "bzImage", root, cell.machine, "tcg")
 
 
@@ -103,6 +104,75 @@ def test_no_kernel(spec: vm.Spec, tmp_path: Path) -> None:
     missing.kernel.write_bytes(b"not a kernel at all" * 1000)
     with pytest.raises(FarmError, match="QEMU did not start"), vm.boot(missing, tmp_path / "console.log"):
         pass
+
+
+@pytest.fixture(scope="module")
+def guest(spec: vm.Spec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[vm.Guest]:
+    """One for the tests that do a guest no harm."""
+    with vm.boot(spec, tmp_path_factory.mktemp("guest") / "console.log") as machine:
+        yield machine
+
+
+@pytest.fixture
+def hot(spec: vm.Spec) -> int:
+    """The address of a function that every request to the agent comes through."""
+    lines = (spec.kernel.parent / "System.map").read_text().splitlines()
+    (address,) = [int(line.split()[0], 16) for line in lines if line.endswith(" T ksys_read")]
+    return address
+
+
+def test_debugger_stops_where_it_was_told(guest: vm.Guest, hot: int) -> None:
+    with guest.agent() as agent:
+        with guest.debugger() as debugger:
+            debugger.insert(hot)
+            agent.send("hello")
+            debugger.go()
+            assert debugger.wait(guest.deadline(20), agent)
+            found = debugger.registers()
+            assert found["rip"] == debugger.rip() == hot
+            debugger.write(found["rsp"] - 64, b"\x42" * 8)
+            assert debugger.read_u64(found["rsp"] - 64) == 0x4242424242424242
+            debugger.remove(hot)
+            debugger.step()
+            assert debugger.rip() != hot
+            debugger.set_register("r11", 0x43)
+            assert debugger.registers()["r11"] == 0x43
+            debugger.go()
+            assert not debugger.wait(guest.deadline(20), agent), "the answer comes before another stop"
+        assert agent.receive()["ok"]
+
+
+@pytest.mark.parametrize("leave", ["standing", "stopped", "running", "thrown out"])
+def test_debugger_lets_go_on_every_path(guest: vm.Guest, hot: int, leave: str) -> None:
+    with guest.agent() as agent:
+        with suppress(ZeroDivisionError), guest.debugger() as debugger:
+            debugger.insert(hot)
+            agent.send("hello")
+            if leave != "standing":
+                debugger.go()
+            if leave in ("stopped", "thrown out"):
+                assert debugger.wait(guest.deadline(20))
+            if leave == "thrown out":
+                raise ZeroDivisionError
+        assert agent.receive()["ok"]
+        assert agent.request("hello")["ok"]
+
+
+def test_no_breakpoint_is_a_hang(guest: vm.Guest) -> None:
+    with guest.debugger() as debugger:
+        debugger.go()
+        with pytest.raises(GuestHung, match="came to no breakpoint within 1 s"):
+            debugger.wait(Deadline(1))
+    assert guest.control.request("hello")["ok"]
+
+
+def test_guest_that_ends_under_the_debugger(boot: Boot) -> None:
+    with boot() as guest, guest.agent() as agent, suppress(GuestCrashed), guest.debugger() as debugger:
+        agent.send("file_write", path="/proc/sysrq-trigger", data="c")
+        debugger.go()
+        with pytest.raises(GuestCrashed) as raised:
+            debugger.wait(guest.deadline(20))
+        assert "sysrq triggered crash" in str(guest.explain(raised.value))
 
 
 def _crash(guest: vm.Guest, agent: Agent) -> None:

@@ -7,6 +7,8 @@ open; closing the session closes it all.
 
 import errno as errnos
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import paramiko
@@ -41,13 +43,15 @@ def name_of(number: int | None) -> str:
 
 
 class Agent:
-    """A session with the agent. No answer within `limit` seconds is a hang."""
+    """A session with the agent. No answer within `limit` seconds is a hang;
+    who asks for something long may raise it."""
 
     def __init__(self, connection: Connection, limit: float) -> None:
-        self._limit = limit
+        self.limit = limit
         self._channel: paramiko.Channel = connection.channel(PATH)
         self._buffer = b""
         self._number = 0
+        self._op = ""
         self.request("hello")
 
     def request(self, op: str, **arguments: Any) -> dict[str, Any]:
@@ -56,24 +60,44 @@ class Agent:
         Raises Refused for an error of the kernel's, GuestHung and GuestCrashed
         when no answer comes, FarmError when the request made no sense.
         """
+        self.send(op, **arguments)
+        return self.receive()
+
+    def send(self, op: str, **arguments: Any) -> None:
+        """Make a request and do not wait, as the guest may be standing still.
+        `receive` takes the answer; it is there when `fileno` is readable."""
         self._number += 1
+        self._op = op
         line = json.dumps({"id": self._number, "op": op, **arguments}) + "\n"
-        deadline = Deadline(self._limit)
-        try:
-            self._channel.settimeout(self._limit)
+        with self._blame():
+            self._channel.settimeout(self.limit)
             self._channel.sendall(line.encode())
-            answer = json.loads(self._line(op, deadline))
-        except (TimeoutError, paramiko.SSHException) as error:
-            raise GuestHung(f"no answer to `{op}` within {self._limit:.0f} s") from error
-        except OSError as error:
-            raise GuestCrashed(f"the agent ended during `{op}`: {error}") from error
+
+    def receive(self) -> dict[str, Any]:
+        """The answer to the last request; raises as `request` does."""
+        with self._blame():
+            answer = json.loads(self._line(self._op, Deadline(self.limit)))
         if answer.get("id") != self._number:
             raise FarmError(f"the agent answered request {answer.get('id')}, not {self._number}")
-        if not answer["ok"]:
-            if answer["name"] == "REQUEST":
-                raise FarmError(f"the agent does not understand `{op}`: {answer['message']}")
-            raise Refused(answer["errno"], answer.get("call", op), answer.get("message", ""), answer.get("log", ""))
-        return dict(answer)
+        return _accepted(self._op, answer)
+
+    def batch(self, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+        """The answers to several requests, in one round trip; raises as `request` does."""
+        answers = self.request("batch", requests=requests)["answers"]
+        return [_accepted(request["op"], answer) for request, answer in zip(requests, answers, strict=True)]
+
+    def fileno(self) -> int:
+        """For select(): readable when the agent has said something."""
+        return self._channel.fileno()
+
+    @contextmanager
+    def _blame(self) -> Iterator[None]:
+        try:
+            yield
+        except (TimeoutError, paramiko.SSHException) as error:
+            raise GuestHung(f"no answer to `{self._op}` within {self.limit:.0f} s") from error
+        except OSError as error:
+            raise GuestCrashed(f"the agent ended during `{self._op}`: {error}") from error
 
     def _line(self, op: str, deadline: Deadline) -> bytes:
         while b"\n" not in self._buffer:
@@ -100,3 +124,12 @@ class Agent:
         except OSError:
             pass  # the guest is gone, and with it what the session held
         self._channel.close()
+
+
+def _accepted(op: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, if it is one that says yes."""
+    if answer["ok"]:
+        return answer
+    if answer["name"] == "REQUEST":
+        raise FarmError(f"the agent does not understand `{op}`: {answer['message']}")
+    raise Refused(answer["errno"], answer.get("call", op), answer.get("message", ""), answer.get("log", ""))

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 
+from farm.guest import gdb
 from farm.matrix import Machine
 
 BINARY = "qemu-system-x86_64"
@@ -14,8 +15,16 @@ MICROVM = "microvm,rtc=on,pic=on,pit=on,acpi=off"
 
 #: `panic=-1` reboots at once, which `-no-reboot` turns into QEMU's end; that
 #: is also how the guest powers off, as there is no ACPI. `no_timer_check` spares
-#: the boot a wait for timer interrupts that QEMU is sure to deliver.
-CMDLINE = "console=ttyS0 ignore_loglevel panic=-1 reboot=t random.trust_cpu=1 nokaslr no_timer_check"
+#: the boot a wait for timer interrupts that QEMU is sure to deliver. Each change
+#: of tracers waits for grace periods of RCU, which are asked to be short. And pstore
+#: needs to know at boot of a memory that it may write to; all of it is for its
+#: tracer, 170 calls on each of two processors.
+CMDLINE = (
+    "console=ttyS0 ignore_loglevel panic=-1 reboot=t random.trust_cpu=1 nokaslr no_timer_check"
+    " rcupdate.rcu_expedited=1"
+    " reserve_mem=8K:4K:pstore ramoops.mem_name=pstore ramoops.ftrace_size=8192"
+    " ramoops.record_size=0 ramoops.console_size=0 ramoops.pmsg_size=0"
+)
 
 #: In TCG, translated code for the lean kernel and the suites fits this; the
 #: default of a quarter of the host's memory is not what a guest should take.
@@ -31,6 +40,7 @@ class Wiring:
     log: int
     console: int
     monitor: int
+    debugger: int
 
 
 def accelerator(name: str) -> list[str]:
@@ -56,6 +66,8 @@ def argv(machine: Machine, accel: str, wiring: Wiring, cmdline: str = "") -> lis
     words += ["-chardev", f"socket,id=console,fd={wiring.console},logfile=/dev/fdset/1,logappend=on"]
     words += ["-serial", "chardev:console"]
     words += ["-chardev", f"socket,id=monitor,fd={wiring.monitor}", "-mon", "chardev=monitor,mode=control"]
+    # nothing is on it until a test asks for a debugger
+    words += ["-chardev", f"socket,id={gdb.CHARDEV},fd={wiring.debugger}"]
     # no way out; port 0 lets QEMU choose a free one
     words += ["-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"]
     words += ["-device", "virtio-net-device,netdev=net", "-device", "virtio-rng-device"]

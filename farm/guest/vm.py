@@ -8,21 +8,24 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from farm.base.command import echo, leashed
 from farm.base.deadline import Deadline
-from farm.base.errors import BootFailed, FarmError, GuestCrashed, KernelError
+from farm.base.errors import Blamed, BootFailed, FarmError, GuestCrashed, KernelError
 from farm.guest import qemu
 from farm.guest.agent import Agent
 from farm.guest.console import Console
+from farm.guest.gdb import Debugger
 from farm.guest.image import Image
+from farm.guest.poke import Poke, locate
 from farm.guest.qmp import Monitor
 from farm.guest.shell import interact
 from farm.guest.ssh import Connection
+from farm.guest.symbols import symbols
 from farm.matrix import Machine
 
 #: From QEMU's start to ready. A boot takes a second; this is for a loaded host
@@ -45,13 +48,20 @@ class Spec:
     machine: Machine
     accel: str
     cmdline: str = ""
+    pokes: tuple[Poke, ...] = ()
 
 
 class Guest:
     """A running machine. Made by `boot`."""
 
     def __init__(
-        self, console: Console, monitor: Monitor, connection: Connection, process: int, boot_seconds: float
+        self,
+        console: Console,
+        monitor: Monitor,
+        connection: Connection,
+        debugger: socket.socket,
+        process: int,
+        boot_seconds: float,
     ) -> None:
         self.console = console
         self.process = process
@@ -60,6 +70,8 @@ class Guest:
         self.boot_seconds = boot_seconds
         self._marks = 0
         self._control: Agent | None = None
+        self._stub = debugger
+        self._debugger: Debugger | None = None
 
     @property
     def scale(self) -> float:
@@ -85,6 +97,25 @@ class Guest:
         if self._control is None:
             self._control = Agent(self.connection, REQUEST_SECONDS * self.scale)
         return self._control
+
+    @contextmanager
+    def debugger(self) -> Iterator[Debugger]:
+        """The guest from outside. It stands still at the start of the block and
+        runs at the end of it, on every path.
+
+        While it stands it answers nothing: send the agent a request, let the
+        guest go, and take the answer when it is there.
+        """
+        if self._debugger is None:
+            self._debugger = Debugger(self.monitor, self._stub)
+        self._debugger.halt()
+        try:
+            yield self._debugger
+        except BaseException:
+            with suppress(Blamed):  # what went wrong first is what is told
+                self._debugger.release()
+            raise
+        self._debugger.release()
 
     def mark(self) -> int:
         """Put a mark into the kernel's log and return the offset behind it.
@@ -127,6 +158,7 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
     with ExitStack() as stack:
         console_ours, console_theirs = (stack.enter_context(end) for end in socket.socketpair())
         monitor_ours, monitor_theirs = (stack.enter_context(end) for end in socket.socketpair())
+        debugger_ours, debugger_theirs = (stack.enter_context(end) for end in socket.socketpair())
         errors = stack.enter_context(tempfile.TemporaryFile())
         wiring = qemu.Wiring(
             kernel=_opened(stack, spec.kernel, os.O_RDONLY),
@@ -134,6 +166,7 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
             log=_opened(stack, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND),
             console=console_theirs.fileno(),
             monitor=monitor_theirs.fileno(),
+            debugger=debugger_theirs.fileno(),
         )
         argv = qemu.argv(spec.machine, spec.accel, wiring, spec.cmdline)
         echo(argv)
@@ -148,6 +181,7 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
         stack.callback(_end, process)
         console_theirs.close()
         monitor_theirs.close()
+        debugger_theirs.close()
         console = Console(console_ours, log)
         stack.callback(console.close)
         try:
@@ -163,7 +197,18 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
             said = _said(errors, process)
             raise BootFailed(f"{error}" + (f" (QEMU: {said})" if said else "")) from error
         stack.callback(connection.close)
-        yield Guest(console, monitor, connection, process.pid, time.monotonic() - started)
+        guest = Guest(console, monitor, connection, debugger_ours, process.pid, time.monotonic() - started)
+        if spec.pokes:
+            _break(guest, spec)
+        yield guest
+
+
+def _break(guest: Guest, spec: Spec) -> None:
+    """Plant the bugs of a spec. Raises UsageError where one does not fit the kernel."""
+    names = symbols(spec.kernel.parent)
+    with guest.debugger() as debugger:
+        for poke in spec.pokes:
+            debugger.write(locate(poke, names, debugger.read), poke.new)
 
 
 def _opened(stack: ExitStack, path: Path, flags: int) -> int:

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest from outside: QEMU's gdbstub, as much of GDB's remote protocol as
+takes to stop at an instruction and to read registers and memory.
+
+Breakpoints are hardware breakpoints, always: one in software would be an INT3
+in the guest's text, where ftrace's own code patching would fall over it.
+"""
+
+import re
+import select
+import socket
+import struct
+from typing import Protocol
+
+from farm.base.deadline import Deadline
+from farm.base.errors import FarmError, GuestCrashed, GuestHung, KernelError
+from farm.guest.qmp import Monitor
+
+#: The character device of qemu.argv() that the stub is put on.
+CHARDEV = "debugger"
+
+#: QEMU answers at once while the guest stands still; this is for a loaded host.
+ANSWER_SECONDS = 20.0
+
+#: The longest piece of memory in one answer: QEMU's packets end at 4096 bytes.
+LONGEST_READ = 1024
+
+#: How a `g` packet of x86-64 begins, as QEMU sends it.
+REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
+_LAYOUT = struct.Struct("<17QI")  # those, and the flags
+
+_INTERRUPT = b"\x03"
+_SPECIAL = b"#$}*"
+_SIGINT, _SIGTRAP = 2, 5
+
+
+# Framing: pure functions.
+
+
+def packet(payload: bytes) -> bytes:
+    """A payload as it goes over the line: `$payload#checksum`."""
+    escaped = b"".join(b"}%c" % (byte ^ 0x20) if byte in _SPECIAL else b"%c" % byte for byte in payload)
+    return b"$%s#%02x" % (escaped, sum(escaped) % 256)
+
+
+def take_packet(data: bytes) -> tuple[bytes | None, bytes]:
+    """The payload of the first packet in `data`, and what stands behind it.
+
+    None as long as it is not whole. What stands before it, acknowledgements,
+    is left away.
+    """
+    start = data.find(b"$")
+    if start < 0:
+        return None, b""
+    end = data.find(b"#", start)
+    if end < 0 or len(data) < end + 3:
+        return None, data[start:]
+    body, checksum = data[start + 1 : end], data[end + 1 : end + 3]
+    if b"%02x" % (sum(body) % 256) != checksum.lower():
+        raise FarmError(f"QEMU's gdbstub sent a packet with a wrong checksum: {data[start : end + 3]!r}")
+    return _expand(body), data[end + 3 :]
+
+
+def _expand(body: bytes) -> bytes:
+    """Undo escapes, `}` and a byte, and runs, `*` and a byte that counts from 29."""
+    if not set(b"}*") & set(body):
+        return body
+    payload = bytearray()
+    at = 0
+    while at < len(body):
+        if body[at] in b"}*" and at + 1 == len(body):
+            raise FarmError(f"QEMU's gdbstub sent a packet that ends within an escape: {body!r}")
+        if body[at] == ord("}"):
+            payload.append(body[at + 1] ^ 0x20)
+            at += 2
+        elif body[at] == ord("*"):
+            payload += payload[-1:] * (body[at + 1] - 29)
+            at += 2
+        else:
+            payload.append(body[at])
+            at += 1
+    return bytes(payload)
+
+
+def registers(answer: str) -> dict[str, int]:
+    """The general registers, `rip` and `rflags` out of the answer to `g`."""
+    *values, flags = _LAYOUT.unpack_from(bytes.fromhex(answer))
+    return {**dict(zip(REGISTERS, values, strict=True)), "rflags": flags}
+
+
+class Readable(Protocol):
+    """What select() can wait for."""
+
+    def fileno(self) -> int: ...
+
+
+class Debugger:
+    """QEMU's gdbstub of one guest. Use it through `Guest.debugger()`, which has
+    the guest stopped at the start and running at the end.
+
+    The stub is started with the first Debugger, which stops the guest, and then
+    stays: QEMU 7.2 cannot start it twice on one character device.
+    """
+
+    def __init__(self, monitor: Monitor, stream: socket.socket) -> None:
+        self._stream = stream
+        self._buffer = b""
+        self._acknowledge = True
+        self._breakpoints: set[int] = set()
+        self._thread = "0"  # any
+        #: KVM steps by the guest's own trap flag, which a PUSHF of the guest's would save
+        self.can_step = not monitor.execute("query-kvm")["enabled"]
+        said = monitor.execute("human-monitor-command", **{"command-line": f"gdbserver chardev:{CHARDEV}"})
+        if "Waiting for gdb connection" not in said:
+            raise FarmError(f"QEMU starts no gdbstub: {said.strip()}")
+        self.running = False
+        self._ask("?")
+        if self._ask("QStartNoAckMode") == "OK":
+            self._acknowledge = False
+        # who has not asked for the description may not access single registers
+        self._ask("qXfer:features:read:target.xml:0,1")
+
+    # While the guest stands still.
+
+    def read(self, address: int, size: int) -> bytes:
+        """Memory of the guest, as the processor that stopped sees it."""
+        pieces = []
+        for start in range(0, size, LONGEST_READ):
+            length = min(LONGEST_READ, size - start)
+            answer = self._ask(f"m{address + start:x},{length:x}")
+            if not re.fullmatch(f"[0-9a-f]{{{2 * length}}}", answer):
+                raise KernelError(f"{length} bytes at {address + start:#x} are no memory of the guest's: {answer}")
+            pieces.append(bytes.fromhex(answer))
+        return b"".join(pieces)
+
+    def read_u64(self, address: int) -> int:
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def write(self, address: int, data: bytes) -> None:
+        """Replace memory of the guest, its text too, as if it had always been so."""
+        self._ok(f"M{address:x},{len(data):x}:{data.hex()}")
+
+    def registers(self) -> dict[str, int]:
+        """Of the processor that stopped."""
+        return registers(self._ask("g"))
+
+    def rip(self) -> int:
+        """Alone, in an answer that is short."""
+        return int.from_bytes(bytes.fromhex(self._ask(f"p{REGISTERS.index('rip'):x}")), "little")
+
+    def set_register(self, name: str, value: int) -> None:
+        """One of REGISTERS, or `rflags`, of the processor that stopped."""
+        size = 4 if name == "rflags" else 8
+        number = len(REGISTERS) if name == "rflags" else REGISTERS.index(name)
+        self._ok(f"P{number:x}={value.to_bytes(size, 'little').hex()}")
+
+    def insert(self, address: int) -> None:
+        """Stop before the instruction at `address` from now on."""
+        self._ok(f"Z1,{address:x},1")
+        self._breakpoints.add(address)
+
+    def remove(self, address: int) -> None:
+        self._ok(f"z1,{address:x},1")
+        self._breakpoints.discard(address)
+
+    def step(self) -> None:
+        """One instruction of the processor that stopped, and of no other; no
+        interrupt gets in between. A breakpoint on it is in the way: remove it
+        first."""
+        self._send(f"vCont;s:{self._thread}")
+        self.running = True
+        if not self.wait(Deadline(ANSWER_SECONDS)):
+            raise GuestHung(f"the guest ran no instruction within {ANSWER_SECONDS:.0f} s")
+
+    def go(self) -> None:
+        """Let the guest run. Not from a breakpoint: it would stop there again."""
+        self._send("c")
+        self.running = True
+
+    # While it runs.
+
+    def wait(self, deadline: Deadline, *others: Readable) -> bool:
+        """True when the guest has stopped, False if one of `others` is readable
+        before it does. GuestHung if neither comes to pass, GuestCrashed if the
+        guest stops for a reason of its own."""
+        while True:
+            payload, self._buffer = take_packet(self._buffer)
+            if payload is not None:
+                self._take_stop(payload.decode())
+                return True
+            ready, _, _ = select.select([self._stream, *others], [], [], deadline.left())
+            if self._stream in ready:
+                self._receive()
+            elif ready:
+                return False
+            else:
+                raise GuestHung(f"the guest came to no breakpoint within {deadline.seconds:.0f} s")
+
+    def halt(self) -> None:
+        """Stop the guest where it is."""
+        if self.running:
+            self._transmit(_INTERRUPT)
+            self.wait(Deadline(ANSWER_SECONDS))
+
+    def release(self) -> None:
+        """Remove all breakpoints and let the guest run, whatever it does now."""
+        if self.running and not self._breakpoints:
+            return
+        self.halt()
+        for address in sorted(self._breakpoints):
+            self.remove(address)
+        self.go()
+
+    # The line.
+
+    def _take_stop(self, stop: str) -> None:
+        """A stop reply: the guest stands, and is there to be read."""
+        self.running = False
+        found = re.match(r"T([0-9a-f]{2})thread:([^;]+);", stop)
+        if not found or int(found[1], 16) not in (_SIGINT, _SIGTRAP):
+            raise GuestCrashed(f"the guest stopped by itself: QEMU's gdbstub said {stop}")
+        self._thread = found[2]
+        self._acknowledged()
+
+    def _ask(self, request: str) -> str:
+        """The answer to a request. Only while the guest stands still: any byte
+        stops one that runs."""
+        assert not self.running, f"{request}: the guest runs"
+        self._send(request)
+        deadline = Deadline(ANSWER_SECONDS)
+        while True:
+            payload, self._buffer = take_packet(self._buffer)
+            if payload is not None:
+                break
+            if not select.select([self._stream], [], [], deadline.left())[0]:
+                raise FarmError(f"QEMU's gdbstub did not answer `{request}` within {ANSWER_SECONDS:.0f} s")
+            self._receive()
+        self._acknowledged()
+        return payload.decode()
+
+    def _ok(self, request: str) -> None:
+        answer = self._ask(request)
+        if answer != "OK":
+            raise FarmError(f"QEMU's gdbstub refuses `{request}`: {answer or 'not supported'}")
+
+    def _acknowledged(self) -> None:
+        if self._acknowledge:
+            self._transmit(b"+")
+
+    def _send(self, request: str) -> None:
+        self._transmit(packet(request.encode()))
+
+    def _transmit(self, data: bytes) -> None:
+        try:
+            self._stream.sendall(data)
+        except OSError as error:
+            raise GuestCrashed(f"the guest ended under the debugger: {error}") from error
+
+    def _receive(self) -> None:
+        try:
+            data = self._stream.recv(1 << 16)
+        except OSError as error:
+            raise GuestCrashed(f"the guest ended under the debugger: {error}") from error
+        if not data:
+            raise GuestCrashed("the guest ended under the debugger")
+        self._buffer += data

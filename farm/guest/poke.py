@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Bugs planted into a running kernel, to see that a check goes red.
+
+A poke replaces bytes of the guest's memory from outside, once, before the first
+test. It takes no build, so that whoever writes a check can break what it looks
+at in seconds: `farm run -k registers --poke 'ftrace_caller:4c8b4c2440=0f1f440000'`
+loses the sixth argument.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from farm.base.errors import UsageError
+
+_FORM = re.compile(r"(?P<symbol>[\w.]+)(?:\+(?P<offset>\w+))?(?::(?P<old>[0-9a-fA-F]+))?=(?P<new>[0-9a-fA-F]+)")
+
+#: How far behind its symbol `old` is looked for: the trampolines are shorter.
+REACH = 1024
+
+
+@dataclass(frozen=True)
+class Poke:
+    """Put `new` where `old` is first found behind a symbol; with no `old`, at `offset`.
+
+    Labels are symbols too: what stands twice in a function, as in the trampoline
+    that has two ways out, is told apart by the label before it.
+    """
+
+    symbol: str
+    new: bytes
+    old: bytes = b""
+    offset: int = 0
+
+    def __str__(self) -> str:
+        place = self.symbol + (f"+{self.offset:#x}" if self.offset else "")
+        return place + (f":{self.old.hex()}" if self.old else "") + f"={self.new.hex()}"
+
+
+def parse(text: str) -> Poke:
+    """`SYMBOL[+OFFSET][:OLD]=NEW`, the bytes in hex. Raises UsageError."""
+    found = _FORM.fullmatch(text)
+    if not found:
+        raise UsageError(f"--poke {text!r}: not SYMBOL[+OFFSET][:OLD]=NEW with bytes in hex")
+    try:
+        offset = int(found["offset"] or "0", 0)
+        old, new = bytes.fromhex(found["old"] or ""), bytes.fromhex(found["new"])
+    except ValueError as error:
+        raise UsageError(f"--poke {text!r}: {error}") from error
+    if old and len(old) != len(new):
+        raise UsageError(f"--poke {text!r}: {len(old)} bytes cannot be replaced by {len(new)}")
+    return Poke(found["symbol"], new, old, offset)
+
+
+def locate(poke: Poke, symbols: Mapping[str, int], read: Callable[[int, int], bytes]) -> int:
+    """The address at which the poke's new bytes belong.
+
+    `symbols` are those of System.map, `read` gives so many bytes of memory at an
+    address. Raises UsageError where the poke does not fit this kernel.
+    """
+    if poke.symbol not in symbols:
+        raise UsageError(f"--poke {poke}: this kernel has no symbol {poke.symbol}")
+    start = symbols[poke.symbol] + poke.offset
+    if not poke.old:
+        return start
+    at = read(start, REACH).find(poke.old)
+    if at < 0:
+        raise UsageError(f"--poke {poke}: these bytes are not within {REACH} bytes behind {poke.symbol}")
+    return start + at
