@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from farm.guest.agent import Agent
 from farm.run.records import Slot
@@ -11,31 +12,46 @@ from suites.contract import ARGS_OFFSETS, ARGUMENT_REGISTERS, SLOT_OFFSETS
 
 MASK = (1 << 64) - 1
 
-#: Six arguments each. A wrong register, a wrong width, a sign extended or a
-#: half lost: each of them changes at least one of these.
+#: Eight arguments each, the last two of which lie on the stack. A wrong
+#: register, a wrong width, a sign extended or a half lost: each of them changes
+#: at least one of these.
 PATTERNS: dict[str, tuple[int, ...]] = {
-    "distinct": tuple(0x0123456789ABCDE0 ^ (0x1111111111111111 * n) for n in range(1, 7)),
-    "zeros": (0,) * 6,
-    "ones": (MASK,) * 6,
-    "high bits": tuple((1 << 63) | (1 << (62 - n)) | n for n in range(1, 7)),
-    "negative 32-bit": tuple((-n) & 0xFFFFFFFF for n in range(1, 7)),
+    "distinct": tuple(0x0123456789ABCDE0 ^ (0x1111111111111111 * n) for n in range(1, 9)),
+    "zeros": (0,) * 8,
+    "ones": (MASK,) * 8,
+    "high bits": tuple((1 << 63) | (1 << (62 - n)) | n for n in range(1, 9)),
+    "negative 32-bit": tuple((-n) & 0xFFFFFFFF for n in range(1, 9)),
 }
 
-FUNCTIONS = tuple(f"args{n}" for n in range(7))
+#: Where each of the eight is passed, for people.
+PLACES = (*ARGUMENT_REGISTERS, "8(%rsp)", "16(%rsp)")
+
+FUNCTIONS = tuple(f"args{n}" for n in range(9))
+
+
+#: How many parameters each function has.
+PARAMETERS = {f"args{n}": n for n in range(9)} | {"wide": 2, "sleep2": 2}
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call: `received` is what the callee found in its parameters."""
+    """One call: `received` is what the callee found in its parameters, `found`
+    what it saw of its context. `returned` and `high` came back in rax and rdx.
+    `entry` is where it calls __fentry__, and `returns_to` the return address on
+    its stack."""
 
     target: str
     passed: tuple[int, ...]
     received: tuple[int, ...]
     returned: int
+    high: int
+    entry: int
+    returns_to: int
+    found: frozenset[str]
 
     @property
     def parameters(self) -> int:
-        return int(self.target.removeprefix("args"))
+        return PARAMETERS[self.target]
 
     @property
     def expected_return(self) -> int:
@@ -46,14 +62,32 @@ class Call:
         return value
 
 
-def call(agent: Agent, *calls: tuple[str, Sequence[int]]) -> list[Call]:
-    """Call target functions, one after the other."""
-    wanted = [{"target": target, "args": [hex(value) for value in values]} for target, values in calls]
-    results = agent.request("call_many", calls=wanted)["results"]
-    return [
-        Call(target, tuple(values), tuple(int(v, 16) for v in result["received"]), int(result["returned"], 16))
-        for (target, values), result in zip(calls, results, strict=True)
+def call(agent: Agent, *calls: tuple[str, Sequence[int]], context: str = "task", hold_us: int = 0) -> list[Call]:
+    """Call target functions, one after the other, all in one context (payload/agent/main.c)."""
+    return call_in(agent, *((context, target, values) for target, values in calls), hold_us=hold_us)
+
+
+def call_in(agent: Agent, *calls: tuple[str, str, Sequence[int]], hold_us: int = 0) -> list[Call]:
+    """Call target functions, one after the other, each in a context of its own."""
+    wanted = [
+        {"target": target, "args": [hex(value) for value in values], "context": context, "hold_us": hold_us}
+        for context, target, values in calls
     ]
+    results = agent.request("call_many", calls=wanted)["results"]
+    return [_call(target, values, result) for (_, target, values), result in zip(calls, results, strict=True)]
+
+
+def _call(target: str, passed: Sequence[int], result: dict[str, Any]) -> Call:
+    return Call(
+        target,
+        tuple(passed),
+        tuple(int(value, 16) for value in result["received"]),
+        int(result["returned"], 16),
+        int(result["returned_high"], 16),
+        int(result["entry"], 16),
+        int(result["returns_to"], 16),
+        frozenset(result["found"]),
+    )
 
 
 def check(what: str, done: Call, program: Sequence[int] | None = None) -> None:
@@ -65,8 +99,8 @@ def check(what: str, done: Call, program: Sequence[int] | None = None) -> None:
     slots = [
         Slot(
             name=f"arg{n + 1}",
-            register=ARGUMENT_REGISTERS[n],
-            offset=SLOT_OFFSETS[n],
+            register=PLACES[n],
+            offset=SLOT_OFFSETS[n] if n < len(SLOT_OFFSETS) else None,
             passed=done.passed[n],
             program=program[n] if program is not None and n < len(ARGS_OFFSETS) else None,
             callee=done.received[n],
@@ -74,8 +108,10 @@ def check(what: str, done: Call, program: Sequence[int] | None = None) -> None:
         for n in range(done.parameters)
     ]
     if any(slot.wrong for slot in slots):
-        raise SlotsDiffer(what, slots)
-    assert done.returned == done.expected_return, (
-        f"{what}: target_{done.target} returned {done.returned:#x} and should have returned "
-        f"{done.expected_return:#x}, though its arguments were right"
-    )
+        raise SlotsDiffer(what, slots, call=(done.target, done.passed))
+    low = done.expected_return
+    returned = {"rax": (done.returned, low)}
+    if done.target == "wide":
+        returned["rdx"] = (done.high, ~low & MASK)
+    wrong = [f"{name} came back as {got:#x}, not {value:#x}" for name, (got, value) in returned.items() if got != value]
+    assert not wrong, f"{what}: from target_{done.target} {' and '.join(wrong)}, though its arguments were right"

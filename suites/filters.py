@@ -2,16 +2,25 @@
 """BPF filters on functions of the guest, through the perf interface alone."""
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from farm.guest.agent import Agent, Refused
+from suites import assembler
+from suites.assembler import Instruction, Label
 from suites.contract import ARGS_SIZE, FTRACE_TYPE
 
 PMU = "/sys/bus/event_source/devices/ftrace"
 PROGRAM = "/payload/filter.bpf.o"
 
-#: enum filter_mode of payload/include/filter.h
+#: enum filter_mode and FILTER_SEEN_MAX of payload/include/filter.h
 PASS_ALL, DROP_ALL, ARG_EQUALS, RETURN = range(4)
+SEEN_MAX = 64
+
+#: Asked once a session: the number stays the same while the guest lives.
+_PMU_TYPES: WeakKeyDictionary[Agent, int] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -29,10 +38,12 @@ class Rule:
 
 def pmu_type(agent: Agent) -> int:
     """The number of the PMU `ftrace`. Fails where the kernel has none."""
-    try:
-        return int(agent.request("file_read", path=f"{PMU}/type")["data"])
-    except Refused as error:
-        raise AssertionError(f"the kernel has no PMU named ftrace: {error}") from error
+    if agent not in _PMU_TYPES:
+        try:
+            _PMU_TYPES[agent] = int(agent.request("file_read", path=f"{PMU}/type")["data"])
+        except Refused as error:
+            raise AssertionError(f"the kernel has no PMU named ftrace: {error}") from error
+    return _PMU_TYPES[agent]
 
 
 class Program:
@@ -48,8 +59,17 @@ class Program:
     def set_rule(self, rule: Rule) -> None:
         self._update("rule", 0, rule.packed())
 
+    def forget(self) -> None:
+        """Begin to count and to record anew."""
+        self._update("count", 0, bytes(8).hex())
+
     def _update(self, name: str, key: int, value: str) -> None:
         self._agent.request("map_update", fd=self._maps[name], key=_key(key), value=value)
+
+    @property
+    def count_map(self) -> int:
+        """The map that counts the runs, for who looks without a request."""
+        return int(self._maps["count"])
 
     def count(self) -> int:
         """How often the program ran."""
@@ -57,27 +77,43 @@ class Program:
         return int.from_bytes(bytes.fromhex(answer["value"]), "little")
 
     def seen(self) -> list[tuple[int, ...]]:
-        """arg1 to arg5 of each run, in order."""
-        return [self._seen(index) for index in range(self.count())]
-
-    def _seen(self, index: int) -> tuple[int, ...]:
-        answer = self._agent.request("map_lookup", fd=self._maps["seen"], key=_key(index), value_size=ARGS_SIZE)
-        return struct.unpack("<5Q", bytes.fromhex(answer["value"]))
+        """arg1 to arg5 of each run, in order; of the first SEEN_MAX."""
+        count = min(self.count(), SEEN_MAX)
+        answer = self._agent.request("map_read", fd=self._maps["seen"], value_size=ARGS_SIZE, count=count)
+        return [struct.unpack("<5Q", bytes.fromhex(value)) for value in answer["values"]]
 
 
 def _key(number: int) -> str:
     return struct.pack("<I", number).hex()
 
 
-def open_event(agent: Agent, function: str, **attr: object) -> int:
+def load(agent: Agent, code: Sequence[Instruction | Label], number: int = FTRACE_TYPE, **options: Any) -> int:
+    """Load code as a program of a type; its file descriptor in the agent."""
+    insns = assembler.assemble(code)
+    return int(agent.request("prog_load", type=number, insns=insns, license="GPL", **options)["fd"])
+
+
+def open_event(agent: Agent, function: str, cpu: int = 0, **attr: object) -> int:
     """A perf event that filters `function`; its file descriptor in the agent."""
     wanted = {"type": pmu_type(agent), "function": function, **attr}
-    return int(agent.request("perf_open", attr=wanted, pid=-1, cpu=0)["fd"])
+    return int(agent.request("perf_open", attr=wanted, pid=-1, cpu=cpu)["fd"])
+
+
+def set_program(agent: Agent, event: int, program: int) -> None:
+    agent.request("perf_ioctl", fd=event, request="SET_BPF", arg=program)
 
 
 def attach(agent: Agent, function: str, rule: Rule = Rule()) -> Program:
     """A program that filters `function` from now on, until the session ends."""
     program = Program(agent, rule)
-    event = open_event(agent, function)
-    agent.request("perf_ioctl", fd=event, request="SET_BPF", arg=program.fd)
+    set_program(agent, open_event(agent, function), program.fd)
     return program
+
+
+def refusal(agent: Agent, op: str, **arguments: Any) -> str:
+    """The errno that a request gives, by name; "success" if it gives none."""
+    try:
+        agent.request(op, **arguments)
+    except Refused as refused:
+        return refused.name
+    return "success"

@@ -69,18 +69,3 @@ def test_kernel_agrees_on_the_number(agent: Agent) -> None:
     with pytest.raises(Refused) as refused:
         _load(agent, FTRACE_TYPE + 1, 0)
     assert refused.value.name == "EINVAL", f"type {FTRACE_TYPE + 1} gave {refused.value.name}, there is none"
-
-
-@pytest.mark.parametrize("offset, size", [(-8, 8), (40, 8), (36, 8), (4, 8), (33, 4), (1, 2)])
-def test_context_ends_where_it_ends(agent: Agent, offset: int, size: int) -> None:
-    """Outside of the struct, or across its members: EACCES."""
-    with pytest.raises(Refused) as refused:
-        _load(agent, FTRACE_TYPE, offset, size)
-    assert refused.value.name == "EACCES", f"{size} bytes at {offset} gave {refused.value.name}\n{refused.value.log}"
-
-
-@pytest.mark.parametrize("size", [1, 2, 4])
-def test_narrow_loads(agent: Agent, size: int) -> None:
-    """Part of a member can be read, as of any other context."""
-    for offset in range(0, ARGS_SIZE, size):
-        _load(agent, FTRACE_TYPE, offset, size)

@@ -9,7 +9,7 @@ from farm.guest.agent import Agent, Refused
 from suites import calls
 from suites.calls import FUNCTIONS, PATTERNS
 from suites.contract import FTRACE_TYPE
-from suites.filters import PMU, PROGRAM
+from suites.filters import PMU, PROGRAM, refusal
 from suites.tracefs import TRACERS, Tracing
 
 pytestmark = pytest.mark.absent("bpf_ftrace")
@@ -33,6 +33,13 @@ def test_there_is_no_pmu(agent: Agent) -> None:
     devices = agent.request("file_list", path=PMU.rpartition("/")[0])["entries"]
     assert "software" in devices, f"event sources: {devices}"
     assert "ftrace" not in devices, f"event sources: {devices}"
+
+
+def test_unknown_type_is_refused(agent: Agent) -> None:
+    """An event that is meant for the PMU has a type that is nobody's."""
+    for attr in ({"function": "target_args2"}, {"config2": "0xffffffff81000000"}):
+        got = refusal(agent, "perf_open", attr={"type": 1 << 30, **attr}, pid=-1, cpu=0)
+        assert got == "ENOENT", f"perf_event_open with a type that no PMU has gave {got}, not ENOENT"
 
 
 @pytest.mark.parametrize("tracer", TRACERS)

@@ -1,26 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The perf interface of the filters: what it accepts, what it refuses, and
-what each step of an event's life does to the trace."""
+"""The life of an event: what opens it, what each step of it does to the trace,
+who holds it, and what ends it."""
 
-from typing import Any
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from farm.guest.agent import Agent, Refused
+from farm.guest.agent import Agent
+from farm.guest.vm import Guest
 from suites import calls, filters
 from suites.calls import PATTERNS
-from suites.contract import FTRACE_TYPE
-from suites.filters import ARG_EQUALS, DROP_ALL, PASS_ALL, PMU, RETURN, Program, Rule
+from suites.contract import (
+    FTRACE_TYPE,
+    PERF_COUNT_SW_CPU_CLOCK,
+    PERF_COUNT_SW_DUMMY,
+    PERF_FLAG_FD_CLOEXEC,
+    PERF_TYPE_SOFTWARE,
+    PERF_TYPE_TRACEPOINT,
+)
+from suites.filters import DROP_ALL, PMU, Program, Rule
 from suites.tracefs import Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
 
 FUNCTION = "target_args2"
 CALL = ("args2", PATTERNS["distinct"])
-
-PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY = 1, 9
-PROG_TYPE_TRACEPOINT = 5
-RETURN_ZERO = "b700000000000000" + "9500000000000000"
 
 
 def _traced(agent: Agent, tracing: Tracing, times: int = 1) -> int:
@@ -30,7 +35,13 @@ def _traced(agent: Agent, tracing: Tracing, times: int = 1) -> int:
     return tracing.calls()[FUNCTION]
 
 
-# The life of an event.
+def _dropping(agent: Agent, flags: int = PERF_FLAG_FD_CLOEXEC) -> tuple[int, Program]:
+    """An event whose program refuses every call."""
+    program = Program(agent, Rule(DROP_ALL))
+    attr = {"type": filters.pmu_type(agent), "function": FUNCTION}
+    event = int(agent.request("perf_open", attr=attr, pid=-1, cpu=0, flags=flags)["fd"])
+    filters.set_program(agent, event, program.fd)
+    return event, program
 
 
 def test_pmu_is_in_sysfs(agent: Agent) -> None:
@@ -46,6 +57,9 @@ def test_program_loads(agent: Agent) -> None:
     assert agent.request("prog_info", fd=program.fd)["type"] == FTRACE_TYPE
 
 
+# Open, attach, switch, close.
+
+
 def test_life_of_an_event(agent: Agent, tracing: Tracing) -> None:
     """Open, attach, disable, enable, close, with a program that refuses every call."""
     tracing.start("function", FUNCTION)
@@ -53,7 +67,7 @@ def test_life_of_an_event(agent: Agent, tracing: Tracing) -> None:
     event = filters.open_event(agent, FUNCTION)
     assert _traced(agent, tracing) == 1, "an event without a program must not filter"
     program = Program(agent, Rule(DROP_ALL))
-    agent.request("perf_ioctl", fd=event, request="SET_BPF", arg=program.fd)
+    filters.set_program(agent, event, program.fd)
     assert _traced(agent, tracing, 3) == 0, "traced, though the program refused the call"
     agent.request("perf_ioctl", fd=event, request="DISABLE")
     assert _traced(agent, tracing) == 1, "a disabled event must not filter"
@@ -62,23 +76,115 @@ def test_life_of_an_event(agent: Agent, tracing: Tracing) -> None:
     assert program.count() == 5, f"5 calls were filtered, the program ran {program.count()} times"
     agent.request("close", fd=event)
     assert _traced(agent, tracing) == 1, "a closed event must not filter"
+    assert program.count() == 5, f"the program ran {program.count() - 5} times behind the close"
 
 
 def test_event_opened_disabled(agent: Agent, tracing: Tracing) -> None:
     tracing.start("function", FUNCTION)
     program = Program(agent, Rule(DROP_ALL))
     event = filters.open_event(agent, FUNCTION, disabled=True)
-    agent.request("perf_ioctl", fd=event, request="SET_BPF", arg=program.fd)
+    filters.set_program(agent, event, program.fd)
     assert _traced(agent, tracing) == 1, "filtered before ENABLE"
     agent.request("perf_ioctl", fd=event, request="ENABLE")
     assert _traced(agent, tracing) == 0, "not filtered after ENABLE"
 
 
-def test_last_reference_detaches(agent: Agent, tracing: Tracing) -> None:
+def test_enabled_before_the_program(agent: Agent, tracing: Tracing) -> None:
+    """Switching an event that has no program changes nothing; its program finds it as it is."""
     tracing.start("function", FUNCTION)
-    program = Program(agent, Rule(DROP_ALL))
+    event = filters.open_event(agent, FUNCTION, disabled=True)
+    for state in ("ENABLE", "DISABLE", "ENABLE"):
+        agent.request("perf_ioctl", fd=event, request=state)
+        assert _traced(agent, tracing) == 1, f"filtered without a program, after {state}"
+    filters.set_program(agent, event, Program(agent, Rule(DROP_ALL)).fd)
+    assert _traced(agent, tracing) == 0, "not filtered, though the event was enabled before it got the program"
+
+
+def test_filters_come_and_go(agent: Agent, tracing: Tracing) -> None:
+    """Each is there from its opening to its close, whatever others do on the same function and on another."""
+    tracing.start("function", FUNCTION, "target_args3")
+    other = ("args3", PATTERNS["distinct"])
+
+    def check(open_: dict[str, str]) -> None:
+        tracing.clear()
+        calls.call(agent, CALL, other)
+        expected = {function for function in (FUNCTION, "target_args3") if function not in open_.values()}
+        traced = tracing.calls()
+        assert traced.keys() == expected, f"open filters that drop every call: {open_}; the trace has {traced}"
+
+    programs = {name: Program(agent, Rule(DROP_ALL)) for name in "ABC"}
+    functions = {"A": FUNCTION, "B": FUNCTION, "C": "target_args3"}
+    events: dict[str, int] = {}
+    # what is open, one letter each: the first and the last of a function, and of all, in both orders
+    for wanted in ("", "A", "AB", "B", "", "C", "CA", "CAB", "CB", "C", "", "B", "BC", "BCA", "BA", "A", ""):
+        for name in events.keys() - set(wanted):
+            agent.request("close", fd=events.pop(name))
+        for name in set(wanted) - events.keys():
+            events[name] = filters.open_event(agent, functions[name])
+            filters.set_program(agent, events[name], programs[name].fd)
+        check({name: functions[name] for name in events})
+
+
+#: What other events can ask of their CPU. Both together take all others off it.
+DEMANDS: list[dict[str, bool]] = [{}, {"pinned": True}, {"exclusive": True}, {"pinned": True, "exclusive": True}]
+
+
+def test_perf_does_not_switch_filters(agent: Agent, tracing: Tracing) -> None:
+    """Perf takes events off a CPU when others are opened, or want it for themselves.
+    A filter does not wait for its turn."""
+    tracing.start("function", FUNCTION)
+    event, program = _dropping(agent)
+    for demands in DEMANDS:
+        other = filters.open_event(agent, "target_args3", **demands)
+        assert _traced(agent, tracing, 2) == 0, f"not filtered while there is another event on the CPU, {demands}"
+        agent.request("close", fd=other)
+        assert _traced(agent, tracing) == 0, f"not filtered behind another event on the CPU, {demands}"
+    assert program.count() == 12, f"12 calls, and the program ran {program.count()} times"
+    runs = int(agent.request("read_u64", fd=event)["value"], 16)
+    assert runs == 12, f"12 calls, and the event counts {runs} runs"
+
+
+def test_read_off_the_cpu(agent: Agent, tracing: Tracing) -> None:
+    """The runs are counted, and told, while perf has taken the event off its CPU."""
+    tracing.start("function", FUNCTION)
+    event, _ = _dropping(agent)
+    for number, demands in enumerate(DEMANDS, 1):
+        other = filters.open_event(agent, "target_args3", **demands)
+        calls.call(agent, CALL)
+        runs = int(agent.request("read_u64", fd=event)["value"], 16)
+        assert runs == number, f"{number} calls, and the event counts {runs} runs while there is another one, {demands}"
+        agent.request("close", fd=other)
+
+
+def test_read_counts_runs(agent: Agent, tracing: Tracing) -> None:
+    """Runs of the program, not calls: none while there is no program, no tracer, or no ENABLE."""
     event = filters.open_event(agent, FUNCTION)
-    agent.request("perf_ioctl", fd=event, request="SET_BPF", arg=program.fd)
+
+    def runs() -> int:
+        return int(agent.request("read_u64", fd=event)["value"], 16)
+
+    tracing.start("function", FUNCTION)
+    calls.call(agent, *[CALL] * 5)
+    assert runs() == 0, f"there is no program, and it ran {runs()} times"
+    program = Program(agent, Rule(DROP_ALL))
+    filters.set_program(agent, event, program.fd)
+    for times, expected in ((7, 7), (0, 7), (1, 8)):
+        calls.call(agent, *[CALL] * times)
+        assert runs() == expected, f"{expected} calls, and the event counts {runs()} runs"
+    agent.request("perf_ioctl", fd=event, request="DISABLE")
+    calls.call(agent, *[CALL] * 3)
+    assert runs() == 8, f"the event is disabled, and counts {runs() - 8} runs more"
+    agent.request("perf_ioctl", fd=event, request="ENABLE")
+    calls.call(agent, *[CALL] * 2)
+    assert runs() == program.count() == 10, f"10 runs by the program's count, {runs()} by the event's"
+
+
+# Who holds it.
+
+
+def test_last_duplicate_detaches(agent: Agent, tracing: Tracing) -> None:
+    tracing.start("function", FUNCTION)
+    event, _ = _dropping(agent)
     second = agent.request("dup", fd=event)["fd"]
     agent.request("close", fd=event)
     assert _traced(agent, tracing) == 0, "the duplicate still holds the filter"
@@ -86,188 +192,106 @@ def test_last_reference_detaches(agent: Agent, tracing: Tracing) -> None:
     assert _traced(agent, tracing) == 1, "nobody holds the filter any more"
 
 
-def test_read_counts_runs(agent: Agent, tracing: Tracing) -> None:
+#: Whether a child that runs another program still holds the event.
+HOLDERS = {
+    "fork": (False, PERF_FLAG_FD_CLOEXEC, True),
+    "exec": (True, 0, True),
+    "exec_with_cloexec": (True, PERF_FLAG_FD_CLOEXEC, False),
+}
+
+
+@pytest.mark.parametrize("how", HOLDERS)
+def test_child_holds_the_event(agent: Agent, tracing: Tracing, how: str) -> None:
+    """A child inherits it, and an exec keeps or closes it as of any descriptor."""
+    run_another, flags, holds = HOLDERS[how]
     tracing.start("function", FUNCTION)
-    program = Program(agent, Rule(ARG_EQUALS, 1, 0))
-    event = filters.open_event(agent, FUNCTION)
-    agent.request("perf_ioctl", fd=event, request="SET_BPF", arg=program.fd)
-    calls.call(agent, *[CALL] * 7)
-    assert int(agent.request("read_u64", fd=event)["value"], 16) == 7
+    event, program = _dropping(agent, flags)
+    child = agent.request("start_child", exec=run_another)["pid"]
+    assert _traced(agent, tracing) == 0, "two processes hold the filter"
+    agent.request("close", fd=event)
+    assert _traced(agent, tracing) == (0 if holds else 1), (
+        "the child still holds the filter" if holds else "the child has closed the filter by its exec"
+    )
+    agent.request("end_child", pid=child)
+    assert _traced(agent, tracing) == 1, "nobody holds the filter any more"
+    assert program.count() == (2 if holds else 1), f"the program ran {program.count()} times"
 
 
-def test_untraced_function_runs_nothing(agent: Agent) -> None:
-    """Without a tracer nobody asks, and no program runs."""
-    program = filters.attach(agent, FUNCTION)
-    calls.call(agent, *[CALL] * 5)
-    assert program.count() == 0
-
-
-def test_other_functions_are_unchanged(agent: Agent, tracing: Tracing) -> None:
-    program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
-    tracing.start("function", FUNCTION, "target_args3")
-    calls.call(agent, CALL, ("args3", PATTERNS["distinct"]), CALL)
-    assert tracing.calls() == {"target_args3": 1}
-    assert program.count() == 2
-
-
-@pytest.mark.parametrize(
-    "value, traced",
-    [(0, 0), (1, 1), (2, 1), (256, 1), (0xFFFFFFFF, 1), (1 << 31, 1), (1 << 32, 0), (0xFFFFFFFF << 32, 0)],
-    ids=hex,
-)
-def test_return_value(agent: Agent, tracing: Tracing, value: int, traced: int) -> None:
-    """The low 32 bits decide: zero refuses, anything else lets through."""
-    filters.attach(agent, FUNCTION, Rule(RETURN, 0, value))
+def test_session_that_dies(guest: Guest, agent: Agent, tracing: Tracing) -> None:
+    """The end of a process is the end of its filters."""
     tracing.start("function", FUNCTION)
-    assert _traced(agent, tracing) == traced
+    with guest.agent() as other:
+        _dropping(other)
+        assert _traced(agent, tracing) == 0, "a filter of another process is one all the same"
+    assert _traced(agent, tracing) == 1, "the process that held the filter is gone"
 
 
-@pytest.mark.parametrize(
-    "first, second, traced", [(PASS_ALL,) * 2 + (1,), (PASS_ALL, DROP_ALL, 0), (DROP_ALL, PASS_ALL, 0)]
-)
-def test_several_filters(agent: Agent, tracing: Tracing, first: int, second: int, traced: int) -> None:
-    """All run, and all must let the call through."""
-    programs = [filters.attach(agent, FUNCTION, Rule(mode)) for mode in (first, second)]
+@pytest.mark.needs("smp")
+def test_close_ends_all_runs(guest: Guest, agent: Agent, tracing: Tracing) -> None:
+    """Calls pour in on another CPU meanwhile: one may be underway when close()
+    returns, and its program with it, but none that comes after it."""
     tracing.start("function", FUNCTION)
-    assert _traced(agent, tracing, 4) == 4 * traced
-    assert [program.count() for program in programs] == [4, 4]
+    agent.request("pin", cpu=0)
+    with guest.agent() as caller, ThreadPoolExecutor(1) as thread:
+        caller.request("pin", cpu=1)
+        done, enough = threading.Semaphore(0), threading.Event()
+
+        def pour() -> None:
+            while not enough.is_set():
+                calls.call(caller, *[CALL] * 50)
+                done.release()
+
+        pouring = thread.submit(pour)
+        try:
+            for _ in range(3):
+                event, program = _dropping(agent)
+                deadline = guest.deadline(20)
+                while not program.count():
+                    assert not deadline.passed, "calls pour in, and the program does not run"
+                agent.request("close", fd=event)
+                before = program.count()
+                # the second round that ends has begun behind the close
+                while done.acquire(blocking=False):
+                    pass
+                for _ in range(2):
+                    if not done.acquire(timeout=deadline.seconds):
+                        break  # the caller has failed: its error is raised below
+                late = program.count() - before
+                assert late <= 1, f"the program ran {late} times after close() had returned"
+        finally:
+            enough.set()
+            pouring.result()
 
 
-def test_raw_returns_are_not_combined(agent: Agent, tracing: Tracing) -> None:
-    """2 and 1 are both "trace it", though 2 & 1 is 0."""
-    for value in (2, 1):
-        filters.attach(agent, FUNCTION, Rule(RETURN, 0, value))
-    tracing.start("function", FUNCTION)
-    assert _traced(agent, tracing) == 1
+# Other PMUs.
 
 
-def test_kprobe_is_never_filtered(agent: Agent, tracing: Tracing) -> None:
-    """An observer that did not opt in sees every call."""
+def test_unknown_type(agent: Agent) -> None:
+    """A PMU is asked for types that are nobody's, too."""
+    for attr in ({"function": FUNCTION}, {"config2": "0xffffffff81000000"}, {}):
+        got = filters.refusal(agent, "perf_open", attr={"type": 1 << 30, **attr}, pid=-1, cpu=0)
+        assert got == "ENOENT", f"an event of a type that no PMU has, {attr}, gave {got}, not ENOENT"
+
+
+def test_other_events_count(agent: Agent, tracing: Tracing) -> None:
+    """The PMU answers for its own type only: the others open, count, and are not filtered."""
+    agent.request("pin", cpu=0)
+    kprobe = int(agent.request("file_read", path="/sys/bus/event_source/devices/kprobe/type")["data"])
+    fork = int(tracing.read("events/sched/sched_process_fork/id"))
+    attributes = {
+        "dummy": {"type": PERF_TYPE_SOFTWARE, "config": PERF_COUNT_SW_DUMMY},
+        "cpu-clock": {"type": PERF_TYPE_SOFTWARE, "config": PERF_COUNT_SW_CPU_CLOCK},
+        "sched_process_fork": {"type": PERF_TYPE_TRACEPOINT, "config": fork},
+        "kprobe": {"type": kprobe, "function": FUNCTION},
+    }
     filters.attach(agent, FUNCTION, Rule(DROP_ALL))
-    tracing.kprobe(FUNCTION)
+    events = {name: agent.request("perf_open", attr=attr, pid=-1, cpu=0)["fd"] for name, attr in attributes.items()}
     tracing.start("function", FUNCTION)
-    calls.call(agent, *[CALL] * 3)
-    trace = tracing.read("trace")
-    assert trace.count("probe1: (") == 3, f"3 calls, in the trace:\n{trace}"
-    assert tracing.calls()[FUNCTION] == 0
-
-
-# What is refused, by perf_event_open.
-
-EINVAL_ATTRIBUTES: dict[str, dict[str, Any]] = {
-    "config": {"config": 1},
-    "neither_name_nor_address": {"function": None},
-    "name_and_address": {"config2": "0xffffffff81000000"},
-    "inherit": {"inherit": True},
-    "exclude_kernel": {"exclude_kernel": True},
-    "exclude_user": {"exclude_user": True},
-    "exclude_hv": {"exclude_hv": True},
-    "exclude_idle": {"exclude_idle": True},
-    "no_entry_of_a_function": {"function": None, "config2": "0x1000"},
-    "notrace_function": {"function": "__fentry__"},
-}
-
-
-def _refusal(agent: Agent, **request: Any) -> str:
-    attr = {"type": filters.pmu_type(agent), "function": FUNCTION} | request.pop("attr", {})
-    attr = {key: value for key, value in attr.items() if value is not None}
-    with pytest.raises(Refused) as refused:
-        agent.request("perf_open", **{"attr": attr, "pid": -1, "cpu": 0} | request)
-    return refused.value.name
-
-
-@pytest.mark.parametrize("attr", EINVAL_ATTRIBUTES.values(), ids=list(EINVAL_ATTRIBUTES))
-def test_open_refuses_attributes(agent: Agent, attr: dict[str, Any]) -> None:
-    assert _refusal(agent, attr=attr) == "EINVAL"
-
-
-REFUSED_REQUESTS: dict[str, tuple[dict[str, Any], str]] = {
-    "this_task": ({"pid": 0}, "EINVAL"),
-    "a_task": ({"pid": 1, "cpu": -1}, "EINVAL"),
-    "no_cpu": ({"pid": -1, "cpu": -1}, "EINVAL"),
-    "cpu_out_of_range": ({"cpu": 4096}, "EINVAL"),
-    "unknown_symbol": ({"attr": {"function": "no_such_function"}}, "ENOENT"),
-    "name_too_long": ({"attr": {"function": "x" * 600}}, "E2BIG"),
-    "name_unreadable": ({"attr": {"function": None, "config1": "0x10"}}, "EFAULT"),
-    "sampling": ({"attr": {"sample_period": 1}}, "EOPNOTSUPP"),
-    "freq": ({"attr": {"freq": True, "sample_freq": 10}}, "EOPNOTSUPP"),
-    "branch_stack": ({"attr": {"sample_type": 1 << 11, "branch_sample_type": 9}}, "EOPNOTSUPP"),
-}
-
-
-@pytest.mark.parametrize("what", REFUSED_REQUESTS)
-def test_open_refuses(agent: Agent, what: str) -> None:
-    request, errno = REFUSED_REQUESTS[what]
-    assert _refusal(agent, **request) == errno
-
-
-def test_open_refuses_groups(agent: Agent) -> None:
-    leader = agent.request("perf_open", attr={"type": PERF_TYPE_SOFTWARE, "config": PERF_COUNT_SW_DUMMY}, pid=-1, cpu=0)
-    assert _refusal(agent, group_fd=leader["fd"]) == "EINVAL"
-
-
-# What is refused, by PERF_EVENT_IOC_SET_BPF and the other calls.
-
-
-def _set_bpf(agent: Agent, event: int, program: int) -> str:
-    with pytest.raises(Refused) as refused:
-        agent.request("perf_ioctl", fd=event, request="SET_BPF", arg=program)
-    return refused.value.name
-
-
-def test_set_bpf_refuses(agent: Agent) -> None:
-    event = filters.open_event(agent, FUNCTION)
-    assert _set_bpf(agent, event, 4000) == "EBADF", "a descriptor that is not open"
-    assert _set_bpf(agent, event, event) == "EINVAL", "a descriptor that is no program"
-    other = agent.request("prog_load", type=PROG_TYPE_TRACEPOINT, insns=RETURN_ZERO, license="GPL")["fd"]
-    assert _set_bpf(agent, event, other) == "EINVAL", "a program of another type"
-    first, second = Program(agent), Program(agent)
-    agent.request("perf_ioctl", fd=event, request="SET_BPF", arg=first.fd)
-    assert _set_bpf(agent, event, second.fd) == "EEXIST", "a second program"
-
-
-def test_other_events_refuse_the_program(agent: Agent) -> None:
-    program = Program(agent)
-    attr = {"type": PERF_TYPE_SOFTWARE, "config": PERF_COUNT_SW_DUMMY}
-    event = agent.request("perf_open", attr=attr, pid=-1, cpu=0)["fd"]
-    assert _set_bpf(agent, event, program.fd) == "EINVAL"
-
-
-REFUSED_IOCTLS: dict[str, dict[str, Any]] = {
-    "SET_FILTER": {"arg": "arg1 == 1"},
-    "PERIOD": {"arg": "0x10"},
-    "REFRESH": {"arg": 1},
-    "QUERY_BPF": {},
-}
-
-
-@pytest.mark.parametrize("what", REFUSED_IOCTLS)
-def test_ioctl_refuses(agent: Agent, what: str) -> None:
-    event = filters.open_event(agent, FUNCTION)
-    with pytest.raises(Refused) as refused:
-        agent.request("perf_ioctl", fd=event, request=what, **REFUSED_IOCTLS[what])
-    assert refused.value.name == "EINVAL"
-
-
-REFUSED_PROGRAMS = {
-    "write_to_the_context": ("7a01000000000000", "EACCES"),
-    # r2 = *(u8 *)(r1 + 0); r2 &= 8; r1 += r2; r1 = *(u64 *)(r1 + 0)
-    "variable_offset": ("7112000000000000" + "5702000008000000" + "0f21000000000000" + "7911000000000000", "EACCES"),
-    # bpf_override_return, for kprobes alone
-    "helper_of_another_type": ("b702000000000000" + "850000003a000000", "EINVAL"),
-}
-
-
-@pytest.mark.parametrize("what", REFUSED_PROGRAMS)
-def test_load_refuses(agent: Agent, what: str) -> None:
-    insns, errno = REFUSED_PROGRAMS[what]
-    with pytest.raises(Refused) as refused:
-        agent.request("prog_load", type=FTRACE_TYPE, insns=insns + RETURN_ZERO, license="GPL")
-    assert refused.value.name == errno, f"{what} gave {refused.value.name}\n{refused.value.log}"
-
-
-def test_foreign_events_are_left_alone(agent: Agent) -> None:
-    """The PMU answers for its own type only."""
-    for kind, config in ((PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY), (PERF_TYPE_SOFTWARE, 0)):
-        fd = agent.request("perf_open", attr={"type": kind, "config": config}, pid=-1, cpu=0)["fd"]
-        assert int(agent.request("read_u64", fd=fd)["value"], 16) >= 0
+    calls.call(agent, *[CALL] * 4)
+    agent.request("end_child", pid=agent.request("start_child")["pid"])
+    counts = {name: int(agent.request("read_u64", fd=fd)["value"], 16) for name, fd in events.items()}
+    assert tracing.calls() == {}, "traced, though the filter drops every call"
+    assert counts["dummy"] == 0, f"the dummy event counts {counts['dummy']}"
+    assert counts["cpu-clock"] > 0, "the clock stands still"
+    assert counts["sched_process_fork"] >= 1, "there was a fork, and the tracepoint has not counted it"
+    assert counts["kprobe"] == 4, f"4 calls, and the kprobe has counted {counts['kprobe']}"

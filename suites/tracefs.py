@@ -3,6 +3,8 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,61 +15,104 @@ TRACERS = ["function", pytest.param("function_graph", marks=pytest.mark.needs("f
 
 ROOT = "/sys/kernel/tracing"
 
-#: A call in the trace: of `function` before the arrow, of `function_graph`
-#: behind the bar, with the module's name between name and parentheses.
-_CALL = {
-    "function": re.compile(r": (\w+)(?: \[\w+\])? <-"),
-    "function_graph": re.compile(r"\|\s+(\w+)(?: \[\w+\])?\(\)(?:;| \{)"),
-}
-
+#: A call in the trace: of `function` and the latency tracers before the arrow,
+#: of `function_graph` behind the bar, with the module's name in between.
+_CALL = re.compile(r": (\w+)(?: \[\w+\])? <-")
+_GRAPH_CALL = re.compile(r"\|\s+(\w+)(?: \[\w+\])?\(\)(?:;| \{)")
 
 _PARENT = re.compile(r": (\w+)(?: \[\w+\])? <-(\S+)")
 
 #: The functions of the module that are there to be traced; it has others.
-_TARGET = re.compile(r"target_(args\d|wide|registers)")
+_TARGET = re.compile(r"target_(args\d|wide|sleep2|registers)")
 
 
 class Tracing:
-    """The guest's tracefs, brought to a known state and left in it."""
+    """The guest's tracefs, or an instance in it, brought to a known state and
+    left in it: whatever a method sets up, `reset` undoes."""
 
-    def __init__(self, guest: Guest, dynamic: bool) -> None:
-        self._guest, self._dynamic = guest, dynamic
-        self._tracer = "nop"
+    def __init__(self, guest: Guest, dynamic: bool, root: str = ROOT) -> None:
+        self.guest = guest
+        self._dynamic, self._root = dynamic, root
+        self._call = _CALL
+        self._limit: tuple[str, ...] | None = None
         self._kprobes = 0
+        self._undo = ExitStack()
 
     def write(self, file: str, data: str, append: bool = False) -> None:
-        self._guest.control.request("file_write", path=f"{ROOT}/{file}", data=data, append=append)
+        """Write to a file of tracefs, or of an absolute path."""
+        self.guest.control.request("file_write", path=self._path(file), data=data, append=append)
 
     def read(self, file: str) -> str:
-        answer = self._guest.control.request("file_read", path=f"{ROOT}/{file}")
+        answer = self.guest.control.request("file_read", path=self._path(file))
         assert not answer["truncated"], f"{file} is longer than an answer can be"
         return str(answer["data"])
 
-    def start(self, tracer: str, *functions: str) -> None:
-        """Trace calls of the functions; where ftrace is static, of all there are."""
-        self.write("tracing_on", "0")
-        if self._dynamic:
-            self.write("set_ftrace_filter", "\n".join(functions))
-        self.write("current_tracer", tracer)
-        self._tracer = tracer
+    def list(self, directory: str) -> Sequence[str]:
+        """The names in a directory of tracefs."""
+        entries: Sequence[str] = self.guest.control.request("file_list", path=self._path(directory))["entries"]
+        return entries
+
+    def _path(self, file: str) -> str:
+        return file if file.startswith("/") else f"{self._root}/{file}"
+
+    def later(self, action: Callable[..., object], *arguments: object) -> None:
+        """Have `reset` do this, before what it was already told to do."""
+        self._undo.callback(action, *arguments)
+
+    def switch(self, file: str, on: str = "1", off: str = "0") -> None:
+        """Write `on`, and have `reset` write `off`."""
+        self.later(self.write, file, off)
+        self.write(file, on)
+
+    def limit(self, *functions: str) -> None:
+        """Let the tracers that follow set_ftrace_filter see these functions only;
+        where ftrace is static it is all there are."""
+        if not self._dynamic or functions == self._limit:
+            return
+        if self._limit is None:
+            # once, so that it is undone last: with no limit a tracer that is still
+            # on would be put on every function of the kernel, which takes seconds
+            self.later(self._unlimit)
+        self._limit = functions
+        self.write("set_ftrace_filter", "\n".join(functions))
+
+    def _unlimit(self) -> None:
+        self._limit = None
+        self.write("set_ftrace_filter", "\n")
+
+    def start(self, tracer: str, *functions: str, options: Sequence[str] = ()) -> None:
+        """Trace calls of the functions."""
+        self.limit(*functions)
+        for option in options:
+            self.switch(f"options/{option}")
+        self.switch("current_tracer", tracer, "nop")
+        self._call = _GRAPH_CALL if tracer == "function_graph" or "display-graph" in options else _CALL
         self.clear()
-        self.write("tracing_on", "1")
 
     def clear(self) -> None:
         self.write("trace", "\n")
 
     def calls(self) -> Counter[str]:
         """How often each target function is in the trace."""
-        self.write("tracing_on", "0")
+        return self.count(self._trace())
+
+    def count(self, trace: str) -> Counter[str]:
+        """How often each target function is in a trace of the current tracer's."""
+        return targets(self._call.findall(trace))
+
+    def names(self) -> Counter[str]:
+        """How often each function is in the trace, those that call targets among them."""
+        return Counter(self._call.findall(self.read("trace")))
+
+    def _trace(self) -> str:
         if self._dynamic:
-            text = self.read("trace")
-        else:  # all of the kernel is in the trace: let the guest pick
-            done = self._guest.connection.run(f"grep target_ {ROOT}/trace", self._guest.deadline(20))
-            assert done.status in (0, 1), done.stderr
-            text = done.stdout
+            return self.read("trace")
+        # all of the kernel is in the trace: stop it, and let the guest pick
+        self.write("tracing_on", "0")
+        done = self.guest.connection.run(f"grep target_ {self._root}/trace", self.guest.deadline(20))
+        assert done.status in (0, 1), done.stderr
         self.write("tracing_on", "1")
-        found = _CALL[self._tracer].findall(text)
-        return Counter(name for name in found if _TARGET.fullmatch(name))
+        return done.stdout
 
     def parents(self) -> Counter[str]:
         """Who the `function` tracer says called the target functions."""
@@ -78,17 +123,34 @@ class Tracing:
         """A kprobe on the function's first instruction. It sits on ftrace and
         wants full registers, so the call goes by ftrace_regs_caller."""
         self._kprobes += 1
-        self.write("kprobe_events", f"p:farm/probe{self._kprobes} {function}", append=True)
-        self.write(f"events/farm/probe{self._kprobes}/enable", "1")
+        self.event(f"p:farm/probe{self._kprobes} {function}", "kprobe_events")
+
+    def event(self, definition: str, file: str = "dynamic_events") -> None:
+        """An event `KIND:farm/NAME …`, defined and enabled."""
+        name = definition.split()[0].partition(":")[2]
+        self.write(file, definition, append=True)
+        self.later(self.write, file, f"-:{name}", True)
+        self.switch(f"events/{name}/enable")
+
+    def trigger(self, command: str) -> None:
+        """A command of set_ftrace_filter: what is done when a function is called."""
+        self.write("set_ftrace_filter", command, append=True)
+        self.later(self.write, "set_ftrace_filter", f"!{command}", True)
+
+    def instance(self, name: str) -> "Tracing":
+        """An instance of its own, with a buffer, a tracer and filters of its own."""
+        root = f"{self._root}/instances/{name}"
+        self.guest.control.request("dir_make", path=root)
+        self.later(lambda: self.guest.control.request("dir_remove", path=root))
+        inner = Tracing(self.guest, self._dynamic, root)
+        self.later(inner._undo.close)
+        return inner
 
     def reset(self) -> None:
-        """Switch off what was switched on; fail if anything is still enabled then."""
-        if self._tracer != "nop":
-            self.write("current_tracer", "nop")
-        if self._kprobes:
-            self.write("events/farm/enable", "0")
-            self.write("kprobe_events", "\n")
-        if self._dynamic:
-            self.write("set_ftrace_filter", "\n")
-            left = self.read("enabled_functions")
-            assert not left, f"functions are still enabled after the test:\n{left}"
+        """Switch off what was switched on. What is enabled then is left behind."""
+        self._undo.close()
+
+
+def targets(names: Sequence[str]) -> Counter[str]:
+    """How often each target function is among the names."""
+    return Counter(name for name in names if _TARGET.fullmatch(name))

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The trampoline's stack frame: what must be in it, and around it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from farm.base.errors import Blamed, KernelError
+from farm.guest.agent import Agent
+from farm.run.records import Slot
+from farm.run.verdict import SlotsDiffer
+from suites.calls import PATTERNS
+from suites.contract import ARGUMENT_REGISTERS
+from suites.filters import Program
+from suites.outside import ARITHMETIC, CALL_INSN_SIZE, CALLER, REGS_CALLER, STATIC, Observer, Traced
+
+#: struct pt_regs of x86_64 (asm/ptrace.h): the trampoline saves registers where
+#: it has them. Written down, not read from the tree under test.
+PT_REGS = {
+    "r15": 0, "r14": 8, "r13": 16, "r12": 24, "rbp": 32, "rbx": 40,
+    "r11": 48, "r10": 56, "r9": 64, "r8": 72, "rax": 80, "rcx": 88, "rdx": 96, "rsi": 104, "rdi": 112,
+    "orig_rax": 120, "rip": 128, "cs": 136, "rflags": 144, "rsp": 152, "ss": 160,
+}  # fmt: skip
+
+#: RF is of no call: a breakpoint sets it.
+RESUME = 1 << 16
+
+#: What check_calls() calls.
+CALLED = ("args6", "registers")
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What holds for every call through one of the trampolines: the registers
+    that it saves, the constants that it puts beside them, the arguments that it
+    hands on, by register; and what a call may come back without."""
+
+    saved: frozenset[str]
+    constants: Mapping[str, int]
+    handed: Mapping[str, str]
+    lost: frozenset[str]
+    lost_flags: int = 0
+
+
+_CALL_SAVED = frozenset({*ARGUMENT_REGISTERS, "rax", "rbp"})
+_HANDED = {"rdi": "ip", "rsi": "parent", "rdx": "ops", "rcx": "fregs"}
+
+#: CS is how a callback knows whether it has all registers (ftrace_get_regs).
+PROMISES = {
+    CALLER: Promise(_CALL_SAVED | {"rsp"}, {"orig_rax": 0, "cs": 0}, _HANDED, frozenset({"r10", "r11"}), ARITHMETIC),
+    REGS_CALLER: Promise(
+        frozenset(PT_REGS) - {"orig_rax", "rip", "cs", "ss"},
+        {"orig_rax": 0, "cs": 0x10, "ss": 0x18},  # __KERNEL_CS, __KERNEL_DS
+        _HANDED,
+        frozenset({"r11"}),
+    ),
+    STATIC: Promise(
+        _CALL_SAVED, {"orig_rax": 0}, {"rdi": "ip", "rsi": "parent"}, frozenset({"r10", "r11"}), ARITHMETIC
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one call must look like: the trampoline that it goes by, or a copy
+    of it; the ops that a copy hands on, None if nobody can say; where the
+    function returns to behind the trampoline, None for to its caller."""
+
+    trampoline: str
+    copied: bool = False
+    op: int | None = None
+    returns_to: int | None = None
+    frame_pointer: bool = False
+
+
+def route(trampoline: str, copied: bool) -> str:
+    return f"a copy of {trampoline}" if copied else trampoline
+
+
+def check(
+    what: str,
+    traced: Traced,
+    expected: Expected,
+    passed: Mapping[str, int],
+    program: Sequence[int] | None = None,
+    received: Sequence[int] | None = None,
+) -> None:
+    """Compare one call with what it must look like. `passed` is what user space
+    knows of the registers, `program` and `received` what the program and the
+    callee say of the arguments.
+
+    Raises SlotsDiffer, which has the whole frame.
+    """
+    taken, wanted = route(traced.trampoline, traced.copied), route(expected.trampoline, expected.copied)
+    assert taken == wanted, f"{what}: the call site of {traced.target} goes to {taken}, and should go to {wanted}"
+    slots = picture(traced, passed, program, received)
+    others = [*_before(traced, passed), *_handed(traced, expected), *_behind(traced, expected)]
+    if expected.frame_pointer:
+        others += _frames(traced)
+    if others or any(slot.wrong for slot in slots):
+        raise SlotsDiffer(f"{what} by {taken}", slots, others)
+
+
+def picture(
+    traced: Traced,
+    passed: Mapping[str, int],
+    program: Sequence[int] | None = None,
+    received: Sequence[int] | None = None,
+) -> list[Slot]:
+    """The frame slot by slot, as it lies on the stack, its top first. What user
+    space knows goes before what the processor had at the call site."""
+    promise = PROMISES[traced.trampoline]
+    expected = {name: passed.get(name, traced.entry[name]) for name in promise.saved}
+    expected |= {**promise.constants, "rip": traced.site + CALL_INSN_SIZE}
+    if "rflags" in expected:
+        expected["rflags"] &= ~RESUME
+    numbers = {name: n for n, name in enumerate(ARGUMENT_REGISTERS) if name in passed}
+    return [
+        Slot(
+            name=f"arg{numbers[name] + 1}" if name in numbers else name,
+            register=name,
+            offset=offset,
+            passed=expected[name],
+            raw=traced.word(offset),
+            program=_nth(program, numbers.get(name)),
+            callee=_nth(received, numbers.get(name)),
+        )
+        for name, offset in sorted(PT_REGS.items(), key=lambda item: -item[1])
+        if name in expected
+    ]
+
+
+def _nth(values: Sequence[int] | None, number: int | None) -> int | None:
+    return values[number] if values is not None and number is not None and number < len(values) else None
+
+
+def _before(traced: Traced, passed: Mapping[str, int]) -> list[str]:
+    """Whether the registers at the call site are as user space says."""
+    return [
+        f"{name} was {traced.entry[name]:#x} before the trampoline, and not {value:#x} as passed"
+        for name, value in passed.items()
+        if (traced.entry[name] ^ value) & ~(RESUME if name == "rflags" else 0)
+    ]
+
+
+def _handed(traced: Traced, expected: Expected) -> list[str]:
+    """What the callback was called with."""
+    values = {
+        "ip": traced.site,
+        "parent": traced.parent,
+        "ops": expected.op if traced.copied else traced.op,
+        "fregs": traced.call["rsp"],
+    }
+    return [
+        f"the callback was handed {traced.call[name]:#x} as {what} ({name}), and not {values[what]:#x}"
+        for name, what in PROMISES[traced.trampoline].handed.items()
+        if values[what] not in (None, traced.call[name])
+    ]
+
+
+def _behind(traced: Traced, expected: Expected) -> list[str]:
+    """What the trampoline left behind."""
+    if traced.after is None:
+        return []
+    promise = PROMISES[traced.trampoline]
+    ignored = {"rflags": RESUME | promise.lost_flags}
+    wrong = [
+        f"{name} is {traced.after[name]:#x} behind the trampoline, and was {value:#x} before"
+        for name, value in traced.entry.items()
+        if name != "rip" and name not in promise.lost and (traced.after[name] ^ value) & ~ignored.get(name, 0)
+    ]
+    returns_to = traced.parent if expected.returns_to is None else expected.returns_to
+    if traced.returns_to != returns_to:
+        wrong.append(f"{traced.target} will return to {traced.returns_to:#x}, and not to {returns_to:#x}")
+    return wrong
+
+
+def _frames(traced: Traced) -> list[str]:
+    """The frames that an unwinder follows from the trampoline's call, the
+    traced function's and its caller's. With saved registers it finds those, by
+    their address plus one (ENCODE_FRAME_POINTER)."""
+    rsp, rbp = traced.call["rsp"], traced.call["rbp"]
+    if traced.trampoline == REGS_CALLER:
+        return [] if rbp == rsp + 1 else [f"rbp is {rbp:#x} at the call, and does not mark the registers at {rsp:#x}"]
+    for whose, address in (("function", traced.site + CALL_INSN_SIZE), ("caller", traced.parent)):
+        at = rbp - rsp
+        if not 0 <= at <= len(traced.stack) - 16:
+            return [f"the frame of the {whose} is at {rbp:#x}, outside of the trampoline's at {rsp:#x}"]
+        if traced.word(at + 8) != address:
+            return [f"the frame of the {whose} returns to {traced.word(at + 8):#x}, and not to {address:#x}"]
+        rbp = traced.word(at)
+    before = traced.entry["rbp"]
+    return [] if rbp == before else [f"the frame of the caller leads to {rbp:#x}, and rbp was {before:#x}"]
+
+
+def check_calls(
+    agent: Agent, observer: Observer, tracer: str, expected: Expected, program: Program | None = None
+) -> None:
+    """Call CALLED under QEMU's eyes: target_args6 with every pattern of
+    arguments, target_registers with sentinels in all registers."""
+    values = [passed[: len(ARGUMENT_REGISTERS)] for passed in PATTERNS.values()]
+    known = [dict(zip(ARGUMENT_REGISTERS, passed, strict=True)) for passed in values]
+    names = [f"target_args6, {name}, {tracer}" for name in PATTERNS]
+    wanted = [{"target": "args6", "args": [hex(value) for value in passed]} for passed in values]
+    with _explained(observer, names, expected, known):
+        results = observer.watch(agent, CALLED, "call_many", calls=wanted)["results"]
+    assert len(observer.seen) == len(wanted), f"{len(wanted)} calls, and QEMU saw {len(observer.seen)}"
+    told = program.seen() if program else [None] * len(wanted)
+    assert len(told) == len(wanted), f"{len(wanted)} calls, and the program ran {len(told)} times"
+    for name, traced, passed, slots, result in zip(names, observer.seen, known, told, results, strict=True):
+        check(name, traced, expected, passed, slots, [int(value, 16) for value in result["received"]])
+
+    name = f"target_registers, sentinels, {tracer}"
+    with _explained(observer, [name], expected, [{}]):
+        before = observer.watch(agent, CALLED, "call_registers")["before"]
+    assert len(observer.seen) == 1, f"one call of target_registers, and QEMU saw {len(observer.seen)}"
+    passed = {register: int(value, 16) for register, value in before.items()}
+    passed["rsp"] -= 8  # the return address
+    check(name, observer.seen[0], expected, passed)
+
+
+@contextmanager
+def _explained(
+    observer: Observer, names: Sequence[str], expected: Expected, known: Sequence[Mapping[str, int]]
+) -> Iterator[None]:
+    """A call that is lost is told by the frame that it left, if that is wrong."""
+    try:
+        yield
+    except (KernelError, AssertionError) as error:
+        for name, traced, passed in zip(names, observer.seen, known, strict=False):
+            try:
+                check(name, traced, expected, passed)
+            except AssertionError as cause:
+                raise cause from error
+        raise
+
+
+def with_raw(error: SlotsDiffer, observer: Observer, agent: Agent) -> SlotsDiffer:
+    """The picture of a call that failed, with what the stack held when it was
+    made once more under QEMU's eyes. It is only a better picture: whatever goes
+    wrong now, the failure remains what it was."""
+    assert error.call
+    target, passed = error.call
+    try:
+        observer.watch(agent, [target], "call", target=target, args=[hex(value) for value in passed])
+        (traced,) = observer.seen
+    except (Blamed, AssertionError, OSError, ValueError, KeyError) as trouble:
+        return SlotsDiffer(error.what, error.slots, (*error.besides, f"no raw memory: {trouble}"))
+    slots = [
+        replace(slot, offset=PT_REGS[slot.register], raw=traced.word(PT_REGS[slot.register]))
+        if slot.register in PT_REGS
+        else slot
+        for slot in error.slots
+    ]
+    told = f"raw memory is of the same call once more, by {route(traced.trampoline, traced.copied)}"
+    return SlotsDiffer(error.what, slots, (*error.besides, told))

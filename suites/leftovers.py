@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a test may have left behind in a guest's kernel, asked of the kernel before and after each.
+
+Some of it goes later than the call that gave it up, behind a grace period of
+RCU. So a leftover is what is still there after a while.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from farm.guest.agent import Agent
+from farm.guest.vm import Guest
+from farm.matrix import Cell
+
+ROOT = "/sys/kernel/tracing"
+KMEMLEAK = "/sys/kernel/debug/kmemleak"
+
+#: How long the kernel may take to free what nobody holds any more.
+SECONDS = 5.0
+
+#: kmemleak takes no object for lost that is younger (mm/kmemleak.c, MSECS_MIN_AGE).
+LEAK_AGE = 6
+
+_ALL = "#### all functions enabled ####\n"
+_NONE = "#### no functions disabled ####\n"
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """A file, and what it says where nobody traces. It is there in cells that
+    declare `fact`; in the others it need not be."""
+
+    path: str
+    says: str
+    fact: str = ""
+
+
+FILES = (
+    Quiet(f"{ROOT}/current_tracer", "nop\n"),
+    Quiet(f"{ROOT}/tracing_on", "1\n"),
+    Quiet(f"{ROOT}/tracing_thresh", "0\n"),
+    Quiet(f"{ROOT}/events/enable", "0\n"),
+    Quiet(f"{ROOT}/set_event", ""),
+    Quiet(f"{ROOT}/kprobe_events", ""),
+    Quiet(f"{ROOT}/uprobe_events", ""),
+    Quiet(f"{ROOT}/dynamic_events", ""),
+    Quiet(f"{ROOT}/set_ftrace_pid", "no pid\n"),
+    Quiet(f"{ROOT}/set_ftrace_notrace_pid", "no pid\n"),
+    Quiet(f"{ROOT}/enabled_functions", "", "dynamic_ftrace"),
+    Quiet(f"{ROOT}/set_ftrace_filter", _ALL, "dynamic_ftrace"),
+    Quiet(f"{ROOT}/set_ftrace_notrace", _NONE, "dynamic_ftrace"),
+    Quiet(f"{ROOT}/set_graph_function", _ALL, "function_graph"),
+    Quiet(f"{ROOT}/set_graph_notrace", _NONE, "function_graph"),
+    Quiet(f"{ROOT}/max_graph_depth", "0\n", "function_graph"),
+    Quiet(f"{ROOT}/function_profile_enabled", "0\n", "profiler"),
+    Quiet("/proc/sys/kernel/stack_tracer_enabled", "0\n", "stack_tracer"),
+    Quiet("/sys/kernel/debug/kprobes/list", ""),
+)
+
+#: Functions that were ever traced. That they were is no leftover; that
+#: somebody is still counted, or has them save registers, is one. It is not
+#: the same as enabled_functions, which lists what is patched.
+TOUCHED = f"{ROOT}/touched_functions"
+
+#: More than a test traces that chooses its functions. A hash that has become
+#: empty while it was in use stands for all functions, if only for a moment.
+MOST_TOUCHED = 300
+
+#: Directories whose entries are made on request.
+DIRECTORIES = (f"{ROOT}/instances", "/sys/kernel/livepatch")
+
+MODULES = "/proc/modules"
+PROCESSORS = "/sys/devices/system/cpu/online"
+
+#: What each kernel says in its own way, and says again behind every test.
+SAME = (f"{ROOT}/trace_options", f"{ROOT}/trace_clock", f"{ROOT}/tracing_cpumask", PROCESSORS)
+
+
+def look(agent: Agent, *, ids_only: bool = False) -> dict[str, Any]:
+    """All that `left` wants to know, in one answer."""
+    files = [file.path for file in FILES] + [MODULES, *SAME]
+    paths = {"files": files, "functions": [TOUCHED], "directories": list(DIRECTORIES)}
+    return agent.request("leftovers", **({key: [] for key in paths} if ids_only else paths))
+
+
+def left(seen: Mapping[str, Any], fresh: Mapping[str, Any], cell: Cell) -> Iterator[str]:
+    """Each thing that a look found and that should not be there, in words.
+
+    `fresh` is what the guest said when it was new.
+    """
+    for file in FILES:
+        text = seen["files"][file.path]
+        if text is None:
+            if file.fact in cell.supports:
+                yield f"{file.path} is not there, though {cell.name} declares {file.fact}"
+        elif text != file.says:
+            yield f"{file.path} says {_short(text)}" + (f", not {_short(file.says)}" if file.says else "")
+    for path in SAME:
+        now, then = seen["files"][path], fresh["files"][path]
+        if now != then:
+            yield f"{path} said {_short(then or '')} and says {_short(now or '')}"
+    for line in (seen["functions"][TOUCHED] or {"held": []})["held"]:
+        yield f"{TOUCHED} has a function that somebody holds: {line}"
+    for path, names in seen["directories"].items():
+        if names:
+            yield f"{path} has {', '.join(names)}"
+    yield from _modules(seen["files"][MODULES] or "", fresh["files"][MODULES] or "")
+    for what in ("programs", "maps"):
+        for item in seen[what]:
+            yield f"BPF {what[:-1]} {item['id']}, {item['name'] or 'without a name'}, type {item['type']}"
+
+
+def _modules(now: str, then: str) -> Iterator[str]:
+    users, before = _users(now), _users(then)
+    for name in before.keys() - users.keys():
+        yield f"the module {name} is gone"
+    for name in users.keys() - before.keys():
+        yield f"the module {name} is loaded"
+    for name in users.keys() & before.keys():
+        if users[name] != before[name]:
+            yield f"the module {name} has {users[name]} users, and had {before[name]}"
+
+
+def _users(modules: str) -> dict[str, int]:
+    """From /proc/modules: `name size users …`."""
+    return {line.split()[0]: int(line.split()[2]) for line in modules.splitlines()}
+
+
+def _short(text: str) -> str:
+    lines = text.strip().splitlines()
+    return f"{lines[0]!r}" + (f" and {len(lines) - 1} lines more" if len(lines) > 1 else "") if lines else "nothing"
+
+
+def check(guest: Guest, cell: Cell, fresh: Mapping[str, Any], when: str) -> dict[str, Any]:
+    """Fail if anything is left, or is not gone within a while; what was seen at last."""
+    things: list[str] = []
+    for _ in guest.deadline(SECONDS).poll(0.005):
+        seen = look(guest.control)
+        things = list(left(seen, fresh, cell))
+        if not things:
+            return seen
+    raise AssertionError(f"{when}: {'; '.join(things)}")
+
+
+def touched(seen: Mapping[str, Any]) -> int:
+    """How many functions were ever traced, as far as they are counted."""
+    return int((seen["functions"][TOUCHED] or {"nr": 0})["nr"])
+
+
+def check_touched(before: int, after: int) -> None:
+    """Fail if so many functions were traced that it may have been all of them.
+    A test that means to trace many says so by its mark."""
+    grown = after - before
+    assert grown <= MOST_TOUCHED, f"at least {grown} functions were traced that never were before: all of them?"
+
+
+def check_misses(agent: Agent) -> None:
+    """Fail if a filter could not be asked about a call. That is right where one
+    program runs within another, which a test that means it to says by its mark."""
+    programs = look(agent, ids_only=True)["programs"]
+    missed = [f"{item['name']} {item['misses']} times" for item in programs if item["misses"]]
+    assert not missed, f"filters that could not be asked about a call: {', '.join(missed)}"
+
+
+def check_memory(guest: Guest) -> None:
+    """Fail if the kernel has lost memory since it booted.
+
+    An object is lost when no scan finds a pointer to it, its content is what it
+    was at the scan before, and it is older than some seconds.
+    """
+    scan = f"echo scan > {KMEMLEAK}"
+    done = guest.connection.run(f"{scan} && sleep {LEAK_AGE} && {scan} && cat {KMEMLEAK}", guest.deadline(120))
+    assert done.status == 0, f"kmemleak does not scan: {done.stderr}"
+    assert not done.stdout, f"memory that nothing points to any more:\n{done.stdout[:4000]}"

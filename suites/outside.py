@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Traced calls seen from outside of the kernel.
+
+QEMU stops the guest at three places of one call: before the call site, where
+the registers are as the caller left them; before the trampoline's own call,
+where the saved registers lie on the stack; and behind the call site, where all
+registers are to be as before. It reads them itself: nothing of the guest's runs
+in between, so nothing of what is tested can tint what is seen.
+
+It does not only look. Stack that the trampoline is to fill is filled with POISON
+before, or what was not saved could be right by chance, left from the last call.
+And what a callback may lose by the calling convention it does lose, or what was
+not restored could be right because this callback left it alone.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from farm.guest.agent import Agent
+from farm.guest.gdb import Debugger
+from farm.guest.symbols import symbols
+from farm.guest.vm import REQUEST_SECONDS, Guest
+from farm.kernel.builder import Built
+
+#: The kernel's trampolines, and the label of the call that each of them makes
+#: when its frame is complete. The one of static ftrace has none: there the
+#: frame is read when the callback is entered.
+CALLER, REGS_CALLER, STATIC = "ftrace_caller", "ftrace_regs_caller", "__fentry__"
+CALLS = {CALLER: "ftrace_call", REGS_CALLER: "ftrace_regs_call", STATIC: ""}
+
+CALL_INSN_SIZE = 5
+CALL_OPCODE = 0xE8
+
+#: More instructions and more bytes of stack than a trampoline takes.
+MOST_STEPS, MOST_STACK = 200, 512
+
+#: Not what the target module poisons the stack with, so that it is seen whose it is.
+POISON = 0xB6B6B6B6B6B6B6B6
+
+#: What a C function may change, by the calling convention, and the flags CF PF
+#: AF ZF SF OF.
+SCRATCH = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
+ARITHMETIC = 0x8D5
+
+
+@cache
+def _functions(module: Path) -> Mapping[str, tuple[str, int]]:
+    """Section and offset of each function of a module."""
+    with module.open("rb") as handle:
+        elf = ELFFile(handle)
+        table = elf.get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        return {
+            symbol.name: (elf.get_section(symbol["st_shndx"]).name, symbol["st_value"])
+            for symbol in table.iter_symbols()
+            if symbol["st_info"]["type"] == "STT_FUNC"
+        }
+
+
+@dataclass(frozen=True)
+class Traced:
+    """One traced call as seen from outside.
+
+    `trampoline` is the one that the call site goes to, or of which this is a
+    copy, if `copied`. `entry`, `call` and `after` are the registers at the
+    three places. The return address of the function is `parent` at the first
+    and `returns_to` at the last, where a call that is lost never comes to: both
+    are None then. `stack` starts at the trampoline's rsp and ends with `parent`.
+    `op` is what the kernel's own trampoline has to hand on as ops, its
+    function_trace_op; None for a copy, which has one of its own.
+    """
+
+    target: str
+    trampoline: str
+    copied: bool
+    site: int
+    parent: int
+    entry: Mapping[str, int]
+    call: Mapping[str, int]
+    stack: bytes
+    op: int | None
+    after: Mapping[str, int] | None = None
+    returns_to: int | None = None
+
+    def word(self, offset: int) -> int:
+        """What the stack has at an offset from the trampoline's rsp."""
+        return int(struct.unpack_from("<Q", self.stack, offset)[0])
+
+
+class Observer:
+    """Watches calls of the target functions in one guest."""
+
+    def __init__(self, guest: Guest, built: Built) -> None:
+        self.seen: list[Traced] = []
+        self._guest = guest
+        self._symbols = symbols(Path(built.kernel))
+        self._functions = _functions(Path(built.module) / "ftrace_target.ko")
+
+    def watch(self, agent: Agent, targets: Iterable[str], op: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to a request that makes calls of the targets; what was
+        seen of them is in `seen`, in order.
+
+        Raises AssertionError for a call that does not go by a trampoline of
+        ftrace's or loses its way there, GuestCrashed and GuestHung as they come;
+        up to there `seen` holds.
+        """
+        self.seen = []
+        functions = {f"target_{target}": self._address(f"target_{target}") for target in targets}
+        with self._guest.debugger() as debugger:
+            sites = {_site(debugger, address, function): function for function, address in functions.items()}
+            agent.send(op, **arguments)
+            while self._reach(debugger, agent, *sites):
+                self._follow(debugger, agent, sites)
+        return agent.receive()
+
+    def _address(self, function: str) -> int:
+        """Where a function of the module is in this guest."""
+        section, offset = self._functions[function]
+        path = f"/sys/module/ftrace_target/sections/{section}"
+        return int(self._guest.control.request("file_read", path=path)["data"], 16) + offset
+
+    def _reach(self, debugger: Debugger, agent: Agent, *places: int) -> bool:
+        """Run to the first of the places; False if the agent answers before."""
+        for place in places:
+            debugger.insert(place)
+        debugger.go()
+        if not debugger.wait(self._guest.deadline(REQUEST_SECONDS), agent):
+            return False
+        for place in places:
+            debugger.remove(place)
+        return True
+
+    def _follow(self, debugger: Debugger, agent: Agent, sites: Mapping[int, str]) -> None:
+        """One call, from its site, where the guest stands, to behind it."""
+        entry = debugger.registers()
+        site, rsp = entry["rip"], entry["rsp"]
+        target = sites[site]
+        trampoline, start = self._trampoline(debugger, site, target)
+        copied = start != self._symbols[trampoline]
+        parent = debugger.read_u64(rsp)
+        debugger.write(rsp - MOST_STACK, POISON.to_bytes(8, "little") * (MOST_STACK // 8))
+        call, back = self._call(debugger, agent, trampoline, start)
+        if not 0 < rsp - call["rsp"] < MOST_STACK:
+            raise AssertionError(f"{trampoline} has its stack at {call['rsp']:#x}, {target} was called at {rsp:#x}")
+        stack = debugger.read(call["rsp"], rsp + 8 - call["rsp"])
+        op = None if copied or trampoline == STATIC else debugger.read_u64(self._symbols["function_trace_op"])
+        traced = Traced(target, trampoline, copied, site, parent, entry, call, stack, op)
+        self.seen.append(traced)
+        if not self._reach(debugger, agent, back):
+            raise AssertionError(f"a call of {target} went to {trampoline}, whose call did not come back")
+        for name in SCRATCH:
+            debugger.set_register(name, POISON)
+        flags = debugger.registers()["rflags"]
+        debugger.set_register("rflags", flags & ~ARITHMETIC | ~entry["rflags"] & ARITHMETIC)
+        if not self._reach(debugger, agent, site + CALL_INSN_SIZE):
+            raise AssertionError(f"a call of {target} went to {trampoline} and never came back to {target}")
+        after = debugger.registers()
+        self.seen[-1] = replace(traced, after=after, returns_to=debugger.read_u64(after["rsp"]))
+
+    def _trampoline(self, debugger: Debugger, site: int, target: str) -> tuple[str, int]:
+        """Which trampoline a call site goes to, and where that starts. A copy
+        starts as its original does."""
+        insn = debugger.read(site, CALL_INSN_SIZE)
+        start = site + CALL_INSN_SIZE + int.from_bytes(insn[1:], "little", signed=True)
+        beginning = debugger.read(start, 8)
+        for name in CALLS:
+            if name in self._symbols and debugger.read(self._symbols[name], 8) == beginning:
+                return name, start
+        raise AssertionError(f"{target} calls {start:#x}, which is neither a trampoline of ftrace's nor a copy of one")
+
+    def _call(self, debugger: Debugger, agent: Agent, trampoline: str, start: int) -> tuple[Mapping[str, int], int]:
+        """The registers at a trampoline's call, and where that returns to."""
+        if CALLS[trampoline]:
+            place = start + self._symbols[CALLS[trampoline]] - self._symbols[trampoline]
+        else:
+            place = debugger.read_u64(self._symbols["ftrace_trace_function"])
+        if not _step_to(debugger, place) and not self._reach(debugger, agent, place):
+            raise AssertionError(f"a call that went to {trampoline} never came to the call there")
+        found = debugger.registers()
+        if CALLS[trampoline]:
+            return found, place + CALL_INSN_SIZE
+        return {**found, "rsp": found["rsp"] + 8}, debugger.read_u64(found["rsp"])
+
+
+def _step_to(debugger: Debugger, place: int) -> bool:
+    """Step by step, for then no interrupt gets in between. One that came at the
+    call site would leave all registers where ftrace_caller is to save them: both
+    frames are a struct pt_regs, and begin at the same place."""
+    for _ in range(MOST_STEPS if debugger.can_step else 0):
+        debugger.step()
+        if debugger.rip() == place:
+            return True
+    return False
+
+
+def _site(debugger: Debugger, address: int, function: str) -> int:
+    """The call site of a traced function: its first instruction, or behind the
+    ENDBR with which it starts for IBT."""
+    start = debugger.read(address, 4 + CALL_INSN_SIZE)
+    for offset in (0, 4):
+        if start[offset] == CALL_OPCODE:
+            return address + offset
+    raise AssertionError(f"{function} is not traced: it starts with {start.hex(' ')}, where no call is")

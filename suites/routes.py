@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The routes that a call can take through ftrace, and all that must hold on each.
+
+Who else wants a call decides how it goes: an ops that is alone has a trampoline
+of its own, copied from ftrace_caller or ftrace_regs_caller; two share the
+kernel's own; a direct call is called by the site itself where it is alone, and
+by ftrace_regs_caller where it is not.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from farm.guest.agent import Agent
+from farm.matrix import Cell
+from suites import calls, filters, observer, registers
+from suites.calls import PATTERNS, Call
+from suites.filters import ARG_EQUALS, Program, Rule
+from suites.observer import DIRECT, OPS_JUMP, OPS_REGS, REPLACE, Observer, Seen
+from suites.registers import CLOBBERED, KERNEL_CS, KERNEL_DS, SCRATCH, Registers
+from suites.tracefs import Tracing
+
+KPROBE = "kprobe"
+
+#: Six arguments in registers, two more on the stack, and all registers.
+TARGETS = ("args6", "args8")
+FUNCTIONS = ("target_args6", "target_args8", "target_registers")
+
+#: The calls that a filter lets through are those whose arg1 this is.
+WANTED = PATTERNS["distinct"][0]
+
+#: Of enabled_functions: how many ops a function has, R where one of them wants
+#: all registers, D where there is a direct call, tramp where one is alone.
+_ENABLED = re.compile(r"^(?P<name>\w+)(?: \[\w+\])? \((?P<count>\d+)\)(?P<flags>[ A-Z]*)(?P<rest>.*)$", re.M)
+
+
+@dataclass(frozen=True)
+class Route:
+    """Who else wants the calls: observers of the module's, or kprobes, that come
+    before or after the tracers. `tracers` are those of the top and of instances."""
+
+    tracers: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    filtered: bool = False
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return self.before + self.after
+
+    @property
+    def regs(self) -> bool:
+        """Whether someone wants all registers, so that the site calls ftrace_regs_caller."""
+        return any(other in (OPS_REGS, OPS_JUMP, DIRECT, KPROBE) for other in self.others)
+
+    @property
+    def ops(self) -> int:
+        """How many ops are at the site. All filters have one, and all graph tracers."""
+        functions = self.tracers.count("function")
+        return functions + ("function_graph" in self.tracers) + len(self.others) + self.filtered
+
+    @property
+    def clobbered(self) -> set[str]:
+        """What of the registers a call by this route may change."""
+        if self.others == (DIRECT,) and self.ops == 1:
+            return set()  # the site calls the observer's trampoline, which changes nothing
+        if not self.regs:
+            return CLOBBERED["ftrace_caller"]
+        # the way out to a direct call adds to rsp behind its popf
+        return CLOBBERED["ftrace_regs_caller"] | ({"rflags"} if DIRECT in self.others else set())
+
+    def __str__(self) -> str:
+        words = [*self.before, *(f"[{tracer}]" for tracer in self.tracers), *self.after]
+        return f"{' + '.join(words)}{', filtered' if self.filtered else ''}"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A route with calls on their way: who watches, and who the callers are
+    by calls that nobody traced. `tracings` has one for each tracer."""
+
+    route: Route
+    observers: Sequence[Observer]
+    program: Program | None
+    top: Tracing
+    tracings: Sequence[Tracing]
+    callers: dict[str, int]
+    frame_pointers: bool
+
+    def leads_to(self, target: str, entry: int) -> list[int]:
+        """What a stack trace out of the trampoline must have: the function, its caller.
+
+        By frame pointers it goes on from rip and rbp as saved, if all registers
+        were. At a function's entry rbp is still its caller's, so the caller is
+        left out; and rip is that of the function which was put in its place.
+        """
+        if self.frame_pointers and self.route.regs:
+            replaced = REPLACE in self.route.others and f"target_{target}" == REPLACED
+            return [] if replaced else [entry + registers.CALL_SIZE]
+        return [entry + registers.CALL_SIZE, self.callers[target]]
+
+
+def take(agent: Agent, tracing: Tracing, cell: Cell, route: Route) -> Taken:
+    """Set everything up, and see that the kernel sends calls by this route."""
+    zeros = PATTERNS["zeros"]
+    callers = {done.target: done.returns_to for done in calls.call(agent, *((target, zeros) for target in TARGETS))}
+    callers["registers"] = registers.call(agent).returns_to
+    program = attach(agent, FUNCTIONS) if route.filtered else None
+    observers = _watch(agent, tracing, route.before)
+    tracings = [tracing if n == 0 else tracing.instance(f"farm{n}") for n in range(len(route.tracers))]
+    for one, tracer in zip(tracings, route.tracers, strict=True):
+        one.start(tracer, *FUNCTIONS)
+    if not tracings:
+        tracing.clear()
+    observers += _watch(agent, tracing, route.after)
+    _check_site(tracing, route)
+    return Taken(route, observers, program, tracing, tracings, callers, registers.frame_pointers(cell))
+
+
+def attach(agent: Agent, functions: Sequence[str], rule: Rule = Rule(ARG_EQUALS, 1, WANTED)) -> Program:
+    """One program that filters several functions."""
+    program = Program(agent, rule)
+    for function in functions:
+        filters.set_program(agent, filters.open_event(agent, function), program.fd)
+    return program
+
+
+def _watch(agent: Agent, tracing: Tracing, kinds: Sequence[str]) -> list[Observer]:
+    observers = []
+    for kind in kinds:
+        if kind == KPROBE:
+            for function in FUNCTIONS:
+                observer.kprobe(tracing, function)
+        else:
+            observers.append(Observer(agent, kind, [REPLACED] if kind == REPLACE else FUNCTIONS))
+    return observers
+
+
+#: Who makes all calls of the target functions.
+CALLER = "target_call_function"
+
+#: The function that an observer can put another one in place of.
+REPLACED = "target_args8"
+
+
+def _check_site(tracing: Tracing, route: Route) -> None:
+    """That the call site of each function goes where the route's name says."""
+    text = tracing.read("enabled_functions")
+    sites = {found["name"]: found for found in _ENABLED.finditer(text)}
+    for function in FUNCTIONS:
+        mine = route
+        if function != REPLACED:
+            kinds = (tuple(kind for kind in side if kind != REPLACE) for side in (route.before, route.after))
+            mine = replace(route, before=next(kinds), after=next(kinds))
+        site = sites.get(function)
+        if not mine.ops:
+            assert site is None, f"nobody wants {function}, and it is enabled: {text}"
+            continue
+        assert site, f"{function} is not enabled by {route}:\n{text}"
+        alone = mine.ops == 1 and DIRECT not in mine.others
+        expected = (mine.ops, mine.regs, DIRECT in mine.others, alone)
+        got = (int(site["count"]), "R" in site["flags"], "D" in site["flags"], "tramp: 0x" in site["rest"])
+        names = ("ops", "all registers", "direct call", "a trampoline of its own")
+        wrong = [
+            f"{name}: {have}, not {want}" for name, have, want in zip(names, got, expected, strict=True) if have != want
+        ]
+        assert not wrong, f"{function} by {route} has {'; '.join(wrong)}:\n{text}"
+
+
+def check_arguments(agent: Agent, taken: Taken) -> None:
+    """Every pattern of arguments, with six of them and with eight: what was
+    passed is what the program, the observers, the kprobes and the callee saw,
+    and what is traced is what the filter lets through."""
+    route = taken.route
+    done = calls.call(agent, *((target, values) for target in TARGETS for values in PATTERNS.values()))
+    names = [f"target_{one.target}, {name}, by {route}" for one, name in zip(done, [*PATTERNS] * 2, strict=True)]
+    by_function = {
+        f"target_{target}": [(n, c) for n, c in zip(names, done, strict=True) if c.target == target]
+        for target in TARGETS
+    }
+    told = taken.program.seen() if taken.program else [None] * len(done)
+    ran, made = len(told), len(done)
+    assert ran == made, f"{route}: {made} calls, and the program ran {ran} times"
+    for name, one, slots in zip(names, done, told, strict=True):
+        calls.check(name, one, slots)
+        replaced = "in-replacement" in one.found
+        assert replaced == (REPLACE in route.others and f"target_{one.target}" == REPLACED), (
+            f"{name}: {'the replacement' if replaced else 'the function itself'} was called"
+        )
+        _check_return(name, taken, one)
+    for watcher in taken.observers:
+        mine = by_function[REPLACED] if watcher.kind == REPLACE else [*zip(names, done, strict=True)]
+        _check_witness(taken, watcher.kind, watcher.seen(), mine)
+    if KPROBE in route.others:
+        for function, mine in by_function.items():
+            _check_witness(taken, KPROBE, observer.kprobe_hits(taken.top, function), mine)
+    expected = Counter(f"target_{one.target}" for one in done if not route.filtered or one.passed[0] == WANTED)
+    for number, tracing in enumerate(taken.tracings):
+        traced = tracing.calls()
+        assert traced == expected, f"{route}: the trace of tracer {number + 1} has {traced}, not {expected}"
+        if route.tracers[number] == "function":
+            parents = set(tracing.parents())
+            assert parents == {CALLER}, f"{route}: all were called by {CALLER}, the trace says {parents}"
+
+
+def _hooked(route: Route, arg1: int) -> bool:
+    """Whether a graph tracer hooks the return of a call."""
+    return "function_graph" in route.tracers and (not route.filtered or arg1 == WANTED)
+
+
+def _check_return(name: str, taken: Taken, done: Call) -> None:
+    """Only the graph tracer hooks returns, and only of what it traces."""
+    caller = taken.callers[done.target]
+    if _hooked(taken.route, done.passed[0]):
+        assert done.returns_to != caller, f"{name}: the graph tracer did not hook the return"
+    else:
+        assert done.returns_to == caller, f"{name}: it returns to {done.returns_to:#x}, its caller is {caller:#x}"
+
+
+def _check_witness(taken: Taken, who: str, seen: Sequence[Seen], done: Sequence[tuple[str, Call]]) -> None:
+    """That a witness saw these calls, each of which has a name for people."""
+    told, made = len(seen), len(done)
+    assert told == made, f"{taken.route}: {made} calls, {who} saw {told}"
+    for (name, one), record in zip(done, seen, strict=True):
+        # a direct call finds on the stack what the graph tracer has left there
+        caller = one.returns_to if who == DIRECT else taken.callers[one.target]
+        wrong = observer.differences(who, record, one, caller, taken.leads_to(one.target, one.entry))
+        assert not wrong, f"{name}: {'; '.join(wrong)}"
+
+
+def check_registers(agent: Agent, taken: Taken, cell: Cell) -> None:
+    """Sentinels in all registers: what the observers found in the slots, what
+    the function received and what is left behind its return."""
+    route, flags = taken.route, registers.keeps_flags(cell)
+    seen_before = {watcher: len(watcher.seen()) for watcher in taken.observers}
+    done = registers.call(agent)
+    wrong = [
+        *registers.differences(done.callee, done.entered, route.clobbered, flags),
+        *(f"after the return {each}" for each in registers.differences(done.after, done.before, SCRATCH, flags)),
+    ]
+    assert not wrong, f"target_registers by {route}, as it received them: {'; '.join(wrong)}"
+    for watcher in taken.observers:
+        if watcher.kind == REPLACE:
+            continue
+        new = watcher.seen()[seen_before[watcher] :]
+        told = len(new)
+        assert told == 1, f"{route}: one call of target_registers, {watcher.kind} saw {told}"
+        wrong = _slot_differences(route, watcher.kind, new[0], done, flags)
+        wrong += observer.stack_differences(watcher.kind, new[0], taken.leads_to("registers", done.entry))
+        assert not wrong, f"target_registers by {route}, as {watcher.kind} saw it: {'; '.join(wrong)}"
+
+
+def _slot_differences(route: Route, who: str, seen: Seen, done: Registers, flags: bool) -> list[str]:
+    """What is wrong with an observer's picture of the registers. A direct call
+    makes its own, of what is left behind the trampoline."""
+    expected = done.entered | {"rip": done.entry + registers.CALL_SIZE}
+    if who == DIRECT:
+        return registers.differences(seen.slots, expected, route.clobbered, flags)
+    wrong = []
+    if seen.has_regs != route.regs:
+        wrong.append(f"ftrace says it has {'all' if seen.has_regs else 'not all'} registers")
+    if route.regs:
+        expected |= {"cs": KERNEL_CS, "ss": KERNEL_DS}
+    else:
+        for name in ("rbx", "r10", "r11", "r12", "r13", "r14", "r15", "rflags"):
+            del expected[name]
+    if DIRECT not in route.others:
+        expected |= {"orig_rax": 0}
+    return wrong + registers.differences(seen.slots, expected, (), flags)

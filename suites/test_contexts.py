@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Calls in every context that functions are called in: tasks, interrupts, NMIs,
+with interrupts or preemption off, with a wakeup pending, and ones that sleep."""
+
+from collections import Counter
+
+import pytest
+
+from farm.guest.agent import Agent
+from farm.matrix import Cell
+from suites import calls, filters, routes
+from suites.calls import PATTERNS, Call
+from suites.contract import FTRACE_TYPE
+from suites.filters import DROP_ALL, Program, Rule
+from suites.routes import WANTED
+from suites.tracefs import TRACERS, Tracing
+
+#: What the function must find in each context, at least. That preemption is
+#: off is something it can only see where the kernel counts.
+CONTEXTS = {
+    "task": set(),
+    "irqs-off": {"irqs-off"},
+    "preempt-off": {"preempt-off"},
+    "softirq": {"in-softirq"},
+    "hardirq": {"in-hardirq", "irqs-off"},
+    "nmi": {"in-nmi", "irqs-off"},
+    "wakeup": {"preempt-off"},
+    "wakeup-rt": {"preempt-off"},
+    "wakeup-dl": {"preempt-off"},
+}
+
+#: Stack arguments and a return value of 128 bits.
+TARGETS = ("args8", "wide")
+
+tracers = pytest.mark.parametrize("tracer", TRACERS)
+
+
+def _check(what: str, cell: Cell, context: str, done: list[Call], program: Program | None = None) -> None:
+    wanted = CONTEXTS[context] - (set() if "preempt_tracers" in cell.supports else {"preempt-off"})
+    seen = program.seen() if program else [None] * len(done)
+    assert len(seen) == len(done), f"{what}: {len(done)} calls, and the program ran {len(seen)} times"
+    for one, slots in zip(done, seen, strict=True):
+        calls.check(f"target_{one.target}, {what}", one, slots)
+        assert wanted <= one.found, f"{what}: target_{one.target} found itself in {sorted(one.found)}"
+
+
+@pytest.mark.needs("bpf_ftrace")
+@tracers
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_filtered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, context: str) -> None:
+    """The program sees what was passed, and what it refuses is not traced."""
+    names = [f"target_{target}" for target in TARGETS]
+    program = routes.attach(agent, names)
+    tracing.start(tracer, *names)
+    patterns = [*PATTERNS.values(), PATTERNS["distinct"]]
+    done = calls.call(agent, *((target, values) for target in TARGETS for values in patterns), context=context)
+    _check(f"{tracer} in {context}", cell, context, done, program)
+    traced = tracing.calls()
+    expected = Counter(f"target_{one.target}" for one in done if one.passed[0] == WANTED)
+    assert traced == expected, f"{tracer} in {context}: the filter lets {expected} through, the trace has {traced}"
+
+
+@tracers
+def test_unfiltered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str) -> None:
+    """The trampoline alone in each context, in every kind of kernel."""
+    tracing.start(tracer, *(f"target_{target}" for target in TARGETS))
+    # in one request: a static kernel traces the agent and the network as well
+    wanted = [(context, target, PATTERNS["distinct"]) for context in CONTEXTS for target in TARGETS]
+    for (context, _, _), done in zip(wanted, calls.call_in(agent, *wanted), strict=True):
+        _check(f"{tracer} in {context}", cell, context, [done])
+    traced = tracing.calls()
+    expected = dict.fromkeys([f"target_{target}" for target in TARGETS], len(CONTEXTS))
+    assert traced == expected, f"one call in each of {len(CONTEXTS)} contexts, the trace has {traced}"
+
+
+@tracers
+@pytest.mark.parametrize(
+    "filtered",
+    ["unfiltered", *(pytest.param(how, marks=pytest.mark.needs("bpf_ftrace")) for how in ("passed", "refused"))],
+)
+def test_sleeping(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, filtered: str) -> None:
+    """A function that sleeps: others run before it returns, and are traced as well."""
+    program = None
+    if filtered != "unfiltered":
+        program = filters.attach(agent, "target_sleep2", Rule(DROP_ALL if filtered == "refused" else 0))
+    tracing.start(tracer, "target_sleep2")
+    done = calls.call(agent, *(("sleep2", values) for values in PATTERNS.values()))
+    _check(f"{tracer}, {filtered}", cell, "task", done, program)
+    traced = tracing.calls()
+    expected = {} if filtered == "refused" else {"target_sleep2": len(done)}
+    assert traced == expected, f"{tracer}, {filtered}: {len(done)} calls, the trace has {traced}"
+
+
+#: What the program's helper calls, see payload/bpf/helper.bpf.c.
+HELPER, HELPER_FUNCTION = "/payload/helper.bpf.o", "copy_from_kernel_nofault"
+
+
+#: Some thousand functions that tracers, programs, interrupts and the scheduler
+#: call inside: the tracers must not recurse into themselves by way of them.
+#: All there are would do as well, and take ten times as long.
+WHAT_IS_CALLED_INSIDE = ("*lock*", "*irq*", "*rcu*", "*bpf*", "*preempt*", "*time*", "sched*")
+
+
+@pytest.mark.needs("bpf_ftrace")
+@pytest.mark.misses
+@tracers
+@pytest.mark.parametrize("traced", ["helper_function", pytest.param("much_more", marks=pytest.mark.touches_many)])
+def test_recursion(agent: Agent, tracing: Tracing, tracer: str, traced: str) -> None:
+    """A filter on what its own program calls: that call cannot be evaluated, so
+    it is counted as missed and not traced, and the guest lives on."""
+    answer = agent.request("object_load", path=HELPER, ftrace_type=FTRACE_TYPE)
+    (program,) = answer["programs"].values()
+    events = {function: filters.open_event(agent, function) for function in ("target_args8", HELPER_FUNCTION)}
+    for event in events.values():
+        filters.set_program(agent, event, program)
+    tracing.start(tracer, *events, *(WHAT_IS_CALLED_INSIDE if traced == "much_more" else ()))
+    wanted = [(context, "args8", PATTERNS["distinct"]) for context in CONTEXTS]
+    done = calls.call_in(agent, *wanted)
+    for (context, _, _), one in zip(wanted, done, strict=True):
+        calls.check(f"target_args8, {tracer} in {context}", one)
+    text = tracing.read("trace") if traced == "helper_function" else ""
+    runs = {function: int(agent.request("read_u64", fd=event)["value"], 16) for function, event in events.items()}
+    assert runs == {"target_args8": len(done), HELPER_FUNCTION: 0}, f"{len(done)} calls, and the filters ran {runs}"
+    misses = int(agent.request("prog_info", fd=program)["recursion_misses"], 16)
+    assert misses == len(done), f"{len(done)} runs, each of which calls a helper, and {misses} were missed"
+    if traced == "helper_function":
+        assert tracing.calls() == {"target_args8": len(done)}
+        assert HELPER_FUNCTION not in text, f"the call of {HELPER_FUNCTION} cannot be evaluated, and is in the trace"

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Filters and processors: a filter is of the system, its event of one processor."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from farm.guest.agent import Agent
+from farm.guest.vm import Guest
+from suites import calls, filters
+from suites.calls import PATTERNS
+from suites.filters import ARG_EQUALS, DROP_ALL, Program, Rule
+from suites.tracefs import Tracing
+
+pytestmark = pytest.mark.needs("bpf_ftrace", "smp")
+
+FUNCTION = "target_args2"
+CALL = ("args2", PATTERNS["distinct"])
+OTHER_CALL = ("args2", PATTERNS["zeros"])
+
+ONLINE = "/sys/devices/system/cpu/cpu1/online"
+
+
+@pytest.mark.parametrize("cpu", [0, 1])
+def test_filter_is_system_wide(agent: Agent, tracing: Tracing, cpu: int) -> None:
+    """Calls from every processor are filtered, and counted, whichever one the event names."""
+    program = Program(agent, Rule(ARG_EQUALS, 1, CALL[1][0]))
+    event = filters.open_event(agent, FUNCTION, cpu=cpu)
+    filters.set_program(agent, event, program.fd)
+    tracing.start("function", FUNCTION)
+    for number, caller in enumerate((0, 1, 0), 1):
+        agent.request("pin", cpu=caller)
+        tracing.clear()
+        calls.call(agent, CALL, OTHER_CALL, OTHER_CALL)
+        traced = tracing.calls()[FUNCTION]
+        assert traced == 1, f"1 of 3 calls on CPU {caller} passes a filter of CPU {cpu}, {traced} are in the trace"
+        runs = int(agent.request("read_u64", fd=event)["value"], 16)
+        assert runs == 3 * number, f"{3 * number} calls on CPUs 0 and 1, and an event of CPU {cpu} counts {runs} runs"
+
+
+@pytest.fixture
+def second_cpu(guest: Guest) -> Iterator[None]:
+    """CPU 1 is switched off in the test, and on again behind it."""
+    yield
+    guest.control.request("file_write", path=ONLINE, data="1")
+
+
+def test_offline_cpu(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
+    """The events of a processor end with it, for good; it takes no new one; those of others stay."""
+    agent.request("pin", cpu=0)
+    ending, staying = Program(agent, Rule(DROP_ALL)), Program(agent, Rule(DROP_ALL))
+    event = filters.open_event(agent, FUNCTION, cpu=1)
+    filters.set_program(agent, event, ending.fd)
+    filters.set_program(agent, filters.open_event(agent, "target_args3", cpu=0), staying.fd)
+    tracing.start("function", FUNCTION, "target_args3")
+    both = (CALL, ("args3", PATTERNS["distinct"]))
+
+    def traced() -> dict[str, int]:
+        tracing.clear()
+        calls.call(agent, *both)
+        return dict(tracing.calls())
+
+    got = traced()
+    assert got == {}, f"both filters drop every call, and the trace has {got}"
+    agent.request("file_write", path=ONLINE, data="0")
+    got = traced()
+    assert got == {FUNCTION: 1}, (
+        f"the filter on {FUNCTION} ended with its CPU, that on target_args3 stays; traced: {got}"
+    )
+    attr = {"type": filters.pmu_type(agent), "function": FUNCTION}
+    refused = filters.refusal(agent, "perf_open", attr=attr, pid=-1, cpu=1)
+    assert refused == "ENODEV", f"perf_event_open on a CPU that is offline gave {refused}, not ENODEV"
+    runs = int(agent.request("read_u64", fd=event)["value"], 16)
+    assert runs == ending.count() == 1, f"1 call was filtered, the event that ended counts {runs} runs"
+    agent.request("file_write", path=ONLINE, data="1")
+    got = traced()
+    assert got == {FUNCTION: 1}, f"the CPU is back, its event is not; traced: {got}"
+    again = Program(agent, Rule(DROP_ALL))
+    filters.set_program(agent, filters.open_event(agent, FUNCTION, cpu=1), again.fd)
+    got = traced()
+    assert got == {}, f"a new event on the CPU that is back drops every call, and the trace has {got}"

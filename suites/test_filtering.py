@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What becomes of a call: which programs run, how often, and what their answers do."""
+
+from itertools import product
+
+import pytest
+
+from farm.guest.agent import Agent
+from suites import calls, filters
+from suites.calls import PATTERNS
+from suites.filters import ARG_EQUALS, DROP_ALL, PASS_ALL, RETURN, Program, Rule
+from suites.tracefs import Tracing
+
+pytestmark = pytest.mark.needs("bpf_ftrace")
+
+FUNCTION = "target_args2"
+CALL = ("args2", PATTERNS["distinct"])
+OTHER_CALL = ("args2", PATTERNS["zeros"])
+
+
+def _traced(agent: Agent, tracing: Tracing, times: int = 1) -> int:
+    """How many of `times` calls get into the trace."""
+    tracing.clear()
+    calls.call(agent, *[CALL] * times)
+    return tracing.calls()[FUNCTION]
+
+
+#: What a program returns, of which the kernel looks at the lower half.
+PASSING = (1, 2, 3, 255, 256, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 32 | 1, (1 << 64) - 1, 1 << 63 | 1 << 31)
+DROPPING = (0, 1 << 32, 1 << 33, 1 << 63, 0xFFFFFFFF << 32)
+
+
+def test_return_values(agent: Agent, tracing: Tracing) -> None:
+    """The low 32 bits decide: zero refuses, anything else lets through."""
+    program = filters.attach(agent, FUNCTION)
+    tracing.start("function", FUNCTION)
+    wrong = []
+    for value in PASSING + DROPPING:
+        program.set_rule(Rule(RETURN, 0, value))
+        traced = _traced(agent, tracing)
+        if traced != (value in PASSING):
+            wrong.append(f"{value:#x}: in the trace {traced} times")
+    assert not wrong, f"one call each, and what the program returned: {', '.join(wrong)}"
+
+
+def test_raw_returns_are_not_combined(agent: Agent, tracing: Tracing) -> None:
+    """2 and 1 are both "trace it", though 2 & 1 is 0."""
+    for value in (2, 1, 1 << 31):
+        filters.attach(agent, FUNCTION, Rule(RETURN, 0, value))
+    tracing.start("function", FUNCTION)
+    assert _traced(agent, tracing) == 1, "filters that returned 2, 1 and 1 << 31 have refused a call"
+
+
+@pytest.mark.parametrize("filters_", [2, 3, 4])
+def test_several_filters(agent: Agent, tracing: Tracing, filters_: int) -> None:
+    """All run, once a call, and all must let it through."""
+    programs = [filters.attach(agent, FUNCTION) for _ in range(filters_)]
+    tracing.start("function", FUNCTION)
+    modes = {PASS_ALL: "passes", DROP_ALL: "drops"}
+    # of four, what three do not show: one that drops among three that pass, in each place
+    combinations = [
+        combination
+        for combination in product(modes, repeat=filters_)
+        if filters_ < 4 or combination.count(DROP_ALL) in (0, 1, 4)
+    ]
+    for combination in combinations:
+        said = ", ".join(modes[mode] for mode in combination)
+        for program, mode in zip(programs, combination, strict=True):
+            program.set_rule(Rule(mode))
+            program.forget()
+        traced = _traced(agent, tracing, 2)
+        expected = 0 if DROP_ALL in combination else 2
+        assert traced == expected, f"filters that {said}: of 2 calls {traced} are in the trace"
+        ran = [program.count() for program in programs]
+        assert ran == [2] * filters_, f"filters that {said}: in 2 calls they ran {ran} times"
+
+
+def test_disabled_filter_has_no_say(agent: Agent, tracing: Tracing) -> None:
+    """Of two filters on a function, one that is disabled neither runs nor refuses."""
+    events = []
+    programs = [Program(agent, Rule(mode)) for mode in (DROP_ALL, PASS_ALL)]
+    for program in programs:
+        events.append(filters.open_event(agent, FUNCTION))
+        filters.set_program(agent, events[-1], program.fd)
+    tracing.start("function", FUNCTION)
+    agent.request("perf_ioctl", fd=events[0], request="DISABLE")
+    assert _traced(agent, tracing, 3) == 3, "a filter that is disabled has refused calls"
+    ran = [program.count() for program in programs]
+    assert ran == [0, 3], f"3 calls, of two filters the second enabled: they ran {ran} times"
+    agent.request("perf_ioctl", fd=events[0], request="ENABLE")
+    agent.request("perf_ioctl", fd=events[1], request="DISABLE")
+    assert _traced(agent, tracing, 2) == 0, "a filter that is enabled again has let calls through"
+    ran = [program.count() for program in programs]
+    assert ran == [2, 3], f"2 calls more, now the first enabled: the filters ran {ran} times in all"
+
+
+def test_filters_on_two_functions(agent: Agent, tracing: Tracing) -> None:
+    """Each has a say in its own function only, one program on both of them too."""
+    first = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+    second = filters.attach(agent, "target_args3")
+    both = Program(agent)
+    for function in (FUNCTION, "target_args3"):
+        filters.set_program(agent, filters.open_event(agent, function), both.fd)
+    tracing.start("function", FUNCTION, "target_args3", "target_args4")
+    three, four = (("args3", PATTERNS["ones"]), ("args4", PATTERNS["distinct"]))
+    calls.call(agent, CALL, three, four, CALL, three, three)
+    traced = tracing.calls()
+    assert traced == {"target_args3": 3, "target_args4": 1}, f"the trace has {traced}"
+    ran = (first.count(), second.count(), both.count())
+    assert ran == (2, 3, 5), f"for 2 and 3 calls the programs of the one, the other and both ran {ran} times"
+
+
+# Who has a program run, and who does not.
+
+
+def test_one_run_a_call(agent: Agent, tracing: Tracing) -> None:
+    """Two tracers and a kprobe on one function share one verdict on each call."""
+    program = filters.attach(agent, FUNCTION, Rule(ARG_EQUALS, 1, CALL[1][0]))
+    tracing.kprobe(FUNCTION)
+    tracing.start("function", FUNCTION)
+    second = tracing.instance("farm")
+    second.start("function", FUNCTION)
+    calls.call(agent, CALL, OTHER_CALL, CALL, OTHER_CALL, OTHER_CALL)
+    assert program.count() == 5, f"5 calls, and the program ran {program.count()} times"
+    assert tracing.read("trace").count("probe1: (") == 5, "the kprobe has not seen all 5 calls"
+    traced = (tracing.calls()[FUNCTION], second.calls()[FUNCTION])
+    assert traced == (2, 2), f"2 calls pass, and the traces of the two tracers have {traced}"
+
+
+def test_nobody_asks(agent: Agent, tracing: Tracing) -> None:
+    """Without a tracer that wants the call no program runs: a kprobe is none,
+    and neither is a tracer of another function, nor one that leaves this one out."""
+    program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+    calls.call(agent, *[CALL] * 3)
+    assert program.count() == 0, "there is no tracer at all, and the program ran"
+    tracing.kprobe(FUNCTION)
+    calls.call(agent, *[CALL] * 3)
+    assert program.count() == 0, "there is a kprobe alone, and the program ran"
+    assert tracing.read("trace").count("probe1: (") == 3, "the kprobe was filtered"
+    tracing.start("function", "target_args3")
+    calls.call(agent, *[CALL] * 3)
+    assert program.count() == 0, "the tracer is on another function, and the program ran"
+    tracing.write("set_ftrace_notrace", FUNCTION)
+    tracing.write("set_ftrace_filter", FUNCTION, append=True)
+    calls.call(agent, *[CALL] * 3)
+    tracing.write("set_ftrace_notrace", "\n")
+    assert program.count() == 0, "the tracer leaves the function out, and the program ran"
+    calls.call(agent, *[CALL] * 3)
+    assert program.count() == 3, f"3 calls that the tracer wants, and the program ran {program.count()} times"
+    assert tracing.read("trace").count("probe1: (") == 9, "the kprobe has not seen all of 9 calls"
+
+
+def test_tracer_comes_and_goes(agent: Agent, tracing: Tracing) -> None:
+    """A filter that was there before the tracer, while it runs, and behind it."""
+    program = filters.attach(agent, FUNCTION, Rule(ARG_EQUALS, 1, CALL[1][0]))
+    for _ in range(2):
+        tracing.start("function", FUNCTION)
+        calls.call(agent, CALL, OTHER_CALL)
+        traced = tracing.calls()
+        assert traced == {FUNCTION: 1}, f"1 of 2 calls passes, and the trace has {traced}"
+        tracing.start("nop", FUNCTION)
+        calls.call(agent, CALL, OTHER_CALL)
+    assert program.count() == 4, f"4 of 8 calls were traced, and the program ran {program.count()} times"

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The trampoline's stack frame, slot by slot, as QEMU reads it from the guest's
+memory at the trampoline's call: on each route, under each tracer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from farm.guest.agent import Agent
+from farm.guest.symbols import symbols
+from farm.guest.vm import Guest
+from farm.kernel.builder import Built
+from farm.matrix import Cell
+from suites import filters, frame
+from suites.frame import Expected
+from suites.outside import CALLER, REGS_CALLER, STATIC, Observer
+from suites.tracefs import TRACERS, Tracing
+
+FUNCTIONS = tuple(f"target_{target}" for target in frame.CALLED)
+
+#: The ops of a tracer and of kprobes, which a copied trampoline hands on.
+OPS = {"function": "global_ops", "function_graph": "graph_ops", "kprobe": "kprobe_ftrace_ops"}
+
+
+@pytest.fixture
+def observer(guest: Guest, built: Built) -> Observer:
+    return Observer(guest, built)
+
+
+@pytest.mark.needs("dynamic_ftrace")
+@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("route", [CALLER, pytest.param(REGS_CALLER, marks=pytest.mark.needs("with_regs"))])
+def test_shared_trampoline(
+    agent: Agent, tracing: Tracing, observer: Observer, built: Built, cell: Cell, route: str, tracer: str
+) -> None:
+    """The kernel's own trampoline, which calls go by that more than one ops wants."""
+    program = None
+    if "bpf_ftrace" in cell.supports:
+        program, _ = (filters.attach(agent, function) for function in FUNCTIONS)
+    if route == REGS_CALLER:
+        for function in FUNCTIONS:
+            tracing.kprobe(function)
+    tracing.start(tracer, *FUNCTIONS)
+    with _triggers(tracing) if program is None and route == CALLER else nullcontext():
+        frame.check_calls(agent, observer, tracer, _expected(built, tracer, route), program)
+
+
+@pytest.mark.needs("dynamic_ftrace")
+@pytest.mark.parametrize("tracer", TRACERS)
+def test_copied_trampoline(agent: Agent, tracing: Tracing, observer: Observer, built: Built, tracer: str) -> None:
+    """A tracer alone has a copy of ftrace_caller of its own."""
+    tracing.start(tracer, *FUNCTIONS)
+    frame.check_calls(agent, observer, tracer, _expected(built, tracer, CALLER, True))
+
+
+@pytest.mark.needs("dynamic_ftrace", "with_regs")
+def test_copied_trampoline_of_kprobes(agent: Agent, tracing: Tracing, observer: Observer, built: Built) -> None:
+    """Kprobes alone have a copy of ftrace_regs_caller of their own."""
+    for function in FUNCTIONS:
+        tracing.kprobe(function)
+    frame.check_calls(agent, observer, "kprobe", _expected(built, "kprobe", REGS_CALLER, True))
+
+
+@pytest.mark.absent("dynamic_ftrace")
+@pytest.mark.parametrize("tracer", TRACERS)
+def test_static_trampoline(agent: Agent, tracing: Tracing, observer: Observer, built: Built, tracer: str) -> None:
+    """Static ftrace: every function calls __fentry__ at all times."""
+    tracing.start(tracer)
+    frame.check_calls(agent, observer, tracer, _expected(built, tracer, STATIC))
+
+
+@contextmanager
+def _triggers(tracing: Tracing) -> Iterator[None]:
+    """A second ops on the functions that every kernel has: a function trigger."""
+    for function in FUNCTIONS:
+        tracing.write("set_ftrace_filter", f"{function}:traceon", append=True)
+    yield
+    for function in FUNCTIONS:
+        tracing.write("set_ftrace_filter", f"!{function}:traceon", append=True)
+
+
+def _expected(built: Built, tracer: str, trampoline: str, copied: bool = False) -> Expected:
+    kernel = Path(built.kernel)
+    names = symbols(kernel)
+    return Expected(
+        trampoline,
+        copied,
+        op=names.get(OPS[tracer]) if copied else None,
+        returns_to=names["return_to_handler"] if tracer == "function_graph" else None,
+        frame_pointer="CONFIG_FRAME_POINTER=y\n" in (kernel / "config").read_text(),
+    )

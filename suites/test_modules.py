@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Filters on the functions of modules: which keep their module from going, and
+are not to be had while it comes or goes."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from farm.guest.agent import Agent
+from farm.guest.vm import Guest
+from suites import calls, filters
+from suites.calls import PATTERNS
+from suites.filters import DROP_ALL, Rule
+from suites.tracefs import Tracing
+
+pytestmark = pytest.mark.needs("bpf_ftrace")
+
+FUNCTION = "target_args2"
+CALL = ("args2", PATTERNS["distinct"])
+
+TARGET, WAITER = "ftrace_target", "ftrace_waiter"
+
+
+def _open(agent: Agent, **attr: object) -> str:
+    return filters.refusal(agent, "perf_open", attr={"type": filters.pmu_type(agent), **attr}, pid=-1, cpu=0)
+
+
+def _references(agent: Agent, module: str) -> int:
+    return int(agent.request("file_read", path=f"/sys/module/{module}/refcnt")["data"])
+
+
+def test_filter_holds_the_module(agent: Agent, tracing: Tracing) -> None:
+    """A function that is filtered does not go away; without the filter its module does, and comes back."""
+    held = _references(agent, TARGET)
+    assert held == 0, f"{held} others hold the module already"
+    events = [filters.open_event(agent, function) for function in (FUNCTION, FUNCTION, "target_args3")]
+    held = _references(agent, TARGET)
+    assert held == 3, f"3 events are open, and the module has {held} references"
+    while events:
+        got = filters.refusal(agent, "module_unload", name=TARGET)
+        assert got in ("EAGAIN", "EBUSY"), f"unloading the module while {len(events)} of its filters are open: {got}"
+        agent.request("close", fd=events.pop())
+    got = _open(agent, function="target_registers_call")
+    assert got == "EINVAL", f"a function of the module that cannot be traced gave {got}, not EINVAL"
+    held = _references(agent, TARGET)
+    assert held == 0, f"no event is open, and the module has {held} references"
+    agent.request("module_unload", name=TARGET)
+    try:
+        got = _open(agent, function=FUNCTION)
+        assert got == "ENOENT", f"a function of a module that is gone gave {got}, not ENOENT"
+    finally:
+        agent.request("module_load", path=f"/payload/{TARGET}.ko")
+    tracing.start("function", FUNCTION)
+    calls.call(agent, CALL)
+    traced = tracing.calls()
+    assert traced == {FUNCTION: 1}, f"the module is back, one call of it, and the trace has {traced}"
+    filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+    tracing.clear()
+    calls.call(agent, CALL)
+    assert tracing.calls() == {}, "the module is back, and a filter on it does not work"
+
+
+# A module that stops on its way.
+
+
+@contextmanager
+def _stopped(agent: Agent, guest: Guest, do: Callable[[], object]) -> Iterator[None]:
+    """While the module has stopped in what `do` has it do; it goes on at the end."""
+    with ThreadPoolExecutor(1) as thread:
+        doing: Future[object] = thread.submit(do)
+        try:
+            deadline = guest.deadline(20)
+            while not _waits(agent):
+                assert not deadline.passed, "the module does not stop on its way"
+                if doing.done():
+                    doing.result()
+                    raise AssertionError("the module has not stopped on its way")
+            yield
+        finally:
+            filters.refusal(agent, "file_write", path=f"/sys/module/{WAITER}/parameters/go", data="1")
+            doing.result()
+
+
+def _waits(agent: Agent) -> bool:
+    path = f"/sys/module/{WAITER}/parameters/waiting"
+    if filters.refusal(agent, "file_read", path=path) != "success":
+        return False
+    return str(agent.request("file_read", path=path)["data"]).strip() == "Y"
+
+
+def _symbols(guest: Guest) -> dict[str, int]:
+    found = guest.connection.run("grep waiter_ /proc/kallsyms", guest.deadline(20)).stdout.splitlines()
+    return {line.split()[2]: int(line.split()[0], 16) for line in found}
+
+
+def test_module_on_its_way(guest: Guest, agent: Agent, tracing: Tracing) -> None:
+    """What the module has only to be initialised is gone soon; when it goes, all of it is."""
+    with guest.agent() as other:
+
+        def load() -> object:
+            return other.request("module_load", path=f"/payload/{WAITER}.ko", parameters="wait=1")
+
+        def unload() -> object:
+            return other.request("module_unload", name=WAITER)
+
+        with _stopped(agent, guest, load):
+            symbols = _symbols(guest)
+            assert "waiter_init" in symbols, f"the module comes, and of it there is {symbols}"
+            for attr in ({"function": "waiter_init"}, {"config2": hex(symbols["waiter_init"])}):
+                got = _open(agent, **attr)
+                assert got == "EINVAL", f"a function of the init text, {attr}, gave {got}, not EINVAL"
+        got = _open(agent, function="waiter_init")
+        assert got == "ENOENT", f"the init text is gone, and a function of it gave {got}, not ENOENT"
+        event = filters.open_event(agent, "waiter_stop")
+        agent.request("close", fd=event)
+        held = _references(agent, WAITER)
+        assert held == 0, f"no event is open, and the module has {held} references"
+        with _stopped(agent, guest, unload):
+            for attr in ({"function": "waiter_stop"}, {"config2": hex(symbols["waiter_stop"])}):
+                got = _open(agent, **attr)
+                assert got == "ENOENT", f"a function of a module that goes, {attr}, gave {got}, not ENOENT"
+        got = _open(agent, function="waiter_stop")
+        assert got == "ENOENT", f"a function of a module that is gone gave {got}, not ENOENT"

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0
+"""perf_event_open: what it refuses, line by line, and what it takes for a function."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.guest.agent import Agent
+from farm.guest.symbols import symbols
+from farm.guest.vm import Guest
+from farm.kernel.builder import Built
+from suites import calls, filters
+from suites.calls import PATTERNS
+from suites.contract import (
+    PERF_COUNT_SW_DUMMY,
+    PERF_FLAG_FD_CLOEXEC,
+    PERF_FLAG_PID_CGROUP,
+    PERF_TYPE_SOFTWARE,
+)
+from suites.filters import DROP_ALL, Program, Rule
+from suites.tracefs import Tracing
+
+pytestmark = pytest.mark.needs("bpf_ftrace")
+
+FUNCTION = "target_args2"
+
+#: Any function of the kernel itself that has an entry of some length.
+KERNEL_FUNCTION = "vfs_read"
+
+PERF_SAMPLE_BRANCH_STACK = 1 << 11
+PERF_SAMPLE_BRANCH_USER_ANY = 1 | 1 << 3
+
+
+def _open(agent: Agent, attr: dict[str, Any] | None = None, **request: Any) -> str:
+    """What a request to open the event gives that is right but for what is told;
+    an attribute of None is left out."""
+    wanted = {"type": filters.pmu_type(agent), "function": FUNCTION} | (attr or {})
+    wanted = {key: value for key, value in wanted.items() if value is not None}
+    return filters.refusal(agent, "perf_open", **({"attr": wanted, "pid": -1, "cpu": 0} | request))
+
+
+def _by_name(name: str) -> dict[str, Any]:
+    return {"attr": {"function": name}}
+
+
+def _by_address(address: int) -> dict[str, Any]:
+    return {"attr": {"function": None, "config2": hex(address)}}
+
+
+#: One line for each fault: the errno, and all the ways to commit it.
+REFUSED: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "task": ("EINVAL", [{"pid": 0}, {"pid": 0, "cpu": -1}, {"pid": 1, "cpu": -1}]),
+    # the pid is then a descriptor, here the agent's standard input
+    "cgroup": ("EINVAL", [{"pid": 0, "flags": PERF_FLAG_PID_CGROUP | PERF_FLAG_FD_CLOEXEC}]),
+    "neither_task_nor_cpu": ("EINVAL", [{"pid": -1, "cpu": -1}]),
+    "cpu_out_of_range": ("EINVAL", [{"cpu": 4096}, {"cpu": 0x7FFFFFFF}, {"cpu": -2}]),
+    "inherit": ("EINVAL", [{"attr": {"inherit": True}}]),
+    "exclude": (
+        "EINVAL",
+        [{"attr": {f"exclude_{what}": True}} for what in ("kernel", "user", "hv", "idle", "host", "guest")],
+    ),
+    "config": ("EINVAL", [{"attr": {"config": value}} for value in (1, "0x100000000", "0x8000000000000000")]),
+    "config3": ("EINVAL", [{"attr": {"config3": 1}}]),
+    "neither_name_nor_address": ("EINVAL", [{"attr": {"function": None}}]),
+    "name_and_address": ("EINVAL", [{"attr": {"config2": "0xffffffff81000000"}}]),
+    "sampling": ("EOPNOTSUPP", [{"attr": {"sample_period": value}} for value in (1, 1000)]),
+    "freq": ("EOPNOTSUPP", [{"attr": {"freq": True, "sample_freq": value}} for value in (0, 10)]),
+    "branch_stack": (
+        "EOPNOTSUPP",
+        [{"attr": {"sample_type": PERF_SAMPLE_BRANCH_STACK, "branch_sample_type": PERF_SAMPLE_BRANCH_USER_ANY}}],
+    ),
+    # page zero, the kernel's memory, no address at all
+    "name_unreadable": (
+        "EFAULT",
+        [
+            {"attr": {"function": None, "config1": value}}
+            for value in ("0x10", "0xffffffff81000000", "0x8000000000000000")
+        ],
+    ),
+    "name_too_long": ("E2BIG", [_by_name("x" * length) for length in (600, 5000)]),
+    "unknown_symbol": (
+        "ENOENT",
+        [
+            _by_name(name)
+            for name in ("no_such_function", "", "target_args", f"{FUNCTION} ", f"ftrace_target:{FUNCTION}", "x" * 100)
+        ],
+    ),
+    # in assembly, by attribute, by a directory that is compiled without tracing
+    "notrace_function": ("EINVAL", [_by_name(name) for name in ("__fentry__", "rcu_is_watching", "bpf_ftrace_traced")]),
+    "symbol_of_data": ("EINVAL", [_by_name("init_task")]),
+    "address_without_code": (
+        "EINVAL",
+        [_by_address(value) for value in (1, 0x1000, 0xFFFFFFFF00000000, 0xFFFFFFFFFFFFFFFF)],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_open_refuses(agent: Agent, what: str) -> None:
+    """Each fault by its errno, and what is right but for it by none."""
+    errno, requests = REFUSED[what]
+    assert _open(agent) == "success", "an event that has nothing wrong with it"
+    for request in requests:
+        got = _open(agent, **request)
+        assert got == errno, f"perf_event_open with {request} gave {got}, not {errno}"
+
+
+@pytest.mark.parametrize("leader", ["software", "ftrace"])
+def test_open_refuses_groups(agent: Agent, leader: str) -> None:
+    attr: dict[str, Any] = {"type": PERF_TYPE_SOFTWARE, "config": PERF_COUNT_SW_DUMMY}
+    if leader == "ftrace":
+        attr = {"type": filters.pmu_type(agent), "function": FUNCTION}
+    group = agent.request("perf_open", attr=attr, pid=-1, cpu=0)["fd"]
+    got = _open(agent, group_fd=group)
+    assert got == "EINVAL", f"an event in the group of a {leader} event gave {got}, not EINVAL"
+
+
+def test_open_refuses_ambiguous_names(agent: Agent, built: Built) -> None:
+    """Two functions of the same name: which one is meant is not guessed."""
+    addresses: dict[str, set[str]] = {}
+    for line in (Path(built.kernel) / "System.map").read_text().splitlines():
+        address, kind, name = line.split(maxsplit=2)
+        if kind in "tT":
+            addresses.setdefault(name, set()).add(address)
+    names = sorted(name for name, places in addresses.items() if len(places) > 1)
+    assert names, "the kernel has no two functions of one name, so there is nothing to be ambiguous"
+    for name in dict.fromkeys((names[0], names[len(names) // 2], names[-1])):
+        got = _open(agent, **_by_name(name))
+        assert got == "EADDRNOTAVAIL", f"{name}, which {len(addresses[name])} functions are called, gave {got}"
+
+
+def _check_no_entries(agent: Agent, built: Built, *offsets: int) -> None:
+    entry = symbols(Path(built.kernel))[KERNEL_FUNCTION]
+    got = _open(agent, **_by_address(entry))
+    assert got == "success", f"the entry of {KERNEL_FUNCTION} gave {got}"
+    taken = {offset: _open(agent, **_by_address(entry + offset)) for offset in offsets}
+    wrong = [f"{KERNEL_FUNCTION}+{offset} gave {got}" for offset, got in taken.items() if got != "EINVAL"]
+    assert not wrong, f"addresses that are no entry, so EINVAL: {', '.join(wrong)}"
+
+
+def test_open_refuses_the_middle_of_a_function(agent: Agent, built: Built) -> None:
+    """Behind the call of the tracer, which an ENDBR may stand before."""
+    _check_no_entries(agent, built, 9, 10, 16)
+
+
+def test_open_refuses_the_middle_of_the_call(agent: Agent, built: Built) -> None:
+    """Not the byte that the call begins with: with an ENDBR of four bytes, the fifth."""
+    _check_no_entries(agent, built, 1, 2, 3, 5, 6, 7, 8)
+
+
+def test_open_when_ftrace_is_dead(guest: Guest, agent: Agent, built: Built) -> None:
+    """Once something is wrong with its call sites ftrace touches none of them any
+    more. It has to be told so from outside: nothing is wrong with them here."""
+    disabled = symbols(Path(built.kernel))["ftrace_disabled"]
+    got = _open(agent)
+    assert got == "success", f"ftrace is alive, and perf_event_open gave {got}"
+
+    def kill(dead: int) -> None:
+        with guest.debugger() as debugger:
+            debugger.write(disabled, dead.to_bytes(4, "little"))
+
+    kill(1)
+    try:
+        got = _open(agent)
+    finally:
+        kill(0)
+    assert got == "ENODEV", f"ftrace is dead, and perf_event_open gave {got}, not ENODEV"
+
+
+def test_filter_by_address(agent: Agent, tracing: Tracing) -> None:
+    """A filter on the place where a function calls the tracers is one on that function."""
+    (called,) = calls.call(agent, ("args2", PATTERNS["distinct"]))
+    attr = {"type": filters.pmu_type(agent), "config2": hex(called.entry)}
+    event = agent.request("perf_open", attr=attr, pid=-1, cpu=0)["fd"]
+    program = Program(agent, Rule(DROP_ALL))
+    filters.set_program(agent, event, program.fd)
+    tracing.start("function", FUNCTION, "target_args3")
+    calls.call(agent, ("args2", PATTERNS["distinct"]), ("args3", PATTERNS["distinct"]))
+    traced = tracing.calls()
+    assert traced == {"target_args3": 1}, f"a filter drops every call of {FUNCTION}, and the trace has {traced}"
+    (seen,) = program.seen()
+    assert seen[:2] == PATTERNS["distinct"][:2], f"the program saw {seen[0]:#x} and {seen[1]:#x}"

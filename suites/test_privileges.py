@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Who may load a filter, and who may attach it."""
+
+import pytest
+
+from farm.guest.agent import Agent
+from farm.guest.vm import Guest
+from suites import assembler, filters
+from suites.assembler import R0
+from suites.contract import ALL_CAPABILITIES, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, FTRACE_TYPE
+
+pytestmark = pytest.mark.needs("bpf_ftrace")
+
+FUNCTION = "target_args2"
+PROGRAM = assembler.assemble(assembler.mov(R0, 1) + assembler.leave())
+
+#: What a session is left with: what perf_event_open gives then, and BPF_PROG_LOAD.
+#: CAP_SYS_ADMIN stands for the two others, as it did before there were these.
+CAPABILITIES = {
+    "none": (frozenset(), "EACCES", "EPERM"),
+    "bpf": (frozenset({CAP_BPF}), "EACCES", "EPERM"),
+    "perfmon": (frozenset({CAP_PERFMON}), "EACCES", "EPERM"),
+    "bpf_and_perfmon": (frozenset({CAP_BPF, CAP_PERFMON}), "EACCES", "success"),
+    "all_but_sys_admin": (ALL_CAPABILITIES - {CAP_SYS_ADMIN}, "EACCES", "success"),
+    "all_but_sys_admin_and_bpf": (ALL_CAPABILITIES - {CAP_SYS_ADMIN, CAP_BPF}, "EACCES", "EPERM"),
+    "all_but_sys_admin_and_perfmon": (ALL_CAPABILITIES - {CAP_SYS_ADMIN, CAP_PERFMON}, "EACCES", "EPERM"),
+    "sys_admin": (frozenset({CAP_SYS_ADMIN}), "success", "success"),
+}
+
+
+def _open(agent: Agent) -> str:
+    attr = {"type": filters.pmu_type(agent), "function": FUNCTION}
+    return filters.refusal(agent, "perf_open", attr=attr, pid=-1, cpu=0)
+
+
+def _load(agent: Agent) -> str:
+    return filters.refusal(agent, "prog_load", type=FTRACE_TYPE, insns=PROGRAM, license="GPL")
+
+
+@pytest.mark.parametrize("left", CAPABILITIES)
+def test_capabilities(agent: Agent, left: str) -> None:
+    """A filter hides calls from the tracers of others: that takes CAP_SYS_ADMIN.
+    Its program reads the kernel's memory: CAP_BPF and CAP_PERFMON."""
+    keep, open_expected, load_expected = CAPABILITIES[left]
+    assert _open(agent) == "success", "with every capability"
+    agent.request("drop_capabilities", capabilities=sorted(ALL_CAPABILITIES - keep))
+    got = _open(agent)
+    assert got == open_expected, f"perf_event_open with capabilities {left}: {got}, not {open_expected}"
+    got = _load(agent)
+    assert got == load_expected, f"BPF_PROG_LOAD with capabilities {left}: {got}, not {load_expected}"
+
+
+@pytest.mark.needs("lockdown")
+@pytest.mark.spoils_guest
+def test_lockdown(guest: Guest) -> None:
+    """Who has locked tracefs away has locked its filters away. That is a matter
+    of confidentiality; a kernel whose integrity is locked down can be traced."""
+    # not the suites' own fixture: tracefs cannot be reset any more behind this test
+    with guest.agent() as agent:
+        for level, expected in (("none", "success"), ("integrity", "success"), ("confidentiality", "EPERM")):
+            if level != "none":
+                agent.request("file_write", path="/sys/kernel/security/lockdown", data=level)
+            state = agent.request("file_read", path="/sys/kernel/security/lockdown")["data"].strip()
+            assert f"[{level}]" in state, f"the kernel's lockdown is {state}"
+            got = _open(agent)
+            assert got == expected, f"perf_event_open under lockdown, {level}: {got}, not {expected}"
+        assert _load(agent) == "success", "a program that is attached to nothing does no harm"

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Every tracer: it counts the calls that the filter lets through, exactly, and
+none of the others; and the program runs once for each call."""
+
+from collections import Counter
+
+import pytest
+
+from farm.guest.agent import Agent
+from farm.matrix import Cell
+from suites import calls, filters, tracefs
+from suites.filters import ARG_EQUALS, DROP_ALL, PASS_ALL, Program, Rule
+from suites.tracefs import Tracing
+from suites.tracers import LATENCY_TRACERS, TRACERS, Take, Tracer, Wanted
+
+tracers = pytest.mark.parametrize("tracer", tracefs.TRACERS)
+each_tracer = pytest.mark.parametrize("tracer", [tracer.param() for tracer in TRACERS + LATENCY_TRACERS])
+
+FILTERED, CONTROL = "target_args2", "target_args3"
+
+#: What the filter looks for, in the first argument.
+VALUE = 0x0123456789ABCDEF
+
+PASSED: Wanted = ("args2", (VALUE, 2))
+REFUSED: Wanted = ("args2", (VALUE ^ 1 << 40, VALUE))
+OTHER: Wanted = ("args3", (VALUE, 2, 3))
+
+#: 3 that pass, 5 that are refused, 4 that nobody filters: a sum tells them apart.
+MIXED = [REFUSED, PASSED, OTHER, REFUSED, REFUSED, OTHER, PASSED, PASSED, OTHER, REFUSED, OTHER, REFUSED]
+
+#: The same in short, for tracers that have to be asked after each call.
+SHORT = [REFUSED, PASSED, OTHER, REFUSED]
+
+
+def _calls(tracer: Tracer) -> list[Wanted]:
+    return SHORT if tracer.once or tracer.context != "task" else MIXED
+
+
+def _check(
+    what: str,
+    tracer: Tracer,
+    agent: Agent,
+    tracing: Tracing,
+    take: Take,
+    passing: set[Wanted],
+    program: Program | None = None,
+) -> None:
+    """Make the calls, and compare what each witness says of them: the tracer, the
+    program and the callees."""
+    wanted = _calls(tracer)
+    before = program.count() if program else 0
+    done, counted = tracer.count(agent, tracing, take, wanted)
+    for one in done:
+        calls.check(f"target_{one.target}, {tracer.name}, {what}", one)
+    expected = Counter({CONTROL: wanted.count(OTHER), FILTERED: sum(one in passing for one in wanted)})
+    assert counted == +expected, f"{tracer.name}, {what}: counted {dict(counted)}, and should have {dict(+expected)}"
+    if program:
+        runs, made = program.count() - before, sum(f"target_{one.target}" == FILTERED for one in done)
+        assert runs == made, f"{tracer.name}, {what}: {made} calls, the program ran {runs} times"
+
+
+@each_tracer
+@pytest.mark.absent("bpf_ftrace")
+def test_without_the_feature(agent: Agent, tracing: Tracing, tracer: Tracer) -> None:
+    """Every call is counted: what the other tests see missing, the filter took."""
+    take = tracer.start(agent, tracing, (FILTERED, CONTROL))
+    _check("without the feature", tracer, agent, tracing, take, {PASSED, REFUSED})
+
+
+@each_tracer
+@pytest.mark.needs("bpf_ftrace")
+def test_tracer(agent: Agent, tracing: Tracing, tracer: Tracer) -> None:
+    """The tracer is there before the filter and after it, and in between obeys it."""
+    take = tracer.start(agent, tracing, (FILTERED, CONTROL))
+    _check("before there was a filter", tracer, agent, tracing, take, {PASSED, REFUSED})
+    program = Program(agent, Rule(ARG_EQUALS, 1, VALUE))
+    event = filters.open_event(agent, FILTERED)
+    agent.request("perf_ioctl", fd=event, request="SET_BPF", arg=program.fd)
+    _check("filtered by value", tracer, agent, tracing, take, {PASSED}, program)
+    program.set_rule(Rule(DROP_ALL))
+    _check("all refused", tracer, agent, tracing, take, set(), program)
+    agent.request("close", fd=event)
+    _check("after the filter was closed", tracer, agent, tracing, take, {PASSED, REFUSED})
+
+
+@pytest.mark.parametrize("tracer", [tracer.param() for tracer in TRACERS])
+@pytest.mark.needs("bpf_ftrace")
+def test_filter_first(agent: Agent, tracing: Tracing, tracer: Tracer) -> None:
+    """The filter is there before the tracer."""
+    program = filters.attach(agent, FILTERED, Rule(ARG_EQUALS, 1, VALUE))
+    take = tracer.start(agent, tracing, (FILTERED, CONTROL))
+    _check("filtered by value", tracer, agent, tracing, take, {PASSED}, program)
+    program.set_rule(Rule(PASS_ALL))
+    _check("all let through", tracer, agent, tracing, take, {PASSED, REFUSED}, program)
+
+
+# Several tracers at once: one run of the program for all of them.
+
+#: A function that is filtered too, but refused always.
+NEVER: Wanted = ("args4", (VALUE, 2, 3, 4))
+
+#: An answer that is kept for the next function is the wrong one: each of the three
+#: comes behind each of the others.
+ALTERNATING = [
+    PASSED,
+    NEVER,
+    OTHER,
+    PASSED,
+    OTHER,
+    NEVER,
+    REFUSED,
+    OTHER,
+    NEVER,
+    PASSED,
+    REFUSED,
+    NEVER,
+    REFUSED,
+    OTHER,
+]
+
+#: These change what others see, or count more than the calls.
+ALONE = {"function_stack", "traceon", "traceoff", "snapshot", "function_graph"}
+
+
+@pytest.mark.needs("bpf_ftrace")
+@pytest.mark.parametrize(
+    "first", [tracer.param() for tracer in TRACERS if tracer.name in ("function", "function_graph")]
+)
+def test_all_at_once(agent: Agent, tracing: Tracing, cell: Cell, first: Tracer) -> None:
+    """Every tracer that can be on beside the others is, and each obeys the one verdict."""
+    functions = (FILTERED, CONTROL, "target_args4")
+    program = filters.attach(agent, FILTERED, Rule(ARG_EQUALS, 1, VALUE))
+    never = filters.attach(agent, "target_args4", Rule(DROP_ALL))
+    there = [tracer for tracer in TRACERS if cell.supports.issuperset(tracer.needs) and tracer.call is calls.call]
+    chosen = [first] + [tracer for tracer in there if tracer.name not in ALONE | {first.name, "function"}]
+    takes = {tracer: tracer.start(agent, tracing, functions) for tracer in chosen}
+    for what, wanted in (("calls that are refused", [REFUSED, NEVER, REFUSED]), ("all kinds of calls", ALTERNATING)):
+        before = program.count(), never.count()
+        for take in takes.values():
+            take()
+        calls.call(agent, *wanted)
+        expected = +Counter({CONTROL: wanted.count(OTHER), FILTERED: wanted.count(PASSED)})
+        for tracer, take in takes.items():
+            counted = take()
+            if tracer.once:  # the deepest stack is of one of those that pass
+                assert bool(counted) == bool(expected), f"{tracer.name} among others, {what}: counted {dict(counted)}"
+                continue
+            assert counted == expected, (
+                f"{tracer.name} among others, {what}: counted {dict(counted)}, and should have {dict(expected)}"
+            )
+        runs = program.count() - before[0], never.count() - before[1]
+        made = wanted.count(PASSED) + wanted.count(REFUSED), wanted.count(NEVER)
+        assert runs == made, f"{len(chosen)} tracers, {what}: {made} calls of the two, their programs ran {runs} times"
+
+
+# What else decides over what is traced, together with a filter.
+
+
+def _passed(agent: Agent, tracing: Tracing, function: str = FILTERED) -> int:
+    """How many of the mixed calls get into the trace."""
+    tracing.clear()
+    calls.call(agent, *MIXED)
+    return tracing.calls()[function]
+
+
+@pytest.mark.needs("bpf_ftrace")
+@tracers
+def test_pids(agent: Agent, tracing: Tracing, tracer: str) -> None:
+    """set_ftrace_pid lets through the calls of a task, and of those the filter its share."""
+    filters.attach(agent, FILTERED, Rule(ARG_EQUALS, 1, VALUE))
+    tracing.start(tracer, FILTERED, CONTROL)
+    tracing.later(tracing.write, "set_ftrace_pid", "\n")
+    tracing.later(tracing.write, "set_ftrace_notrace_pid", "\n")
+    mine, other = str(agent.request("hello")["pid"]), "1"
+    for file, pid, expected in (
+        ("set_ftrace_pid", mine, MIXED.count(PASSED)),
+        ("set_ftrace_pid", other, 0),
+        ("set_ftrace_pid", "\n", MIXED.count(PASSED)),
+        ("set_ftrace_notrace_pid", mine, 0),
+        ("set_ftrace_notrace_pid", other, MIXED.count(PASSED)),
+    ):
+        tracing.write(file, pid)
+        passed = _passed(agent, tracing)
+        whose = {mine: "the caller", other: "another task"}.get(pid, "nobody")
+        assert passed == expected, f"{tracer}, {file} is {whose}: {passed} calls in the trace, should be {expected}"
+
+
+#: It calls the targets.
+PARENT = "target_call_function"
+
+
+def _tree(agent: Agent, tracing: Tracing) -> tuple[int, int, int]:
+    """How often the parent, the filtered child and the other one are in the trace."""
+    tracing.clear()
+    calls.call(agent, *MIXED)
+    names = tracing.names()
+    return names[PARENT], names[FILTERED], names[CONTROL]
+
+
+@pytest.mark.needs("bpf_ftrace", "function_graph")
+def test_graph_children(agent: Agent, tracing: Tracing) -> None:
+    """Of a call that is refused the children are traced all the same."""
+    program = filters.attach(agent, PARENT)
+    tracing.start("function_graph", PARENT, FILTERED, CONTROL)
+    children = MIXED.count(PASSED) + MIXED.count(REFUSED), MIXED.count(OTHER)
+    assert _tree(agent, tracing) == (len(MIXED), *children), "parent and children, all let through"
+    program.set_rule(Rule(DROP_ALL))
+    assert _tree(agent, tracing) == (0, *children), "parent and children, the parent refused"
+    assert program.count() == 2 * len(MIXED), f"{2 * len(MIXED)} calls of the parent, {program.count()} runs"
+
+
+@pytest.mark.needs("bpf_ftrace", "function_graph")
+def test_graph_roots(agent: Agent, tracing: Tracing) -> None:
+    """With set_graph_function a root that is refused opens no subtree, and in a
+    subtree that is open the filter takes out what it refuses."""
+    program = filters.attach(agent, PARENT, Rule(DROP_ALL))
+    child = filters.attach(agent, FILTERED, Rule(ARG_EQUALS, 1, VALUE))
+    tracing.switch("set_graph_function", PARENT, "\n")
+    tracing.start("function_graph", PARENT, FILTERED, CONTROL)
+    assert _tree(agent, tracing) == (0, 0, 0), "root and children, the root refused"
+    program.set_rule(Rule(PASS_ALL))
+    expected = len(MIXED), MIXED.count(PASSED), MIXED.count(OTHER)
+    assert _tree(agent, tracing) == expected, "root and children, the root let through and one child filtered"
+    program.set_rule(Rule(DROP_ALL))
+    assert _tree(agent, tracing) == (0, 0, 0), "root and children, the root refused again"
+    filtered = 3 * (MIXED.count(PASSED) + MIXED.count(REFUSED))
+    assert (program.count(), child.count()) == (3 * len(MIXED), filtered), (
+        f"{3 * len(MIXED)} calls of the root and {filtered} of the filtered child, "
+        f"the programs ran {program.count()} and {child.count()} times"
+    )

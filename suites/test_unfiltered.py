@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a filter has no say in: probes, live patches, direct calls and whoever else did
+not ask for it see every call, also those that every tracer is refused."""
+
+import re
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from farm.guest.agent import Agent, Refused
+from farm.matrix import Cell
+from suites import calls, filters
+from suites import observer as module
+from suites.calls import MASK, PATTERNS, Call
+from suites.filters import DROP_ALL, PASS_ALL, Rule
+from suites.tracefs import Tracing
+
+pytestmark = pytest.mark.needs("bpf_ftrace")
+
+FUNCTION = "target_args5"
+CALLS = [("args5", values) for values in PATTERNS.values()]
+
+#: enum bpf_attach_type (include/uapi/linux/bpf.h)
+BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_KPROBE_MULTI = 24, 25, 42
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One call, as an observer saw it: None for what it has no way to see."""
+
+    arguments: tuple[int, ...] | None
+    returned: int | None
+
+
+#: All calls since the observer was started, in order.
+Look = Callable[[], list[Seen]]
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Something that is told of calls by ftrace, and is no tracer."""
+
+    name: str
+    start: Callable[[Agent, Tracing], Look]
+    needs: tuple[str, ...] = ()
+
+    def param(self) -> Any:
+        """For pytest.mark.parametrize."""
+        return pytest.param(self, id=self.name, marks=pytest.mark.needs(*self.needs))
+
+
+# Events of tracefs, which are written into the trace beside what the tracer writes.
+
+REGISTERS = "a1=%di:x64 a2=%si:x64 a3=%dx:x64 a4=%cx:x64 a5=%r8:x64"
+ARGUMENTS = "a1=$arg1:x64 a2=$arg2:x64 a3=$arg3:x64 a4=$arg4:x64 a5=$arg5:x64"
+RETURNED = "returned=$retval:x64"
+
+
+def _event(kind: str, place: str, fetch: str) -> Callable[[Agent, Tracing], Look]:
+    def start(agent: Agent, tracing: Tracing) -> Look:
+        tracing.clear()
+        tracing.event(f"{kind}:farm/observer {place} {fetch}")
+
+        def look() -> list[Seen]:
+            return [_fetched(line) for line in tracing.read("trace").splitlines() if "observer: (" in line]
+
+        return look
+
+    return start
+
+
+def _fetched(line: str) -> Seen:
+    values = {name: int(value, 16) for name, value in re.findall(r" (\w+)=(0x[0-9a-f]+)", line)}
+    returned = values.pop("returned", None)
+    return Seen(tuple(values.values()) or None, returned)
+
+
+# Programs that are attached by BPF, and keep what they see in a map.
+
+SEEN = struct.Struct("<5QQ")  # struct observed, payload/include/observer.h
+
+
+def _program(name: str, attach_type: int, arguments: bool, returned: bool, **how: object) -> Callable[..., Look]:
+    def start(agent: Agent, tracing: Tracing) -> Look:
+        loaded = agent.request("object_load", path=f"/payload/{name}.bpf.o")
+        (program,) = loaded["programs"].values()
+        agent.request("link_create", prog_fd=program, attach_type=attach_type, **how)
+
+        def read(table: str, key: int, size: int) -> bytes:
+            wanted = {"fd": loaded["maps"][table], "key": struct.pack("<I", key).hex(), "value_size": size}
+            return bytes.fromhex(agent.request("map_lookup", **wanted)["value"])
+
+        def look() -> list[Seen]:
+            (number,) = struct.unpack("<Q", read("count", 0, 8))
+            found = [SEEN.unpack(read("seen", index, SEEN.size)) for index in range(number)]
+            return [Seen(words[:5] if arguments else None, words[5] if returned else None) for words in found]
+
+        return look
+
+    return start
+
+
+def _multi(on_return: bool) -> Callable[[Agent, Tracing], Look]:
+    how = {"symbols": [FUNCTION], "return": on_return}
+    return _program("kprobe_multi", BPF_TRACE_KPROBE_MULTI, not on_return, on_return, **how)
+
+
+# Those of the target module: callbacks that did not ask to be filtered.
+
+
+def _module(kind: str) -> Callable[[Agent, Tracing], Look]:
+    def start(agent: Agent, tracing: Tracing) -> Look:
+        observer = module.Observer(agent, kind, [FUNCTION])
+        return lambda: [Seen(tuple(one.args[:5]), None) for one in observer.seen()]
+
+    return start
+
+
+OBSERVERS = (
+    Observer("ops", _module(module.OPS)),
+    Observer("ops_regs", _module(module.OPS_REGS)),
+    Observer("direct", _module(module.DIRECT)),
+    Observer("kprobe", _event("p", FUNCTION, REGISTERS)),
+    Observer("kretprobe", _event("r", FUNCTION, RETURNED)),
+    Observer("fprobe", _event("f", FUNCTION, ARGUMENTS), ("fprobe",)),
+    Observer("fprobe_exit", _event("f", f"{FUNCTION}%return", RETURNED), ("fprobe",)),
+    Observer("kprobe_multi", _multi(False), ("fprobe",)),
+    Observer("kretprobe_multi", _multi(True), ("fprobe",)),
+    Observer("fentry", _program("fentry", BPF_TRACE_FENTRY, True, False), ("fentry",)),
+    Observer("fexit", _program("fexit", BPF_TRACE_FEXIT, True, True), ("fentry",)),
+)
+
+tracers = pytest.mark.parametrize(
+    "tracer", ["function", pytest.param("function_graph", marks=pytest.mark.needs("function_graph"))]
+)
+
+
+@pytest.mark.parametrize("observer", [observer.param() for observer in OBSERVERS])
+@pytest.mark.parametrize("first", ["observer_first", "filter_first"])
+@tracers
+def test_observer(agent: Agent, tracing: Tracing, observer: Observer, first: str, tracer: str) -> None:
+    """It sees every call that the filter refuses the tracer, with the right arguments."""
+    if first == "observer_first":
+        look = observer.start(agent, tracing)
+        program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+    else:
+        program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+        look = observer.start(agent, tracing)
+    done = calls.call(agent, *CALLS)
+    _compare(f"{observer.name} and a filter, no tracer", look(), done)
+    assert program.count() == 0, f"{observer.name} and no tracer: the program ran {program.count()} times"
+    tracing.start(tracer, FUNCTION)  # which empties the trace
+    before = [] if not look() else look()
+    done = calls.call(agent, *CALLS)
+    _compare(f"{observer.name} beside {tracer} that is refused all calls", look()[len(before) :], done)
+    assert not tracing.calls(), f"{tracer} beside {observer.name}: a refused call is in the trace"
+    assert program.seen() == [one.passed[:5] for one in done], f"{observer.name}: what the program saw was not passed"
+    program.set_rule(Rule(PASS_ALL))
+    calls.call(agent, *CALLS)
+    assert tracing.calls() == {FUNCTION: len(CALLS)}, f"{tracer} beside {observer.name}: not traced, though let through"
+
+
+def _compare(what: str, seen: Sequence[Seen], done: Sequence[Call]) -> None:
+    """That an observer saw the calls that were made, and no others."""
+    assert len(seen) == len(done), f"{what}: {len(done)} calls, it saw {len(seen)}"
+    for one, look in zip(done, seen, strict=True):
+        calls.check(what, one)
+        assert look.arguments in (None, one.passed[:5]), (
+            f"{what}: passed {_hex(one.passed[:5])}, and it saw {_hex(look.arguments or ())}"
+        )
+        assert look.returned in (None, one.returned), f"{what}: returned {one.returned:#x}, it saw {look.returned:#x}"
+
+
+def _hex(values: Sequence[int]) -> str:
+    return ", ".join(map(hex, values))
+
+
+LIVEPATCH = "/sys/kernel/livepatch/target_livepatch"
+
+
+@pytest.mark.needs("livepatch")
+def test_livepatch(agent: Agent, tracing: Tracing, cell: Cell) -> None:
+    """The function in its place is called, whatever the filter says to the tracer."""
+    program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+    _patch(tracing)
+    try:
+        _replaced("a filter, no tracer", agent)
+        assert program.count() == 0, f"no tracer, and the program ran {program.count()} times"
+        for tracer in ("function", "function_graph") if "function_graph" in cell.supports else ("function",):
+            before = program.seen()
+            program.set_rule(Rule(DROP_ALL))
+            tracing.start(tracer, FUNCTION)
+            _replaced(f"{tracer} that is refused all calls", agent)
+            assert not tracing.calls(), f"{tracer} beside a live patch: a refused call is in the trace"
+            expected = [*before, *(values[:5] for _, values in CALLS)]
+            assert program.seen() == expected, f"{tracer} beside a live patch: the program saw {program.seen()}"
+            program.set_rule(Rule(PASS_ALL))
+            _replaced(f"{tracer} that is let see all calls", agent)
+            traced = tracing.calls()
+            assert traced == {FUNCTION: len(CALLS)}, f"{tracer} beside a live patch, all let through: {dict(traced)}"
+    finally:
+        _unpatch(tracing)
+    for one in calls.call(agent, *CALLS):
+        calls.check("after the live patch", one)
+
+
+def _replaced(what: str, agent: Agent) -> None:
+    """That calls reach the replacement: it returns the complement, and records nothing."""
+    for one in calls.call(agent, *CALLS):
+        expected = one.expected_return ^ MASK
+        assert one.returned == expected, (
+            f"a live patch and {what}: returned {one.returned:#x}, the replacement returns {expected:#x}"
+            + (", and the function that it replaces was called" if any(one.received) else "")
+        )
+
+
+def _run(tracing: Tracing, command: str) -> None:
+    done = tracing.guest.connection.run(command, tracing.guest.deadline(20))
+    assert done.status == 0, f"{command}: {done.stderr.strip()}"
+
+
+def _patch(tracing: Tracing) -> None:
+    _run(tracing, "insmod /payload/target_livepatch.ko")
+    _settle(tracing, "patching")
+
+
+def _unpatch(tracing: Tracing) -> None:
+    tracing.write(f"{LIVEPATCH}/enabled", "0")
+    _settle(tracing, "unpatching")
+    _run(tracing, "rmmod target_livepatch")
+
+
+def _settle(tracing: Tracing, what: str) -> None:
+    """Wait until every task has gone over. The kernel looks once a second at those
+    that could not at first (kernel/livepatch/transition.c)."""
+    for _ in tracing.guest.deadline(30).poll():
+        try:
+            if tracing.read(f"{LIVEPATCH}/transition").strip() == "0":
+                return
+        except Refused:  # the last step of unpatching
+            return
+    raise AssertionError(f"{what} does not end")

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0
+"""BPF_PROG_LOAD: what a filter may do, what it may not, and what becomes of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from farm.guest.agent import Agent, Refused
+from suites import assembler, calls, filters
+from suites.assembler import R0, R1, R2, R3, R6, R10, Code, Instruction
+from suites.contract import ARGS_OFFSETS, BPF_F_SLEEPABLE, BPF_MAP_TYPE_ARRAY, FTRACE_TYPE, SLOT_OFFSETS, prog_type
+from suites.tracefs import Tracing
+
+pytestmark = pytest.mark.needs("bpf_ftrace")
+
+FUNCTION = "target_args5"
+
+TRACE_IT = assembler.mov(R0, 1) + assembler.leave()
+
+#: enum bpf_func_id
+HELPERS = {
+    "map_lookup_elem": 1, "map_update_elem": 2, "map_delete_elem": 3, "ktime_get_ns": 5, "get_prandom_u32": 7,
+    "get_smp_processor_id": 8, "get_current_pid_tgid": 14, "get_current_uid_gid": 15, "get_current_comm": 16,
+    "redirect": 23, "perf_event_output": 25, "skb_load_bytes": 26, "get_stackid": 27, "get_current_task": 35,
+    "perf_prog_read_value": 56, "override_return": 58, "get_stack": 67, "probe_read_kernel": 113, "jiffies64": 118,
+    "read_branch_records": 119, "seq_printf": 126, "d_path": 147, "copy_from_user": 148, "sys_bpf": 166,
+    "get_func_ip": 173, "get_attach_cookie": 174, "get_func_arg": 183,
+}  # fmt: skip
+
+#: Those of one program type or another, above all of kprobes, from which a
+#: filter differs by what its context is. A sleeping one ends the list.
+FORBIDDEN_HELPERS = (
+    "override_return", "perf_event_output", "get_stackid", "get_stack", "get_attach_cookie", "perf_prog_read_value",
+    "read_branch_records", "get_func_arg", "d_path", "seq_printf", "sys_bpf", "skb_load_bytes", "redirect",
+    "copy_from_user",
+)  # fmt: skip
+
+
+def _refused(agent: Agent, errno: str, what: str, code: Code, **options: Any) -> None:
+    """That the program is refused, with the verifier's reasons if it is not as expected."""
+    got, log = "success", ""
+    try:
+        filters.load(agent, code, **options)
+    except Refused as refused:
+        got, log = refused.name, refused.log
+    assert got == errno, f"{what} gave {got}, not {errno}\n{log}"
+
+
+def _read(offset: int, size: int) -> Code:
+    return assembler.load(R0, R1, offset, size)
+
+
+def _shifted(by: int) -> Code:
+    """A read at a place that the instruction does not tell by itself."""
+    return assembler.alu("+", R1, by) + assembler.load(R0, R1, 0)
+
+
+#: r2 is 0 or 8, as arg1 wants it.
+VARIABLE = assembler.load(R2, R1, 0, 1) + assembler.alu("&", R2, 8) + assembler.alu("+", R1, R2)
+
+BAD_ACCESS: dict[str, list[Code]] = {
+    "write": [
+        *(assembler.store(R1, 8, 0, size) for size in (1, 2, 4, 8)),
+        assembler.store(R1, 0, R10),
+        assembler.mov(R2, 1) + assembler.store(R1, 32, R2),
+        assembler.mov(R2, 1) + assembler.fetch_add(R1, 0, R2),
+    ],
+    "negative_offset": [_read(-8, 8), _read(-4, 4), _read(-1, 1), _read(-32768, 8), _shifted(-8)],
+    "beyond_the_end": [_read(40, 8), _read(40, 4), _read(40, 1), _read(36, 8), _read(112, 8), _read(32767, 1)],
+    "misaligned": [_read(4, 8), _read(1, 8), _read(2, 4), _read(33, 4), _read(1, 2), _read(39, 2)],
+    "variable_offset": [VARIABLE + assembler.load(R0, R1, 0), VARIABLE + assembler.load(R0, R1, 0, 1)],
+    "moved_context": [_shifted(8), _shifted(40), _shifted(1)],
+}
+
+
+@pytest.mark.parametrize("what", BAD_ACCESS)
+def test_bad_access(agent: Agent, what: str) -> None:
+    for number, code in enumerate(BAD_ACCESS[what], 1):
+        _refused(agent, "EACCES", f"access to the context, {what} {number}", code + TRACE_IT)
+
+
+def test_good_access(agent: Agent) -> None:
+    """Every aligned part of every argument, as often as wanted, in one program."""
+    reads = [_read(offset, size) for size in (1, 2, 4, 8) for offset in range(0, 40, size)]
+    filters.load(agent, tuple(instruction for code in reads for instruction in code) + TRACE_IT)
+
+
+def test_forbidden_helpers(agent: Agent) -> None:
+    for helper in FORBIDDEN_HELPERS:
+        _refused(agent, "EINVAL", f"bpf_{helper}", assembler.call(HELPERS[helper]) + TRACE_IT)
+
+
+def test_function_address_is_not_known(agent: Agent) -> None:
+    """A tracing program's helper, that knows where to look in few of their types."""
+    _refused(agent, "ENOTSUPP", "bpf_get_func_ip", assembler.call(HELPERS["get_func_ip"]) + TRACE_IT)
+
+
+def test_no_sleeping(agent: Agent) -> None:
+    _refused(agent, "EINVAL", "a program that may sleep", TRACE_IT, flags=BPF_F_SLEEPABLE)
+
+
+@pytest.mark.parametrize("what", ["spinlock", "timer"])
+def test_forbidden_map(agent: Agent, what: str) -> None:
+    """What a tracing program may interrupt it must not wait for. Another type takes the same map."""
+    path = f"/payload/{what}.bpf.o"
+    agent.request("object_load", path=path, ftrace_type=prog_type("SCHED_CLS"))
+    got = filters.refusal(agent, "object_load", path=path, ftrace_type=FTRACE_TYPE)
+    assert got == "EINVAL", f"a map with a {what} gave {got}, not EINVAL"
+
+
+def test_no_test_run(agent: Agent) -> None:
+    """There is no call to run it on. The same program of another type is run."""
+    code = TRACE_IT
+    other = filters.load(agent, code, prog_type("RAW_TRACEPOINT"))
+    assert int(agent.request("prog_test_run", fd=other)["retval"], 16) == 1
+    program = filters.load(agent, code)
+    for ctx in ({}, {"ctx": bytes(40).hex()}):
+        got = filters.refusal(agent, "prog_test_run", fd=program, **ctx)
+        assert got == "ENOTSUPP", f"BPF_PROG_TEST_RUN gave {got}, not ENOTSUPP"
+
+
+# What is allowed, and does what it says.
+
+
+@dataclass(frozen=True)
+class Helper:
+    """Code that leaves a helper's result in R0, and what the result must be like."""
+
+    code: Code
+    right: Callable[[int, Agent], bool]
+
+
+def _call(name: str) -> Code:
+    return assembler.call(HELPERS[name])
+
+
+#: Four bytes of the stack, and the address of them in R2 or R1.
+_KEY = assembler.store(R10, -8, 0, 8) + assembler.mov(R2, R10) + assembler.alu("+", R2, -8)
+
+
+def _pid(agent: Agent) -> int:
+    return int(agent.request("hello")["pid"])
+
+
+def _helpers(scratch: int) -> dict[str, Helper]:
+    comm = assembler.mov(R1, R10) + assembler.alu("+", R1, -16) + assembler.mov(R2, 16)
+    read = assembler.mov(R1, R10) + assembler.alu("+", R1, -8) + assembler.mov(R2, 8)
+    into_map = assembler.map_fd(R1, scratch) + _KEY
+    found = assembler.jump_if("==", R0, 0, "none") + assembler.load(R0, R0, 0) + assembler.label("none")
+    value = assembler.store(R10, -16, 77) + assembler.mov(R3, R10) + assembler.alu("+", R3, -16)
+    written = into_map + value + assembler.mov(assembler.R4, 0) + _call("map_update_elem")
+    return {
+        "get_current_pid_tgid": Helper(
+            _call("get_current_pid_tgid"), lambda got, agent: got == _pid(agent) << 32 | _pid(agent)
+        ),
+        "get_current_uid_gid": Helper(_call("get_current_uid_gid"), lambda got, _: got == 0),
+        "get_current_comm": Helper(
+            comm + _call("get_current_comm") + assembler.load(R0, R10, -16),
+            lambda got, _: got.to_bytes(8, "little") == b"agent\0\0\0",
+        ),
+        "get_smp_processor_id": Helper(_call("get_smp_processor_id"), lambda got, _: got == 0),
+        "ktime_get_ns": Helper(_call("ktime_get_ns"), lambda got, _: got > 0),
+        "get_current_task": Helper(_call("get_current_task"), lambda got, _: got >> 63 == 1),
+        "get_prandom_u32": Helper(_call("get_prandom_u32"), lambda got, _: got < 1 << 32),
+        "jiffies64": Helper(_call("jiffies64"), lambda got, _: got > 0),
+        # a word of the task itself, which is a pointer of the kernel's that no fault is behind
+        "probe_read_kernel": Helper(
+            _call("get_current_task") + assembler.mov(R3, R0) + read + _call("probe_read_kernel"),
+            lambda got, _: got == 0,
+        ),
+        "map_update_elem": Helper(written, lambda got, _: got == 0),
+        "map_lookup_elem": Helper(into_map + _call("map_lookup_elem") + found, lambda got, _: got == 77),
+        # an element of an array cannot be deleted
+        "map_delete_elem": Helper(into_map + _call("map_delete_elem"), lambda got, _: got == (-22) & calls.MASK),
+    }
+
+
+#: Added to each result: one that is zero differs from none.
+MARK = 0x5A5A5A5A
+
+
+def test_helpers(agent: Agent, tracing: Tracing) -> None:
+    """Those of any tracing program are there, and work when a traced function calls."""
+    array = {"type": BPF_MAP_TYPE_ARRAY, "key_size": 4, "value_size": 8}
+    scratch = agent.request("map_create", **array, max_entries=1)["fd"]
+    helpers = _helpers(scratch)
+    results = agent.request("map_create", **array, max_entries=len(helpers))["fd"]
+    agent.request("pin", cpu=0)
+    tracing.start("function", FUNCTION)
+    for number, helper in enumerate(helpers.values()):
+        keep = (
+            assembler.alu("+", R0, MARK)
+            + assembler.store(R10, -24, R0)
+            + assembler.store(R10, -32, number, 4)
+            + assembler.map_fd(R1, results)
+            + assembler.mov(R2, R10)
+            + assembler.alu("+", R2, -32)
+            + assembler.mov(R3, R10)
+            + assembler.alu("+", R3, -24)
+            + assembler.mov(assembler.R4, 0)
+            + _call("map_update_elem")
+        )
+        program = filters.load(agent, helper.code + keep + TRACE_IT)
+        filters.set_program(agent, filters.open_event(agent, FUNCTION), program)
+    # in the order in which the filters were opened or not: all see one call, and the update is there for the second
+    calls.call(agent, *[("args5", (0,) * 5)] * 2)
+    values = agent.request("map_read", fd=results, value_size=8, count=len(helpers))["values"]
+    raw = [int.from_bytes(bytes.fromhex(value), "little") for value in values]
+    got = {name: (value - MARK) & calls.MASK for name, value in zip(helpers, raw, strict=True)}
+    wrong = {name: hex(value) for name, value in got.items() if not helpers[name].right(value, agent)}
+    assert not wrong, f"helpers, and what they returned: {wrong}"
+
+
+# What the verifier makes of a load.
+
+
+def _loads(program: str) -> list[Instruction]:
+    """The loads through R6, where the program keeps its context."""
+    return [one for one in assembler.disassemble(program) if one.opcode & 0x07 == 0x01 and one.src == R6]
+
+
+@pytest.mark.parametrize("size", [8, 4, 2, 1])
+def test_translation(agent: Agent, size: int) -> None:
+    """Every load of an argument becomes one of its slot, and of none but the five."""
+    offsets = range(0, 40, size)
+    code = assembler.mov(R6, R1)
+    for offset in offsets:
+        code += assembler.load(R0, R6, offset, size)
+    program = filters.load(agent, code + assembler.leave())
+    loads = _loads(agent.request("prog_info", fd=program, xlated=True)["xlated"])
+    expected = [SLOT_OFFSETS[offset // 8] for offset in offsets]
+    names = list(ARGS_OFFSETS)
+    wrong = [
+        f"{size} bytes of {names[offset // 8]} from byte {offset % 8} on are read at {load.offset}, not {slot}"
+        for offset, load, slot in zip(offsets, loads, expected, strict=True)
+        if load.offset != slot
+    ]
+    assert not wrong, "; ".join(wrong)
