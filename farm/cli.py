@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +16,16 @@ from rich.table import Table
 from farm import doctor as requirements
 from farm.base import cache
 from farm.base.command import VERBOSE
-from farm.base.errors import Blamed, Exit, FarmError, KernelError
+from farm.base.errors import Blamed, Exit, FarmError, KernelError, UsageError
 from farm.guest import accel, vm
+from farm.guest import poke as pokes
 from farm.guest.image import image
 from farm.kernel import builder
-from farm.matrix import MATRIX, Cell, Machine, choose, load
+from farm.matrix import MATRIX, choose, load
+from farm.report import comparison as differences
 from farm.report import junit, terminal
 from farm.report.live import Live
-from farm.run import records, session
+from farm.run import comparison, records, session
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,8 +38,10 @@ out = Console()
 err = Console(stderr=True)
 
 Cells = Annotated[
-    list[str] | None, typer.Argument(help="Cells of the matrix; all if none is named.", metavar="[CELL]…")
+    list[str] | None,
+    typer.Argument(help="Cells of the matrix; those of the main road if none is named.", metavar="[CELL]…"),
 ]
+All = Annotated[bool, typer.Option("--all", help="Every cell of the matrix.")]
 OneCell = Annotated[str, typer.Argument(help="A cell of the matrix.", metavar="CELL")]
 TreeOption = Annotated[
     str | None,
@@ -48,6 +53,14 @@ SeriesOption = Annotated[
     str | None,
     typer.Option(
         "--series", metavar="DIR|none", help="Patches to apply; default: the tree's own, unless they are in it."
+    ),
+]
+PokeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--poke",
+        metavar="SYMBOL[+OFFSET][:OLD]=NEW",
+        help="Break the running kernel first: bytes of a symbol, in hex. To see a check fail.",
     ),
 ]
 AccelOption = Annotated[str, typer.Option("--accel", metavar="auto|kvm|tcg", help="What runs the guests.")]
@@ -85,13 +98,15 @@ def cells(matrix: MatrixOption = MATRIX) -> None:
     table = Table("cell", "what it is", "fragments", "supports")
     for cell in load(matrix).cells.values():
         fragments = " ".join(path.stem for path in cell.fragments + cell.feature)
-        table.add_row(cell.name, cell.about, fragments, " ".join(sorted(cell.supports)) or "-")
+        notes = (" [bold](main road)[/]" if cell.main else "") + ("" if cell.machine else " [bold](only built)[/]")
+        table.add_row(cell.name, cell.about + notes, fragments, " ".join(sorted(cell.supports)) or "-")
     out.print(table)
 
 
 @app.command()
 def build(
     cell: Cells = None,
+    everything: All = False,
     tree: TreeOption = None,
     series: SeriesOption = None,
     matrix: MatrixOption = MATRIX,
@@ -102,10 +117,14 @@ def build(
     Example: `farm build x86_64-regs --tree ~/linux`
     """
     _verbose(verbose)
-    names = [chosen.name for chosen in choose(load(matrix), cell or [])]
+    names = [chosen.name for chosen in choose(load(matrix), _names(matrix, cell, everything))]
     built = _build(names, tree, series, matrix)
     for one in built:
         out.print(f"{one.cell}: {one.kernel}/bzImage", highlight=False, soft_wrap=True)
+
+
+def _names(matrix: Path, cell: list[str] | None, everything: bool) -> list[str]:
+    return list(load(matrix).cells) if everything else cell or []
 
 
 def _build(names: list[str], tree: str | None, series: str | None, matrix: Path) -> list[builder.Built]:
@@ -137,12 +156,14 @@ def _build(names: list[str], tree: str | None, series: str | None, matrix: Path)
     return built
 
 
-def _spec(name: str, tree: str | None, series: str | None, wish: str, matrix: Path) -> tuple[Cell, vm.Spec]:
+def _spec(name: str, tree: str | None, series: str | None, wish: str, matrix: Path) -> vm.Spec:
     (cell,) = choose(load(matrix), [name])
+    if cell.machine is None:
+        raise UsageError(f"{name} is only built, it has no guest; see `farm cells`")
     chosen = accel.choose(_accelerator(wish))
     (built,) = _build([name], tree, series, matrix)
     root = image(Path(built.programs), Path(built.module))
-    return cell, vm.Spec(Path(built.kernel) / "bzImage", root, cell.machine, chosen.name)
+    return vm.Spec(Path(built.kernel) / "bzImage", root, cell.machine, chosen.name)
 
 
 @app.command()
@@ -160,11 +181,10 @@ def boot(
     Example: `farm boot x86_64-regs`
     """
     _verbose(verbose)
-    named, spec = _spec(cell, tree, series, accelerator, matrix)
-    machine = Machine(named.machine.memory, named.machine.cpus, " ".join(filter(None, [named.machine.cmdline, append])))
+    spec = _spec(cell, tree, series, accelerator, matrix)
     with cache.scratch("consoles") as directory:
         log = directory / "console.log"
-        with vm.boot(vm.Spec(spec.kernel, spec.image, machine, spec.accel), log) as guest:
+        with vm.boot(replace(spec, cmdline=append), log) as guest:
             err.print(
                 f"{cell} after {guest.boot_seconds:.1f} s under {spec.accel}; the kernel's log: {log}", highlight=False
             )
@@ -187,7 +207,7 @@ def exec(
     Example: `farm exec x86_64-regs -- uname -a`
     """
     _verbose(verbose)
-    _, spec = _spec(cell, tree, series, accelerator, matrix)
+    spec = _spec(cell, tree, series, accelerator, matrix)
     with cache.scratch("consoles") as directory, vm.boot(spec, directory / "console.log") as guest:
         done = guest.connection.run(" ".join(command), guest.deadline(limit))
         sys.stdout.write(done.stdout)
@@ -198,11 +218,13 @@ def exec(
 @app.command()
 def run(
     cell: Cells = None,
+    everything: All = False,
     select: Annotated[str, typer.Option("-k", metavar="EXPR", help="Only tests that match, as with pytest.")] = "",
     tree: TreeOption = None,
     series: SeriesOption = None,
     accelerator: AccelOption = "auto",
     guests: Annotated[int, typer.Option("-n", "--guests", min=0, help="Guests at once; 0: as many as fit.")] = 0,
+    poke: PokeOption = None,
     results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
@@ -210,17 +232,18 @@ def run(
     """Build, boot and test cells. Exit status: 0 passed, 1 the kernel failed
     something, 2 wrong usage, 3 the farm failed.
 
-    Examples: `farm run`, `farm run x86_64-regs --tree ~/linux -k slots`,
+    Examples: `farm run`, `farm run --all`, `farm run x86_64-regs --tree ~/linux -k slots`,
     `farm run --tree ~/linux@v6.12-mine --series none`
     """
     _verbose(verbose)
     request = session.Request(
-        cells=cell or [],
+        cells=_names(matrix, cell, everything),
         tree=tree,
         series=series,
         select=select,
         accel=_accelerator(accelerator),
         workers=guests,
+        pokes=[str(pokes.parse(text)) for text in poke or []],
         matrix=matrix,
         **({"results": results.resolve()} if results else {}),
     )
@@ -229,6 +252,42 @@ def run(
     finished, verdicts = records.load_run(directory), records.load_verdicts(directory)
     junit.write(finished, verdicts, directory / "junit.xml")
     terminal.show(out, directory, finished, verdicts)
+    raise typer.Exit(status)
+
+
+@app.command()
+def selftests(
+    cell: Annotated[str, typer.Argument(help="A cell of the matrix.")] = "x86_64-regs",
+    select: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only tests with this in their names.")] = "",
+    tree: TreeOption = None,
+    series: SeriesOption = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", metavar="PATH[@REV]", help="What to compare with; default: the tree without the series."
+        ),
+    ] = None,
+    accelerator: AccelOption = "auto",
+    results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Run the kernel's own tests of ftrace (ftracetest) on a cell's kernel and on
+    its base, side by side: none may end worse. Takes some ten minutes.
+
+    Examples: `farm selftests`, `farm selftests -k fgraph`, `farm selftests --tree ~/linux@mine --base ~/linux@v6.12`
+    """
+    _verbose(verbose)
+    request = comparison.Request(cell, select, tree, series, base, _accelerator(accelerator), matrix)
+    if results:
+        request = replace(request, results=results.resolve())
+    kernels = comparison.orders(request)
+    built = {kernel: _build(order.cells, order.tree, order.series, matrix)[0] for kernel, order in kernels.items()}
+    with Live(out) as live:
+        directory, status = comparison.execute(request, built, live)
+    finished, verdicts = records.load_run(directory), records.load_verdicts(directory)
+    junit.write(finished, verdicts, directory / "junit.xml")
+    differences.show(out, directory, finished, verdicts)
     raise typer.Exit(status)
 
 
@@ -253,6 +312,8 @@ def main() -> None:
     """The entry point: errors with blame become a message and an exit status."""
     try:
         app(standalone_mode=True)
+    except SystemExit as ended:  # typer makes 130 of Ctrl-C
+        sys.exit(Exit.FARM if ended.code == 130 else ended.code)
     except Blamed as error:
         kind = "kernel" if isinstance(error, KernelError) else "farm" if error.exit == Exit.FARM else "error"
         print(f"{kind}: {error}", file=sys.stderr)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from farm.matrix import load
 from tests.conftest import Repository
 
 pytestmark = pytest.mark.usefixtures("cache_root")
 
-COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "clean"]
+COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "selftests", "clean"]
 
 
 def farm(*words: str) -> "subprocess.CompletedProcess[str]":
@@ -92,13 +93,16 @@ def test_cells() -> None:
     done = farm("cells")
     assert done.returncode == 0
     rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
-    table = {row[0].strip(): row[3].split() for row in rows if row[0].strip()}
-    assert table == {
-        "x86_64-regs": ["bpf_ftrace", "dynamic_ftrace", "function_graph", "with_regs"],
-        "x86_64-regs-fp": ["bpf_ftrace", "dynamic_ftrace", "function_graph", "with_regs"],
-        "x86_64-noregs": ["dynamic_ftrace", "function_graph"],
-        "x86_64-static": ["-"],
-    }
+    # a cell goes on in the rows below the one that names it
+    said: dict[str, str] = {}
+    for name, *fields in rows:
+        key = name.strip() or list(said)[-1]
+        said[key] = f"{said.get(key, '')} {' '.join(fields)}"
+    assert list(said) == list(load().cells)
+    for name, cell in load().cells.items():
+        words = said[name].split()
+        assert cell.supports <= set(words), f"{name} supports {sorted(cell.supports)}: {words}"
+        assert ("(main" in words, "(only" in words) == (cell.main, cell.machine is None)
 
 
 def test_clean(cache_root: Path) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from farm.base import cache
 from farm.base.errors import BootFailed, Exit
+from farm.kernel import builder
 from farm.kernel.builder import Built, Event
+from farm.matrix import MATRIX
 from farm.run import cellstate, records
 from farm.run.plugin import Planned, planned
 from tests.test_matrix import GOOD, write
@@ -224,9 +227,30 @@ def test_verdicts_of_what_is_raised(suites: Suites) -> None:
     assert said["test_crash_explains"]["reason"].startswith("oops: BUG: x\n")
     assert "assert 1 == 2" in said["test_crash_explains"]["reason"]
     assert said["test_slots"]["slots"] == [
-        {"name": "arg1", "register": "rdi", "offset": 112, "passed": 1, "program": 2, "callee": None}
+        {"name": "arg1", "register": "rdi", "offset": 112, "passed": 1, "program": 2, "callee": None, "raw": None}
     ]
     assert records.from_json({**said["test_slots"], "seconds": 1.0}).slots[0].wrong
+
+
+def test_every_fixture_that_fails_with_its_guest_is_a_cause(suites: Suites) -> None:
+    """pytest makes one exception of them, and the kernel is still at fault."""
+    seen = suites(
+        test_a="""
+        import pytest
+        from farm.base.errors import GuestCrashed, GuestHung
+        @pytest.fixture
+        def outer():
+            yield
+            raise GuestCrashed("Oops")
+        @pytest.fixture
+        def inner(outer):
+            yield
+            raise GuestHung("no answer")
+        def test_x(cell, inner): pass
+        """
+    )
+    assert {said["verdict"] for said in seen.verdicts.values()} == {"CRASH"}
+    assert {said["reason"] for said in seen.verdicts.values()} == {"Oops\nno answer"}
 
 
 def test_loop_in_a_test_is_a_hang(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +259,40 @@ def test_loop_in_a_test_is_a_hang(suites: Suites, monkeypatch: pytest.MonkeyPatc
     (said,) = suites(test_a="def test_x(cell):\n    while True: pass\n").verdicts.values()
     assert said["verdict"] == "HANG"
     assert said["reason"].startswith("Timeout")
+
+
+@pytest.fixture(scope="session")
+def real() -> tuple[Path, Built]:
+    """The user's own cache, which pytester hides, and a kernel out of it."""
+    process = builder.start(builder.Order(["x86_64-regs"], None, None, str(MATRIX)))
+    (built,) = [event.built for event in builder.events(process) if event.built]
+    assert process.wait() == 0
+    return cache.root(), built
+
+
+def test_spoilt_guest_is_not_used_again(
+    real: tuple[Path, Built], suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On real machines, whose files tell one from another."""
+    root, built = real
+    monkeypatch.setenv("FTRACE_FARM_CACHE", str(root))
+    records.update_run(suites.directory, cells=["x86_64-regs"], matrix=str(MATRIX), accel="tcg")
+    cellstate.tell_built(suites.directory, built)
+    seen = suites(
+        test_a="""
+        import pytest
+
+        def visits(guest):
+            return guest.connection.run("echo x >> /tmp/visits; wc -l < /tmp/visits", guest.deadline(20)).stdout.strip()
+
+        def test_first(guest): assert visits(guest) == "1"
+        @pytest.mark.spoils_guest
+        def test_second(guest): assert visits(guest) == "2"
+        def test_third(guest): assert visits(guest) == "1"
+        """
+    )
+    said = {name.rpartition(":")[2]: verdict["reason"] or verdict["verdict"] for name, verdict in seen.verdicts.items()}
+    assert said == {"test_first": "PASS", "test_second": "PASS", "test_third": "PASS"}
 
 
 # What controller and workers tell one another.

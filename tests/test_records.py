@@ -2,6 +2,7 @@
 """Records and what is made from them: round trips, JUnit, the screen."""
 
 import json
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +51,14 @@ def record(verdict: Verdict, test: str = "test_x", cell: str = "x86_64-regs", **
 texts = st.text(st.characters(exclude_categories=()))
 values = st.none() | st.integers(0, 2**64 - 1)
 slots = st.builds(
-    Slot, texts, texts, st.none() | st.integers(0, 1000), st.integers(0, 2**64 - 1), program=values, callee=values
+    Slot,
+    texts,
+    texts,
+    st.none() | st.integers(0, 1000),
+    st.integers(0, 2**64 - 1),
+    program=values,
+    callee=values,
+    raw=values,
 )
 verdict_records = st.builds(
     VerdictRecord,
@@ -94,6 +102,17 @@ def test_cut_off_in_the_middle_is_an_error(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:20] + "\n" + path.read_text())
     with pytest.raises(json.JSONDecodeError):
         records.load_verdicts(tmp_path)
+
+
+def test_slots_of_older_farms_are_read(tmp_path: Path) -> None:
+    """They had no raw memory."""
+    records.append_verdict(tmp_path, record(Verdict.FAIL, slots=SLOTS))
+    path = tmp_path / "verdicts.jsonl"
+    raw = json.loads(path.read_text())
+    for slot in raw["slots"]:
+        assert slot.pop("raw") is None
+    path.write_text(json.dumps(raw) + "\n")
+    assert records.load_verdicts(tmp_path)[0].slots == SLOTS
 
 
 def test_no_verdicts_yet(tmp_path: Path) -> None:
@@ -220,17 +239,39 @@ def screen(tmp_path: Path, verdicts: list[VerdictRecord], run: Run = RUN) -> str
 
 def row(text: str, first: str) -> list[str]:
     """The fields of the table row that begins with a word."""
-    (line,) = [line for line in text.splitlines() if line.split("│")[1:2] and line.split("│")[1].strip() == first]
-    return [field.strip() for field in line.split("│")[1:-1]]
+    (line,) = [line for line in text.splitlines() if line.strip(" │").split(" ")[0] == first]
+    return re.split(r"\s*│\s*|\s{2,}", line.strip(" │"))
 
 
 def test_screen_shows_the_wrong_slot(tmp_path: Path) -> None:
     text = screen(tmp_path, [record(Verdict.FAIL, "test_arguments[args6]", slots=SLOTS)])
-    wrong = ["arg3", "rdx", "96(%rsp)", "0x0123456789abcdd3", "0x0000000000000000 !", "0x0123456789abcdd3"]
+    wrong = ["arg3", "rdx", "96", "01234567 89abcdd3", "00000000 00000000!", "01234567 89abcdd3"]
     assert row(text, "arg3") == wrong
-    assert row(text, "arg1")[3:] == ["0x0000000000001111"] * 3
-    assert row(text, "arg6")[2:] == ["none", "0x0000000000006666", "-", "0x0000000000006666"]
+    assert row(text, "arg1")[3:] == ["00000000 00001111"] * 3
+    assert row(text, "arg6")[2:] == ["none", "00000000 00006666", "-", "00000000 00006666"]
     assert text.count("!") == 1
+
+
+def test_screen_shows_raw_memory(tmp_path: Path) -> None:
+    frame = (
+        replace(SLOTS[1], raw=SLOTS[1].passed),
+        replace(SLOTS[2], offset=64, raw=0x7777),
+        Slot("orig_rax", "orig_rax", 120, passed=0, raw=0),
+    )
+    text = screen(tmp_path, [record(Verdict.FAIL, slots=frame)])
+    arg3, arg6, zero = "01234567 89abcdd3", "00000000 00006666", "00000000 00000000"
+    assert row(text, "arg3")[3:] == [arg3, arg3, f"{zero}!", arg3]
+    assert row(text, "arg6")[2:] == ["64", arg6, "00000000 00007777!", "-", arg6]
+    assert row(text, "orig_rax")[2:] == ["120", zero, zero, "-", "-"]
+    assert text.count("!") == 2
+
+
+def test_witness_who_saw_nothing_has_no_column(tmp_path: Path) -> None:
+    text = screen(tmp_path, [record(Verdict.FAIL, slots=[Slot("rbx", "rbx", 40, passed=1, raw=2)])])
+    assert "raw memory" in text
+    assert "program saw" not in text
+    assert "callee received" not in text
+    assert row(text, "rbx")[3:] == ["00000000 00000001", "00000000 00000002!"]
 
 
 def test_screen_tells_how_to_repeat(tmp_path: Path) -> None:
@@ -253,8 +294,10 @@ def test_screen_takes_no_markup_from_outside(tmp_path: Path) -> None:
 def test_screen_has_the_matrix(tmp_path: Path) -> None:
     verdicts = [record(Verdict.PASS), record(Verdict.PASS), record(Verdict.CRASH), record(Verdict.LOST)]
     text = screen(tmp_path, [*verdicts, record(Verdict.SKIP, cell="x86_64-static", suite="abi")])
-    assert row(text, "x86_64-regs") == ["x86_64-regs", "-", "1 LOST 1 CRASH 2 PASS"]
-    assert row(text, "x86_64-static") == ["x86_64-static", "1 SKIP", "-"]
+    assert row(text, "suite") == ["suite", "regs", "static"]
+    assert row(text, "abi") == ["abi", "-", "1 SKIP"]
+    assert row(text, "slots") == ["slots", "1 LOST 1 CRASH 2", "-"]
+    assert row(text, "all") == ["all", "1 LOST 1 CRASH 2", "1 SKIP"]
     assert text.splitlines()[-1] == "2 PASS, 1 CRASH, 1 SKIP, 1 LOST"
 
 

@@ -71,11 +71,27 @@ def test_both_witnesses_and_an_argument_without_a_slot() -> None:
     )
 
 
+def test_raw_memory_and_registers_that_are_no_arguments() -> None:
+    assert describe(Slot("arg1", "rdi", 112, passed=1, raw=4, program=3, callee=2)) == (
+        "arg1 (rdi, 112(%rsp)) was passed as 0x1, the stack held 0x4, the program saw 0x3 and the callee received 0x2"
+    )
+    assert describe(Slot("orig_rax", "orig_rax", 120, passed=0, raw=1)) == (
+        "orig_rax (orig_rax, 120(%rsp)) should be 0x0, the stack held 0x1"
+    )
+
+
+def test_what_has_no_slot_is_told_behind_the_slots() -> None:
+    error = SlotsDiffer("call", [RIGHT, LOST], ["r9 is lost"])
+    assert str(error).endswith("the program saw 0x0; r9 is lost")
+    assert str(SlotsDiffer("call", [RIGHT], ["r9 is lost"])) == "call: r9 is lost"
+
+
 def test_what_nobody_saw_is_not_wrong() -> None:
     assert not Slot("arg1", "rdi", 112, passed=0).wrong
     assert not Slot("arg1", "rdi", 112, passed=0, program=0, callee=0).wrong
     assert Slot("arg1", "rdi", 112, passed=1, program=0).wrong
     assert Slot("arg1", "rdi", 112, passed=1, callee=0).wrong
+    assert Slot("arg1", "rdi", 112, passed=1, raw=0).wrong
 
 
 def test_gravest_decides_and_keeps_the_other_reasons() -> None:

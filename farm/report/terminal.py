@@ -5,6 +5,7 @@ reason, its slots and the command that repeats it."""
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,25 +31,37 @@ def show(console: Console, directory: Path, run: Run, verdicts: Sequence[Verdict
 
 
 def matrix(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
-    """Cells x suites; what is bad in a field is named before what passed."""
-    suites = list(dict.fromkeys(record.suite for record in sorted(verdicts, key=lambda record: record.suite)))
-    table = Table(title=f"run {run.id}, {run.accel}", title_justify="left")
-    table.add_column("cell", no_wrap=True)
-    for suite in suites:
-        table.add_column(suite)
+    """Suites x cells. What is bad in a field is named before what passed; a
+    number alone has passed."""
+    table = Table(title=f"run {run.id}, {run.accel}", title_justify="left", box=SIMPLE, pad_edge=False)
+    table.add_column("suite", no_wrap=True)
+    prefix = _common(run.cells)
     for cell in run.cells:
-        fields = [_field([r for r in verdicts if r.cell == cell and r.suite == suite]) for suite in suites]
-        table.add_row(cell, *fields)
+        table.add_column(cell.removeprefix(prefix), justify="right")
+    for suite in sorted({record.suite for record in verdicts}):
+        fields = [_field([r for r in verdicts if r.cell == cell and r.suite == suite]) for cell in run.cells]
+        table.add_row(suite, *fields)
+    table.add_section()
+    table.add_row("all", *(_field([r for r in verdicts if r.cell == cell]) for cell in run.cells))
     return table
+
+
+def _common(cells: Sequence[str]) -> str:
+    """The architecture that the names of several cells begin with."""
+    arch, dash, _ = cells[0].partition("-")
+    return arch + dash if len(cells) > 1 and all(cell.startswith(arch + dash) for cell in cells) else ""
 
 
 def _field(records: Sequence[VerdictRecord]) -> Text:
     tally = counts(records)
     order = sorted(tally, key=lambda verdict: (-EXIT[verdict], verdict != Verdict.PASS))
-    text = Text()
+    parts = []
     for verdict in order:
-        text.append(f"{tally[verdict]} {verdict} ", STYLES[verdict])
-    return text if order else Text("-", "dim")
+        if verdict is Verdict.PASS:
+            parts.append(Text(str(tally[verdict]), STYLES[verdict]))
+        elif verdict is not Verdict.SKIP or len(tally) == 1:
+            parts.append(Text(f"{tally[verdict]} {verdict}", STYLES[verdict]))
+    return Text(" ").join(parts) if parts else Text("-", "dim")
 
 
 def _failure(console: Console, directory: Path, run: Run, record: VerdictRecord) -> None:
@@ -70,29 +83,40 @@ def _failure(console: Console, directory: Path, run: Run, record: VerdictRecord)
     console.print()
 
 
+#: Who can tell what was in a slot, as the columns of the picture name them.
+WITNESSES = {"raw": "raw memory", "program": "program saw", "callee": "callee received"}
+
+
 def frame(slots: Sequence[Slot]) -> Table:
-    """The picture of the frame: what was passed and what each witness saw, wrong ones red."""
-    table = Table()
-    for heading in ("argument", "register", "slot", "passed", "program saw", "callee received"):
-        table.add_column(heading, justify="right" if heading not in ("argument", "register") else "left")
+    """The picture of the frame: what should be in each slot and what each
+    witness saw there, wrong ones red. A witness who saw nothing has no column."""
+    present = [name for name in WITNESSES if any(getattr(slot, name) is not None for slot in slots)]
+    table = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("slot", "register", "%rsp+"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("expected", *(WITNESSES[name] for name in present)):
+        table.add_column(heading, justify="right")
     for slot in slots:
-        style = "bold red" if slot.wrong else ""
         table.add_row(
             slot.name,
             slot.register,
-            f"{slot.offset}(%rsp)" if slot.offset is not None else "none",
-            f"{slot.passed:#018x}",
-            _value(slot.program, slot.passed),
-            _value(slot.callee, slot.passed),
-            style=style,
+            str(slot.offset) if slot.offset is not None else "none",
+            _hex(slot.passed),
+            *(_value(getattr(slot, name), slot.passed) for name in present),
+            style="bold red" if slot.wrong else "",
         )
     return table
 
 
-def _value(value: int | None, passed: int) -> str:
+def _value(value: int | None, expected: int) -> str:
     if value is None:
         return "-"
-    return f"{value:#018x}" + ("" if value == passed else " !")
+    return _hex(value) + ("" if value == expected else "!")
+
+
+def _hex(value: int) -> str:
+    """In two halves, between which a narrow table breaks the line."""
+    return f"{value >> 32:08x} {value & 0xFFFFFFFF:08x}"
 
 
 def console_excerpt(directory: Path, record: VerdictRecord) -> list[str]:

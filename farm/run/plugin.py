@@ -6,6 +6,8 @@ session in it) and runs once in each cell of the run. Marks:
 
 `needs(fact, …)`   only in cells that declare the facts (farm.matrix.FACTS)
 `absent(fact, …)`  only in cells that declare none of them
+`spoils_guest`     leaves the guest in a state that it does not come back from:
+                   the next test gets a fresh one
 """
 
 import re
@@ -21,10 +23,12 @@ from farm.base.errors import BootFailed, GuestCrashed, GuestHung, KernelError, U
 from farm.guest import splat, vm
 from farm.guest.agent import Agent
 from farm.guest.image import image
+from farm.guest.poke import parse
 from farm.kernel.builder import Built
 from farm.matrix import FACTS, Cell, choose, load
 from farm.run import cellstate, records
-from farm.run.verdict import Finding, classify, gravest
+from farm.run.records import Verdict
+from farm.run.verdict import Finding, causes, classify, gravest
 
 #: A test that the farm's own limits do not end: each request has one already,
 #: so this is the last resort and only bounds a loop in a test.
@@ -35,6 +39,7 @@ SELECTABLE = re.compile(r"[\w\[\].:+/-]+")
 
 _FINDINGS = pytest.StashKey[list[Finding]]()
 _CHARGED = pytest.StashKey[tuple[str, tuple[int, int]]]()
+_STALL = pytest.StashKey["Stall"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(fact, ...): the cell must declare these facts")
     config.addinivalue_line("markers", "absent(fact, ...): the cell must declare none of these facts")
+    config.addinivalue_line("markers", "spoils_guest: the next test gets a fresh guest")
 
 
 def _run_directory(config: pytest.Config) -> Path:
@@ -59,7 +65,9 @@ def _run_directory(config: pytest.Config) -> Path:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" in metafunc.fixturenames:
         run = records.load_run(_run_directory(metafunc.config))
-        cells = choose(load(Path(run.matrix)), run.cells)
+        # a cell that is only built has no tests that want a guest, not even skipped ones
+        wants_guest = "guest" in metafunc.fixturenames
+        cells = [cell for cell in choose(load(Path(run.matrix)), run.cells) if cell.machine or not wants_guest]
         metafunc.parametrize("cell", cells, ids=[cell.name for cell in cells], scope="session")
 
 
@@ -109,7 +117,9 @@ class Stall:
 
     def __init__(self, run: Path) -> None:
         self._run = run
-        self._accel = records.load_run(run).accel
+        asked = records.load_run(run)
+        self._accel = asked.accel
+        self._pokes = tuple(parse(text) for text in asked.pokes)
         self._stack = ExitStack()
         self._cell = ""
         self._guest: vm.Guest | None = None
@@ -119,6 +129,7 @@ class Stall:
         if self._guest and self._cell == cell.name:
             return self._guest
         self.clear()
+        assert cell.machine, "only cells with a machine have tests that take a guest"
         built = cellstate.wait_built(self._run, cell.name)
         cellstate.check_bootable(self._run, cell.name)
         spec = vm.Spec(
@@ -126,6 +137,7 @@ class Stall:
             image=image(Path(built.programs), Path(built.module)),
             machine=cell.machine,
             accel=self._accel,
+            pokes=self._pokes,
         )
         try:
             self._guest = self._stack.enter_context(vm.boot(spec, cellstate.new_console(self._run, cell.name)))
@@ -144,6 +156,7 @@ class Stall:
 @pytest.fixture(scope="session")
 def stall(request: pytest.FixtureRequest) -> Iterator[Stall]:
     keeper = Stall(_run_directory(request.config))
+    request.session.stash[_STALL] = keeper
     try:
         yield keeper
     finally:
@@ -171,9 +184,6 @@ def guest(request: pytest.FixtureRequest, stall: Stall, cell: Cell) -> Iterator[
         end = machine.mark()
     except (GuestCrashed, GuestHung) as error:
         raise machine.explain(error) from error
-    finally:
-        if request.node.stash.get(_FINDINGS, []) or machine.console.complaint:
-            stall.clear()
     request.node.stash[_CHARGED] = (machine.console.log.name, (start, end))
     splats = splat.find(machine.console.text(start, end))
     if splats:
@@ -190,17 +200,30 @@ def agent(guest: vm.Guest) -> Iterator[Agent]:
 # Verdicts: made where the exception is, carried with the report.
 
 
+def failed(item: pytest.Item) -> bool:
+    """Whether a test has gone wrong so far: what it leaves is then no surprise."""
+    findings = item.stash.get(_FINDINGS, [])
+    return any(finding.verdict not in (Verdict.PASS, Verdict.SKIP) for finding in findings)
+
+
+def spoils_guest(item: pytest.Item) -> bool:
+    """Whether a test leaves a guest in a state that it does not come back from."""
+    return item.get_closest_marker("spoils_guest") is not None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield
     findings = item.stash.setdefault(_FINDINGS, [])
     if call.excinfo is not None:
-        error = call.excinfo.value
-        if isinstance(error, KernelError):
-            machine = getattr(item, "funcargs", {}).get("guest")
-            error = machine.explain(error) if machine else error
-        findings.append(classify(error))
+        machine = getattr(item, "funcargs", {}).get("guest")
+        for error in causes(call.excinfo.value):
+            explained = machine.explain(error) if machine and isinstance(error, KernelError) else error
+            findings.append(classify(explained))
     if call.when == "teardown":
+        machine = getattr(item, "funcargs", {}).get("guest")
+        if machine and (failed(item) or machine.console.complaint or spoils_guest(item)):
+            item.session.stash[_STALL].clear()  # what it left may fail the next test
         console, span = item.stash.get(_CHARGED, ("", (0, 0)))
         decided = gravest(findings)
         report.farm = {

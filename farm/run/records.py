@@ -53,10 +53,13 @@ EXIT = {
 @dataclass(frozen=True)
 class Slot:
     """One row of the picture of the trampoline's frame: what each witness says
-    of one argument. Values are None where that witness says nothing of it.
+    of one argument, or of another register that the trampoline saves. Values
+    are None where that witness says nothing of it.
 
     `offset` is in bytes from the start of the saved registers, None for an
-    argument that has no slot in struct bpf_ftrace_args.
+    argument that has no slot in struct bpf_ftrace_args where nobody looked at
+    the stack. `passed` is what the caller had in the register, `raw` what
+    QEMU's gdbstub read from the guest's memory.
     """
 
     name: str
@@ -65,10 +68,11 @@ class Slot:
     passed: int
     program: int | None = None
     callee: int | None = None
+    raw: int | None = None
 
     @property
     def wrong(self) -> bool:
-        return any(value not in (None, self.passed) for value in (self.program, self.callee))
+        return any(value not in (None, self.passed) for value in (self.program, self.callee, self.raw))
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,8 @@ class Run:
     """What was asked, where, and how it ended.
 
     `status` is running, finished or interrupted; `planned` counts the tests
-    that were to get a verdict, and is 0 until they are collected.
+    that were to get a verdict, and is 0 until they are collected. `pokes` are
+    the bugs that were planted on purpose (farm.guest.poke).
     """
 
     id: str
@@ -121,6 +126,7 @@ class Run:
     finished: str = ""
     planned: int = 0
     exit: int | None = None
+    pokes: list[str] = field(default_factory=list)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -210,6 +216,8 @@ def repeat_command(run: Run, cell: str, test: str = "") -> str:
         words += ["--tree", run.tree]
     if run.series:
         words += ["--series", run.series]
+    for poke in run.pokes:
+        words += ["--poke", poke]
     if test:
         words += ["-k", test]
     return shlex.join(words)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +39,7 @@ class Request:
     select: str = ""
     accel: str = "auto"
     workers: int = 0
+    pokes: list[str] = field(default_factory=list)
     results: Path = CHECKOUT / "results"
     suites: Path = CHECKOUT / "suites"
     matrix: Path = MATRIX
@@ -59,7 +60,7 @@ def worker_count(cells: list[Cell], wish: int) -> int:
     if wish:
         return wish
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
-    largest = max(cell.machine.memory for cell in cells) + QEMU_OVERHEAD
+    largest = max((cell.machine.memory for cell in cells if cell.machine), default=0) + QEMU_OVERHEAD
     return max(1, min(len(os.sched_getaffinity(0)), available // largest))
 
 
@@ -163,8 +164,9 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
         accel=chosen.name,
         accel_reason=chosen.reason,
         workers=workers,
-        host=_host(),
-        versions={"qemu": version_of(qemu.BINARY), "python": platform.python_version()},
+        pokes=request.pokes,
+        host=host(),
+        versions=versions(),
         matrix=str(request.matrix),
         started=records.now(),
     )
@@ -220,7 +222,7 @@ def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
     # PDEATHSIG through execnet's own idea of which python to start: a worker
     # does not outlive the controller, and its guests do not outlive a worker
     python = shlex.join(leashed([sys.executable]))
-    arguments = [str(request.suites), "--rootdir", str(request.suites.parent), "-c", os.devnull]
+    arguments = [str(request.suites), "--strict-markers", "--rootdir", str(request.suites.parent), "-c", os.devnull]
     arguments += ["-p", "farm.run.plugin", "-p", "no:cacheprovider", "-p", "no:terminal", "--farm-run", str(directory)]
     arguments += [
         "--dist",
@@ -294,7 +296,11 @@ def _finish(directory: Path, collector: Collector, interrupted: bool) -> Exit:
     return status
 
 
-def _host() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    return {"qemu": version_of(qemu.BINARY), "python": platform.python_version()}
+
+
+def host() -> dict[str, str]:
     name = platform.uname()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     return {

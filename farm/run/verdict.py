@@ -12,23 +12,37 @@ from farm.run.records import Slot, Verdict
 
 
 class SlotsDiffer(AssertionError):
-    """The witnesses of a call do not agree. `slots` is the picture, row by row."""
+    """The witnesses of a call do not agree. `slots` is the picture, row by row;
+    `besides` tells what has no place in it. `call` is what was called with
+    which arguments, for who wants to look at it again."""
 
-    def __init__(self, what: str, slots: Sequence[Slot]) -> None:
+    def __init__(
+        self,
+        what: str,
+        slots: Sequence[Slot],
+        besides: Sequence[str] = (),
+        call: tuple[str, Sequence[int]] | None = None,
+    ) -> None:
         wrong = [slot for slot in slots if slot.wrong]
-        super().__init__(f"{what}: {'; '.join(map(describe, wrong))}")
-        self.slots = tuple(slots)
+        super().__init__(f"{what}: {'; '.join([*map(describe, wrong), *besides])}")
+        self.what, self.slots, self.besides, self.call = what, tuple(slots), tuple(besides), call
 
 
 def describe(slot: Slot) -> str:
     """One wrong slot in words: its name, its place, what was there instead."""
     place = f"{slot.register}, {slot.offset}(%rsp)" if slot.offset is not None else slot.register
     seen = []
+    if slot.raw not in (None, slot.passed):
+        seen.append(f"the stack held {slot.raw:#x}")
     if slot.program not in (None, slot.passed):
         seen.append(f"the program saw {slot.program:#x}")
     if slot.callee not in (None, slot.passed):
         seen.append(f"the callee received {slot.callee:#x}")
-    return f"{slot.name} ({place}) was passed as {slot.passed:#x}, {' and '.join(seen)}"
+    *others, last = seen
+    told = f"{', '.join(others)} and {last}" if others else last
+    if slot.name.startswith("arg"):
+        return f"{slot.name} ({place}) was passed as {slot.passed:#x}, {told}"
+    return f"{slot.name} ({place}) should be {slot.passed:#x}, {told}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,14 @@ class Finding:
     verdict: Verdict
     reason: str
     slots: tuple[Slot, ...] = ()
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The errors that pytest has put into one, as it does when several fixtures
+    fail behind a test: a dead guest fails all of them."""
+    if isinstance(error, BaseExceptionGroup):
+        return [cause for each in error.exceptions for cause in causes(each)]
+    return [error]
 
 
 def classify(error: BaseException) -> Finding:
