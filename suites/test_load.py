@@ -73,7 +73,7 @@ def cpus(cell: Cell) -> tuple[int, int]:
 
 def attach(agent: Agent, programs: list[Program], *functions: str, cpu: int = 0, **more: Any) -> Worker:
     """A worker that puts filters on functions and takes them off."""
-    legal = {"perf_event_open": frozenset({"ENOENT", "EINVAL"})} if VISITOR_FUNCTION in functions else {}
+    legal = {"perf_event_open": frozenset({"ENOENT"})} if VISITOR_FUNCTION in functions else {}
     rounds = more.pop("rounds", 0)
     options = {"type": filters.pmu_type(agent), "functions": list(functions), "programs": [p.fd for p in programs]}
     return Worker("attach", cpu, rounds, legal, {**options, **more})
