@@ -145,25 +145,31 @@ static int look_at(json_t *request, const char *key, json_t *(*look)(const char 
 	return 0;
 }
 
+static json_t *add_entry(json_t *list, __u32 id, __u32 type, const char *name)
+{
+	json_t *entry = json_object();
+
+	answer_int(entry, "id", id);
+	answer_int(entry, "type", type);
+	answer_text(entry, "name", name, strlen(name));
+	json_array_append_new(list, entry);
+
+	return entry;
+}
+
 /* One that is gone by the time that it is looked at was not left. */
 static void add_program(json_t *list, __u32 id)
 {
 	struct bpf_prog_info info = {};
 	__u32 size = sizeof(info);
 	int fd = bpf_prog_get_fd_by_id(id);
-	json_t *entry;
 
 	if (fd < 0)
 		return;
 
-	if (!bpf_obj_get_info_by_fd(fd, &info, &size)) {
-		entry = json_object();
-		answer_int(entry, "id", id);
-		answer_int(entry, "type", info.type);
-		answer_text(entry, "name", info.name, strlen(info.name));
-		answer_int(entry, "misses", info.recursion_misses);
-		json_array_append_new(list, entry);
-	}
+	if (!bpf_obj_get_info_by_fd(fd, &info, &size))
+		answer_int(add_entry(list, id, info.type, info.name), "misses",
+			   info.recursion_misses);
 	close(fd);
 }
 
@@ -172,18 +178,12 @@ static void add_map(json_t *list, __u32 id)
 	struct bpf_map_info info = {};
 	__u32 size = sizeof(info);
 	int fd = bpf_map_get_fd_by_id(id);
-	json_t *entry;
 
 	if (fd < 0)
 		return;
 
-	if (!bpf_obj_get_info_by_fd(fd, &info, &size)) {
-		entry = json_object();
-		answer_int(entry, "id", id);
-		answer_int(entry, "type", info.type);
-		answer_text(entry, "name", info.name, strlen(info.name));
-		json_array_append_new(list, entry);
-	}
+	if (!bpf_obj_get_info_by_fd(fd, &info, &size))
+		add_entry(list, id, info.type, info.name);
 	close(fd);
 }
 

@@ -3,11 +3,12 @@
  * A filter that records every call it is asked about, and answers by a rule
  * that user space can change at any time.
  */
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-
 #include "contract.h"
 #include "filter.h"
+
+#define RECORD		struct bpf_ftrace_args
+#define RECORD_MAX	FILTER_SEEN_MAX
+#include "record.h"
 
 #define NR_ARGS (sizeof(struct bpf_ftrace_args) / sizeof(__u64))
 
@@ -17,47 +18,12 @@ union call {
 	__u64 nth[NR_ARGS];
 };
 
-/* The arguments of the first FILTER_SEEN_MAX calls, in order. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FILTER_SEEN_MAX);
-	__type(key, __u32);
-	__type(value, struct bpf_ftrace_args);
-} seen SEC(".maps");
-
-/* How many calls there were: may exceed what "seen" has room for. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} count SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct filter_rule);
 } rule SEC(".maps");
-
-static __always_inline void record(const struct bpf_ftrace_args *args)
-{
-	struct bpf_ftrace_args *slot;
-	__u32 index = 0;
-	__u64 *calls;
-
-	calls = bpf_map_lookup_elem(&count, &index);
-	if (!calls)
-		return;
-
-	/* Atomic, because calls on several CPUs are filtered at once. */
-	index = __sync_fetch_and_add(calls, 1);
-
-	/* An array map has no element past its end: the lookup is the check. */
-	slot = bpf_map_lookup_elem(&seen, &index);
-	if (slot)
-		*slot = *args;
-}
 
 /*
  * The result is 64 bits wide, although the kernel looks at the lower half only:
@@ -93,5 +59,3 @@ __u64 filter(const struct bpf_ftrace_args *ctx)
 		return 1;
 	}
 }
-
-char LICENSE[] SEC("license") = "GPL";
