@@ -43,8 +43,8 @@ def name_of(number: int | None) -> str:
 
 
 class Agent:
-    """A session with the agent. No answer within `limit` seconds is a hang;
-    who asks for something long may raise it."""
+    """A session with the agent. No answer within `limit` seconds is a hang, and
+    the end of the session; who asks for something long may raise it."""
 
     def __init__(self, connection: Connection, limit: float) -> None:
         self.limit = limit
@@ -52,6 +52,7 @@ class Agent:
         self._buffer = b""
         self._number = 0
         self._op = ""
+        self._lost = ""
         self.request("hello")
 
     def request(self, op: str, **arguments: Any) -> dict[str, Any]:
@@ -66,6 +67,8 @@ class Agent:
     def send(self, op: str, **arguments: Any) -> None:
         """Make a request and do not wait, as the guest may be standing still.
         `receive` takes the answer; it is there when `fileno` is readable."""
+        if self._lost:  # its answer may still come, and would be taken for that of this one
+            raise GuestHung(f"no request is made after `{self._lost}`, which had no answer")
         self._number += 1
         self._op = op
         line = json.dumps({"id": self._number, "op": op, **arguments}) + "\n"
@@ -95,6 +98,7 @@ class Agent:
         try:
             yield
         except (TimeoutError, paramiko.SSHException) as error:
+            self._lost = self._op
             raise GuestHung(f"no answer to `{self._op}` within {self.limit:.0f} s") from error
         except OSError as error:
             raise GuestCrashed(f"the agent ended during `{self._op}`: {error}") from error
