@@ -4,6 +4,7 @@
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,18 +135,44 @@ def test_the_users_repository_is_untouched(linux: Repository, setting: str) -> N
     os.utime(linux.path / "Kconfig")  # stat data that `git status` would write back
     before = listing(linux.path)
     for spec in (str(linux.path), f"{linux.path}@v1"):
-        check_out(from_user(spec))
+        written(from_user(spec))
     assert listing(linux.path) == before
 
 
+def written(source: Source) -> Path:
+    with check_out(source) as where:
+        return where
+
+
+def test_work_tree_is_shared_by_those_who_want_the_same(linux: Repository) -> None:
+    first = from_user(str(linux.path))
+    linux.write({"Kbuild": "changed\n"})
+    second = from_user(str(linux.path))
+    came: list[str] = []
+
+    def want_the_other() -> None:
+        with check_out(second) as where:
+            came.append((where / "Kbuild").read_text())
+
+    with check_out(first) as where, check_out(first) as again:
+        assert again == where
+        waiting = threading.Thread(target=want_the_other)
+        waiting.start()
+        waiting.join(0.5)
+        assert came == []
+        assert (where / "Kbuild").read_text() == LINUX["Kbuild"]
+    waiting.join(10)
+    assert came == ["changed\n"]
+
+
 def test_check_out_writes_only_what_differs(linux: Repository) -> None:
-    where = check_out(from_user(str(linux.path)))
+    where = written(from_user(str(linux.path)))
     assert (where / "Kbuild").read_text() == LINUX["Kbuild"]
     (where / "build-x").mkdir()
     (where / "build-x/a.o").write_text("object")
     times = {name: (where / name).stat().st_mtime_ns for name in LINUX}
     linux.write({"Kbuild": "changed\n", "drivers/new.c": "int x;\n"})
-    again = check_out(from_user(str(linux.path)))
+    again = written(from_user(str(linux.path)))
     assert again == where
     changed = {name for name in LINUX if (where / name).stat().st_mtime_ns != times[name]}
     assert changed == {"Kbuild"}
@@ -153,16 +180,16 @@ def test_check_out_writes_only_what_differs(linux: Repository) -> None:
     assert (where / "build-x/a.o").exists(), "builds lie in the work tree and stay"
     linux.git("checkout", "--quiet", "Kbuild")
     (linux.path / "drivers/new.c").unlink()
-    check_out(from_user(str(linux.path)))
+    written(from_user(str(linux.path)))
     assert (where / "Kbuild").read_text() == LINUX["Kbuild"]
     assert not (where / "drivers/new.c").exists()
 
 
 def test_check_out_heals_changed_files(linux: Repository) -> None:
-    where = check_out(from_user(str(linux.path)))
+    where = written(from_user(str(linux.path)))
     (where / "Kbuild").write_text("somebody edited the farm's copy\n")
     (where / "Kconfig").unlink()
-    check_out(from_user(str(linux.path)))
+    written(from_user(str(linux.path)))
     assert (where / "Kbuild").read_text() == LINUX["Kbuild"]
     assert (where / "Kconfig").read_text() == LINUX["Kconfig"]
 
@@ -193,11 +220,11 @@ def lose_files(source: Source, where: Path) -> None:
 @pytest.mark.parametrize("lose", [lose_lock, lose_link, lose_admin, lose_all, lose_files])
 def test_interrupted_check_out_recovers(linux: Repository, lose: Callable[[Source, Path], None]) -> None:
     source = from_user(str(linux.path))
-    where = check_out(source)
+    where = written(source)
     lose(source, where)
     linux.write({"Kbuild": "changed\n"})
     source = from_user(str(linux.path))
-    assert check_out(source) == where
+    assert written(source) == where
     assert {name: (where / name).read_text() for name in LINUX} == {**LINUX, "Kbuild": "changed\n"}
     assert run(["git", "-C", where, "status", "--porcelain"]) == ""
 
@@ -217,12 +244,12 @@ def test_package(tmp_path: Path) -> None:
     source = from_package(tree)
     assert files_of(source) == {*LINUX, ".gitignore"}
     assert from_package(tree) == source
-    where = check_out(source)
+    where = written(source)
     assert where.name == worktree_name(source)
     assert {name: (where / name).read_text() for name in LINUX} == LINUX
     assert not (source.store / "unpacked").exists(), "the first work tree takes what was unpacked"
     inode = (where / "Kbuild").stat().st_ino
-    assert check_out(source) == where
+    assert written(source) == where
     assert (where / "Kbuild").stat().st_ino == inode
 
 

@@ -42,14 +42,14 @@ def digest_files(directory: Path) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path`, a file made for it.
+def locked(path: Path, shared: bool = False) -> Iterator[None]:
+    """Hold a lock on `path`, a file made for it: alone, or beside others that share it.
 
     The kernel drops it when the holder dies, however it dies.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
 
 

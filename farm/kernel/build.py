@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from farm.base import cache
 from farm.base.command import echo, leashed, run
 from farm.base.errors import BuildFailed, FarmError
 from farm.kernel import kconfig
-from farm.kernel.tree import Source, check_out, checked_out, need_disk, work_tree, worktree_name
+from farm.kernel.tree import Source, check_out, need_disk, worktree_name
 from farm.matrix import Cell
 
 #: Changed when the recipe below changes, so that old artifacts are not taken.
@@ -111,22 +112,29 @@ def kernel(wanted: Plan, progress: Progress) -> Kernel:
     return Kernel(key, cache.fill("kernels", key, lambda directory: _build(wanted, directory, progress)))
 
 
-def prepared(wanted: Plan, progress: Progress) -> Path:
-    """The build directory of a plan, brought to its state. For the module.
+@contextmanager
+def prepared(wanted: Plan, progress: Progress) -> Iterator[Path]:
+    """The build directory of a plan, brought to its state and nobody else's
+    for as long as the block lasts. For the module."""
+    with _directories(wanted, progress) as (tree, build_dir):
+        stamp = build_dir / STAMP
+        if not stamp.exists() or stamp.read_text() != wanted.key:
+            with cache.scratch("logs") as output:
+                _compile(wanted, tree, build_dir, output, progress)
+        yield build_dir
 
-    The caller holds the lock of the work tree.
-    """
-    build_dir = work_tree(wanted.source) / f"build-{wanted.cell.name}"
-    stamp = build_dir / STAMP
-    if stamp.exists() and stamp.read_text() == wanted.key and checked_out(wanted.source):
-        return build_dir
-    with cache.scratch("logs") as output:
-        return _compile(wanted, output, progress)
 
-
-def lock(wanted: Plan) -> Path:
-    """The lock of a plan's work tree and build directory."""
-    return cache.entry("worktrees", f"{worktree_name(wanted.source)}.lock")
+@contextmanager
+def _directories(wanted: Plan, progress: Progress) -> Iterator[tuple[Path, Path]]:
+    """Work tree and build directory, the latter locked; other cells may be
+    built from the same tree meanwhile."""
+    with cache.locked(cache.entry("worktrees", f"{wanted.build_name}.lock")):
+        progress("checking out")
+        with check_out(wanted.source) as tree:
+            # As a child of the source, where kbuild's paths all begin with `..`: the
+            # compiler's command line is the same in every work tree, so that ccache
+            # has what another tree has compiled.
+            yield tree, tree / f"build-{wanted.cell.name}"
 
 
 def log_of(wanted: Plan) -> Path:
@@ -135,29 +143,22 @@ def log_of(wanted: Plan) -> Path:
 
 
 def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
-    with cache.locked(lock(wanted)):
-        built = _compile(wanted, directory, progress)
-        shutil.copy(built / "System.map", directory)
-        shutil.copy(built / ".config", directory / "config")
+    need_disk(NEEDED_BYTES)
+    with _directories(wanted, progress) as (tree, build_dir):
+        _compile(wanted, tree, build_dir, directory, progress)
+        shutil.copy(build_dir / "System.map", directory)
+        shutil.copy(build_dir / ".config", directory / "config")
         notes = "BPF_FTRACE: not asked for, the tree has no such option\n" if wanted.without_feature else ""
         (directory / "dropped-options").write_text(notes)
         (directory / "build.log").write_bytes(log_of(wanted).read_bytes())
 
 
-def _compile(wanted: Plan, output: Path, progress: Progress) -> Path:
-    need_disk(NEEDED_BYTES)
-    progress("checking out")
-    tree = check_out(wanted.source)
-    # As a child of the source, where kbuild's paths all begin with `..`: the
-    # compiler's command line is the same in every work tree, so that ccache
-    # has what another tree has compiled.
-    build_dir = tree / f"build-{wanted.cell.name}"
+def _compile(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
     log_of(wanted).parent.mkdir(parents=True, exist_ok=True)
     (build_dir / STAMP).unlink(missing_ok=True)
     _configure(wanted, tree, build_dir, output, progress)
     _tuxmake(wanted, tree, build_dir, output, ["default", "kernel"], progress)
     (build_dir / STAMP).write_text(wanted.key)
-    return build_dir
 
 
 def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:

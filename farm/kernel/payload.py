@@ -50,9 +50,8 @@ def _module(wanted: Plan, kernel_key: str, progress: Progress) -> Path:
     key = cache.digest("module-2", kernel_key, *sources)
 
     def make(directory: Path) -> None:
-        with cache.locked(build.lock(wanted)), cache.scratch("modules") as scratch:
-            # the build directory may stand at another state of the tree by now
-            build_dir = build.prepared(wanted, progress)
+        # the build directory may stand at another state of the tree by now
+        with build.prepared(wanted, progress) as build_dir, cache.scratch("modules") as scratch:
             if wanted.cell.machine:
                 progress("target module")
                 for part in ("module", "include"):

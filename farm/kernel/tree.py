@@ -8,8 +8,8 @@ its own beside them: the user's repository is read and nothing else.
 
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +34,9 @@ IDENTITY = {
 
 #: Where an imported source lies in its store until a work tree adopts it.
 UNPACKED = "unpacked"
+
+#: In git's directory for a work tree: the commit that is in it, all of it.
+HELD = "farm-held"
 
 #: A kernel's source, unpacked and once more as git objects.
 IMPORT_BYTES = 3 << 30
@@ -197,31 +200,59 @@ def work_tree(source: Source) -> Path:
     return cache.entry("worktrees", worktree_name(source))
 
 
-def checked_out(source: Source) -> bool:
-    """Whether the work tree holds `source` already, by the commit that it is at."""
-    head = source.store / "worktrees" / work_tree(source).name / "HEAD"
-    return head.is_file() and head.read_text().strip() == source.commit
+@contextmanager
+def check_out(source: Source) -> Iterator[Path]:
+    """A work tree of the farm's that holds `source` for as long as the block lasts.
 
-
-def check_out(source: Source) -> Path:
-    """A work tree of the farm's that holds `source`; only what differs is written.
-
-    The caller holds the lock `worktrees/<name>.lock`, which is also what
-    lets a stale index.lock be told from a live one.
+    Who wants the same source has it too; who wants another one waits.
     """
     where = work_tree(source)
+    lock = where.with_name(f"{where.name}.lock")
+    while True:
+        with cache.locked(lock, shared=True):
+            if _holds(source, where):
+                yield where
+                return
+        with cache.locked(lock):
+            _write(source, where)
+
+
+def _holds(source: Source, where: Path) -> bool:
+    """Whether the work tree has the source, whole and unchanged. git's own HEAD
+    says no more than what it is to have."""
+    mark = _administration(source) / HELD
+    if not (where / ".git").is_file() or not mark.is_file() or mark.read_text() != source.commit:
+        return False
+    try:
+        run(["git", "-C", where, "diff-files", "--quiet"], env=IDENTITY)
+    except CommandFailed:
+        return False
+    return True
+
+
+def _administration(source: Source) -> Path:
+    """git's own directory for the work tree."""
+    return source.store / "worktrees" / work_tree(source).name
+
+
+def _write(source: Source, where: Path) -> None:
+    """Make the work tree hold `source`; only what differs is written.
+
+    The caller holds its lock alone, which is also what lets a stale
+    index.lock be told from a live one.
+    """
     git = ["git", "-c", "checkout.workers=0", "-c", "advice.detachedHead=false"]
-    admin = source.store / "worktrees" / where.name
+    admin = _administration(source)
     if not (where / ".git").is_file() or not (admin / "HEAD").is_file():
         shutil.rmtree(where, ignore_errors=True)
         source.git("worktree", "prune")
         where.parent.mkdir(parents=True, exist_ok=True)
         source.git("worktree", "add", "--quiet", "--no-checkout", "--detach", where, source.commit)
         _adopt_unpacked(source.store, where, admin)
-    with suppress(FileNotFoundError):
-        (admin / "index.lock").unlink()
+    for stale in ("index.lock", HELD):
+        (admin / stale).unlink(missing_ok=True)
     run([*git, "-C", where, "checkout", "--quiet", "--force", "--detach", source.commit], env=IDENTITY)
-    return where
+    (admin / HELD).write_text(source.commit)
 
 
 def _adopt_unpacked(store: Path, where: Path, admin: Path) -> None:
