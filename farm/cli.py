@@ -55,6 +55,10 @@ SeriesOption = Annotated[
         "--series", metavar="DIR|none", help="Patches to apply; default: the tree's own, unless they are in it."
     ),
 ]
+PatchOption = Annotated[
+    list[str] | None,
+    typer.Option("--patch", metavar="FILE", help="One more patch, on top of the series; may be given again."),
+]
 PokeOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -224,7 +228,10 @@ def run(
     series: SeriesOption = None,
     accelerator: AccelOption = "auto",
     guests: Annotated[int, typer.Option("-n", "--guests", min=0, help="Guests at once; 0: as many as fit.")] = 0,
+    patch: PatchOption = None,
     poke: PokeOption = None,
+    repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Run each test so often.")] = 1,
+    stop: Annotated[bool, typer.Option("-x", "--stop", help="Stop at the first failure.")] = False,
     results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
@@ -233,7 +240,7 @@ def run(
     something, 2 wrong usage, 3 the farm failed.
 
     Examples: `farm run`, `farm run --all`, `farm run x86_64-regs --tree ~/linux -k slots`,
-    `farm run --tree ~/linux@v6.12-mine --series none`
+    `farm run --tree ~/linux@v6.12-mine --series none`, `farm run -k test_filter --repeat 100 -x`
     """
     _verbose(verbose)
     request = session.Request(
@@ -243,10 +250,14 @@ def run(
         select=select,
         accel=_accelerator(accelerator),
         workers=guests,
+        patches=[str(Path(path).expanduser().resolve()) for path in patch or []],
         pokes=[str(pokes.parse(text)) for text in poke or []],
+        repeat=repeat,
+        stop=stop,
         matrix=matrix,
-        **({"results": results.resolve()} if results else {}),
     )
+    if results:
+        request = replace(request, results=results.resolve())
     with Live(out) as live:
         directory, status = session.execute(request, live)
     finished, verdicts = records.load_run(directory), records.load_verdicts(directory)

@@ -54,9 +54,14 @@ class Splat:
 
     @property
     def signature(self) -> str:
-        """The same for the same bug: the title without addresses and numbers."""
-        text = re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b", "ADDR", self.title)
-        return re.sub(r"\b\d+(?=s?\b)|(?<=#)\d+", "N", text)
+        """The same for the same bug."""
+        return normal(self.title)
+
+
+def normal(text: str) -> str:
+    """A complaint without its addresses and numbers, which another kernel has others of."""
+    text = re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b", "ADDR", text)
+    return re.sub(r"\b\d+(?=s?\b)|(?<=#)\d+", "N", text)
 
 
 def strip(line: str) -> str:

@@ -9,7 +9,7 @@ stdout is an Event.
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -21,13 +21,14 @@ from farm.matrix import choose, load
 
 @dataclass(frozen=True)
 class Order:
-    """What to build: names of cells in the order to build them, tree and series
-    as on the command line, and the matrix that has the cells."""
+    """What to build: names of cells in the order to build them, tree, series and
+    patches on top of it as on the command line, and the matrix that has the cells."""
 
     cells: list[str]
     tree: str | None
     series: str | None
     matrix: str
+    patches: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _build_cell(order: Order, name: str) -> Event:
     wanted = None
     try:
         progress("resolving the source")
-        source = series.resolve(cell, matrix.trees[cell.tree], order.tree, order.series)
+        source = series.resolve(cell, matrix.trees[cell.tree], order.tree, order.series, order.patches)
         wanted = build.plan(cell, source, order.series)
         kernel = build.kernel(wanted, progress)
         parts = payload.payload(wanted, kernel.key, progress)

@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from farm.base import cache
@@ -20,8 +21,8 @@ def patches_in(directory: Path) -> list[Path]:
     return patches
 
 
-def resolve(cell: Cell, tree: Tree, user_tree: str | None, series: str | None) -> Source:
-    """The source of a cell: a tree, the series, the cell's own patches.
+def resolve(cell: Cell, tree: Tree, user_tree: str | None, series: str | None, extra: Sequence[str] = ()) -> Source:
+    """The source of a cell: a tree, the series, the cell's own patches, and then `extra` ones.
 
     `series` is a directory, "none", or None for the tree's own one; that is
     left away where the user's tree has the feature already.
@@ -36,7 +37,18 @@ def resolve(cell: Cell, tree: Tree, user_tree: str | None, series: str | None) -
         source = apply(source, patches_in(directory), "series")
     for directory in cell.patches:
         source = apply(source, patches_in(directory), directory.name, skip_applied=True)
+    if extra:
+        # in the work tree of what they are put on: a small change is a small build
+        patched = apply(source, [_file(patch) for patch in extra], Path(extra[-1]).stem)
+        source = replace(patched, variant=source.variant)
     return source
+
+
+def _file(patch: str) -> Path:
+    path = Path(patch).expanduser().resolve()
+    if not path.is_file():
+        raise UsageError(f"--patch {patch}: no such file")
+    return path
 
 
 def apply(source: Source, patches: Sequence[Path], name: str, skip_applied: bool = False) -> Source:

@@ -139,5 +139,5 @@ def k_expression(record: VerdictRecord) -> str:
 def _last_line(console: Console, run: Run, verdicts: Sequence[VerdictRecord]) -> None:
     tally = counts(verdicts)
     said = ", ".join(f"{tally[verdict]} {verdict}" for verdict in Verdict if tally[verdict]) or "no verdicts"
-    state = "interrupted: " if run.status == "interrupted" else ""
+    state = {"interrupted": "interrupted: ", "stopped": "stopped at the first failure: "}.get(run.status, "")
     console.print(f"{state}{said}", highlight=False)

@@ -37,6 +37,9 @@ TEST_SECONDS = 120
 #: Names that `-k` takes as one word, so that each failure can be repeated alone.
 SELECTABLE = re.compile(r"[\w\[\].:+/-]+")
 
+#: Between the name of a test and the number of a repetition.
+_ATTEMPT = "#"
+
 _FINDINGS = pytest.StashKey[list[Finding]]()
 _CHARGED = pytest.StashKey[tuple[str, tuple[int, int]]]()
 _STALL = pytest.StashKey["Stall"]()
@@ -71,12 +74,34 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("cell", cells, ids=[cell.name for cell in cells], scope="session")
 
 
+@pytest.hookimpl(trylast=True)  # behind -k, which knows the tests by their own names
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    order = records.load_run(_run_directory(config)).cells
-    items.sort(key=lambda item: order.index(_cell(item).name))
+    run = records.load_run(_run_directory(config))
+
+    def place(item: pytest.Item) -> tuple[int, int, int]:
+        test = planned(item.nodeid, run.cells)
+        rank = run.first.index(test.suite) if test.suite in run.first else len(run.first)
+        return run.cells.index(test.cell), test.attempt, rank
+
+    items += [_again(item, attempt) for attempt in range(2, run.repeat + 1) for item in items]
+    items.sort(key=place)
     for item in items:
         # of the test alone: its fixtures may wait for a kernel to be built
         item.add_marker(pytest.mark.timeout(TEST_SECONDS, method="signal", func_only=True))
+
+
+def _again(item: pytest.Item, attempt: int) -> pytest.Function:
+    """The same test once more, under a name of its own."""
+    assert isinstance(item, pytest.Function)
+    assert item.parent
+    return pytest.Function.from_parent(
+        item.parent,
+        name=f"{item.name}{_ATTEMPT}{attempt}",
+        callspec=item.callspec,
+        fixtureinfo=item._fixtureinfo,
+        keywords=item.keywords,
+        originalname=item.originalname,
+    )
 
 
 def _cell(item: pytest.Item) -> Cell:
@@ -87,7 +112,7 @@ def _cell(item: pytest.Item) -> Cell:
 
 def _check(item: pytest.Item) -> None:
     """Raise for a test that is written wrongly; here, where its message is kept."""
-    if not SELECTABLE.fullmatch(item.name):
+    if not SELECTABLE.fullmatch(item.name.partition(_ATTEMPT)[0]):
         raise UsageError(f"{item.nodeid}: -k cannot select this name; give its parameters plain ids")
     for mark in (*item.iter_markers("needs"), *item.iter_markers("absent")):
         for fact in mark.args:
@@ -239,11 +264,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @dataclass(frozen=True)
 class Planned:
-    """A test in a cell, as it is named in the records."""
+    """A test in a cell, as it is named in the records; `attempt` counts its repetitions."""
 
     test: str
     suite: str
     cell: str
+    attempt: int = 1
 
 
 def planned(nodeid: str, cells: Sequence[str]) -> Planned:
@@ -256,5 +282,7 @@ def planned(nodeid: str, cells: Sequence[str]) -> Planned:
     # one cell's name may begin with another's: the longest that fits is it
     fitting = [cell for cell in cells if re.match(rf"{re.escape(cell)}[-\]]", parameters)]
     cell = max(fitting, key=len, default="")
+    parameters, _, attempt = parameters.partition(_ATTEMPT)
     rest = parameters.removeprefix(cell).removeprefix("-").removesuffix("]")
-    return Planned(f"{function}[{rest}]" if rest else function, Path(path).stem.removeprefix("test_"), cell)
+    test = f"{function}[{rest}]" if rest else function
+    return Planned(test, Path(path).stem.removeprefix("test_"), cell, int(attempt or 1))

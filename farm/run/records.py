@@ -104,9 +104,12 @@ class VerdictRecord:
 class Run:
     """What was asked, where, and how it ended.
 
-    `status` is running, finished or interrupted; `planned` counts the tests
-    that were to get a verdict, and is 0 until they are collected. `pokes` are
-    the bugs that were planted on purpose (farm.guest.poke).
+    `status` is running, finished, stopped (at the first failure, as was asked),
+    refused or interrupted; `planned` counts the tests that were to get a
+    verdict, and is 0 until they are collected. `patches` are those on top of
+    the series, `pokes` the bugs that were planted on purpose (farm.guest.poke),
+    `repeat` is how often each test runs, `first` names the suites that go
+    before the others.
     """
 
     id: str
@@ -126,7 +129,10 @@ class Run:
     finished: str = ""
     planned: int = 0
     exit: int | None = None
+    patches: list[str] = field(default_factory=list)
     pokes: list[str] = field(default_factory=list)
+    repeat: int = 1
+    first: list[str] = field(default_factory=list)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -216,6 +222,8 @@ def repeat_command(run: Run, cell: str, test: str = "") -> str:
         words += ["--tree", run.tree]
     if run.series:
         words += ["--series", run.series]
+    for patch in run.patches:
+        words += ["--patch", patch]
     for poke in run.pokes:
         words += ["--poke", poke]
     if test:

@@ -31,7 +31,11 @@ QEMU_OVERHEAD = 128
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks of a run."""
+    """What the command line asks of a run.
+
+    `patches` go on top of the series; each test runs `repeat` times; `stop` ends
+    the run with the first failure; the suites named in `first` go before the others.
+    """
 
     cells: list[str]
     tree: str | None = None
@@ -39,7 +43,11 @@ class Request:
     select: str = ""
     accel: str = "auto"
     workers: int = 0
+    patches: list[str] = field(default_factory=list)
     pokes: list[str] = field(default_factory=list)
+    repeat: int = 1
+    stop: bool = False
+    first: list[str] = field(default_factory=list)
     results: Path = CHECKOUT / "results"
     suites: Path = CHECKOUT / "suites"
     matrix: Path = MATRIX
@@ -65,8 +73,8 @@ def worker_count(cells: list[Cell], wish: int) -> int:
 
 
 class BySuite(LoadScopeScheduling):
-    """xdist's scheduler, with a suite of a cell as the unit: one worker takes it
-    as a whole and keeps its guest for it."""
+    """xdist's scheduler, with a suite of a cell as the unit, once for each repetition:
+    one worker takes it as a whole and keeps its guest for it."""
 
     def __init__(self, config: pytest.Config, log: Any, cells: list[str]) -> None:
         super().__init__(config, log)
@@ -74,7 +82,7 @@ class BySuite(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         test = planned(nodeid, self._cells)
-        return f"{test.cell}:{test.suite}"
+        return f"{test.cell}:{test.suite}:{test.attempt}"
 
 
 class Collector:
@@ -134,13 +142,13 @@ class Collector:
 
     def _missing(self, nodeid: str, verdict: Verdict, reason: str) -> VerdictRecord:
         test = self.planned.get(nodeid) or planned(nodeid, self._cells)
-        return VerdictRecord(test.test, test.suite, test.cell, verdict, 0.0, reason)
+        return VerdictRecord(test.test, test.suite, test.cell, verdict, 0.0, reason, attempt=test.attempt)
 
     def account(self, reason: str) -> None:
         """Every planned test without a verdict is LOST."""
-        have = {(record.cell, record.suite, record.test) for record in self.records}
+        have = {Planned(record.test, record.suite, record.cell, record.attempt) for record in self.records}
         for nodeid, test in self.planned.items():
-            if (test.cell, test.suite, test.test) not in have:
+            if test not in have:
                 self.take(self._missing(nodeid, Verdict.LOST, reason))
 
 
@@ -164,7 +172,10 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
         accel=chosen.name,
         accel_reason=chosen.reason,
         workers=workers,
+        patches=request.patches,
         pokes=request.pokes,
+        repeat=request.repeat,
+        first=request.first,
         host=host(),
         versions=versions(),
         matrix=str(request.matrix),
@@ -178,44 +189,46 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
     watcher.began(directory, run)
     collector = Collector(directory, run.cells, watcher)
     try:
-        interrupted = _build_and_test(request, run, directory, collector, watcher)
+        ended = _build_and_test(request, run, directory, collector, watcher)
     except Blamed as error:
         records.update_run(directory, status="refused", finished=records.now(), exit=int(error.exit))
         raise
-    collector.account("the run was interrupted" if interrupted else "no worker reported it")
-    return directory, _finish(directory, collector, interrupted)
+    if ended != "stopped":  # what was left away was not to have a verdict
+        collector.account("the run was interrupted" if ended == "interrupted" else "no worker reported it")
+    return directory, _finish(directory, collector, ended)
 
 
-def _build_and_test(request: Request, run: Run, directory: Path, collector: Collector, watcher: Watcher) -> bool:
-    """Builder and workers side by side; whether Ctrl-C ended them."""
-    order = builder.Order(run.cells, request.tree, request.series, str(request.matrix))
+def _build_and_test(request: Request, run: Run, directory: Path, collector: Collector, watcher: Watcher) -> str:
+    """Builder and workers side by side; the run's status then: finished, stopped, interrupted."""
+    order = builder.Order(run.cells, request.tree, request.series, str(request.matrix), request.patches)
     process = builder.start(order)
     trouble: list[UsageError] = []
     thread = threading.Thread(target=_follow_builder, args=(process, directory, run, watcher, trouble), daemon=True)
     thread.start()
-    interrupted = False
+    ended = "finished"
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends a run as Ctrl-C does
     try:
         status = pytest.main(_pytest_arguments(request, run, directory), plugins=[collector])
-        interrupted = status == pytest.ExitCode.INTERRUPTED and not collector.trouble
+        if status == pytest.ExitCode.INTERRUPTED and not collector.trouble:
+            ended = "stopped" if request.stop and any(record.bad for record in collector.records) else "interrupted"
         if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR) or collector.trouble:
             raise FarmError(f"pytest ended with {status!r}\n{collector.trouble}")
-        if not interrupted and not collector.planned:
+        if ended == "finished" and not collector.planned:
             raise UsageError(f"-k {request.select!r} selects no test of {request.suites}")
-        if not interrupted:
+        if ended == "finished":
             thread.join()
     except KeyboardInterrupt:
-        interrupted = True
+        ended = "interrupted"
     finally:
         _stop(process)
         thread.join(10)
         signal.signal(signal.SIGTERM, before)
-        if interrupted:
+        if ended == "interrupted":
             records.update_run(directory, status="interrupted", finished=records.now())
     if trouble:
         raise trouble[0]
-    return interrupted
+    return ended
 
 
 def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
@@ -232,6 +245,7 @@ def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
         f"{run.workers}*popen//python={python}",
         "--max-worker-restart=1000",
     ]
+    arguments += ["--exitfirst"] if request.stop else []
     return arguments + (["-k", request.select] if request.select else [])
 
 
@@ -289,9 +303,8 @@ def _stop(process: "subprocess.Popen[str]") -> None:
         process.wait()
 
 
-def _finish(directory: Path, collector: Collector, interrupted: bool) -> Exit:
+def _finish(directory: Path, collector: Collector, ended: str) -> Exit:
     status = records.exit_status(collector.records)
-    ended = "interrupted" if interrupted else "finished"
     records.update_run(directory, status=ended, finished=records.now(), exit=int(status))
     return status
 
