@@ -145,7 +145,7 @@ static int look_at(json_t *request, const char *key, json_t *(*look)(const char 
 	return 0;
 }
 
-static json_t *add_entry(json_t *list, __u32 id, __u32 type, const char *name)
+static json_t *add_entry(json_t *list, __u32 id, __u32 type, char *name)
 {
 	json_t *entry = json_object();
 
