@@ -37,6 +37,9 @@ out = Console()
 #: For what is told on the way to a result: `farm exec` leaves stdout to the guest.
 err = Console(stderr=True)
 
+#: What typer makes of a Ctrl-C that nobody took.
+INTERRUPTED = 130
+
 Cells = Annotated[
     list[str] | None,
     typer.Argument(help="Cells of the matrix; those of the main road if none is named.", metavar="[CELL]…"),
@@ -323,15 +326,15 @@ def main() -> None:
     """The entry point: errors with blame become a message and an exit status."""
     try:
         app(standalone_mode=True)
-    except SystemExit as ended:  # typer makes 130 of Ctrl-C
-        sys.exit(Exit.FARM if ended.code == 130 else ended.code)
+    except SystemExit as ended:
+        if ended.code != INTERRUPTED:
+            raise
+        print("interrupted", file=sys.stderr)
+        sys.exit(Exit.FARM)
     except Blamed as error:
         kind = "kernel" if isinstance(error, KernelError) else "farm" if error.exit == Exit.FARM else "error"
         print(f"{kind}: {error}", file=sys.stderr)
         sys.exit(error.exit)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(Exit.FARM)
     except Exception:
         traceback.print_exc()
         print("farm: this is a bug of the farm's, please report it", file=sys.stderr)

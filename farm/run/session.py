@@ -237,6 +237,8 @@ def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
     python = shlex.join(leashed([sys.executable]))
     arguments = [str(request.suites), "--strict-markers", "--rootdir", str(request.suites.parent), "-c", os.devnull]
     arguments += ["-p", "farm.run.plugin", "-p", "no:cacheprovider", "-p", "no:terminal", "--farm-run", str(directory)]
+    # pytest would keep what the watcher prints while it loads the suites, and show it at the end
+    arguments += ["--capture=no"]
     arguments += [
         "--dist",
         "loadscope",
