@@ -38,6 +38,11 @@ def test_planned(nodeid: str, test: str, suite: str, cell: str) -> None:
         assert planned(nodeid, cells) == Planned(test, suite, cell)
 
 
+def test_planned_of_a_repeated_test() -> None:
+    assert planned("suites/test_a.py::test_x#3[x86_64-regs-1]", CELLS) == Planned("test_x[1]", "a", "x86_64-regs", 3)
+    assert planned("suites/test_a.py::test_x#12[x86_64]", CELLS) == Planned("test_x", "a", "x86_64", 12)
+
+
 def test_planned_of_a_test_without_a_cell() -> None:
     assert planned("suites/test_slots.py::test_x", CELLS) == Planned("test_x", "slots", "")
     assert planned("suites/test_slots.py::test_x[other-1]", CELLS).cell == ""
@@ -49,12 +54,14 @@ class Collect:
     def __init__(self) -> None:
         self.verdicts: dict[str, dict[str, Any]] = {}
         self.order: list[str] = []
+        self.attempts: list[int] = []
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if hasattr(report, "farm"):
             json.dumps(report.farm)  # it travels from worker to controller
             name = f"{report.farm['cell']}:{report.farm['suite']}:{report.farm['test']}"
             self.order.append(name)
+            self.attempts.append(report.farm["attempt"])
             self.verdicts[name] = report.farm
 
 
@@ -251,6 +258,28 @@ def test_every_fixture_that_fails_with_its_guest_is_a_cause(suites: Suites) -> N
     )
     assert {said["verdict"] for said in seen.verdicts.values()} == {"CRASH"}
     assert {said["reason"] for said in seen.verdicts.values()} == {"Oops\nno answer"}
+
+
+def test_repeated_as_often_as_asked(suites: Suites) -> None:
+    records.update_run(suites.directory, cells=["one"], repeat=3)
+    seen = suites(
+        "-k",
+        "test_x[one-2]",
+        test_a="""
+        import pytest
+        @pytest.mark.parametrize("n", [1, 2])
+        def test_x(cell, n): pass
+        def test_y(cell): pass
+        """,
+    )
+    assert seen.order == ["one:a:test_x[2]"] * 3
+    assert seen.attempts == [1, 2, 3]
+
+
+def test_suites_that_go_first(suites: Suites) -> None:
+    records.update_run(suites.directory, cells=["one", "two"], first=["c", "b"])
+    seen = suites(**{f"test_{name}": "def test_x(cell): pass\n" for name in "abcd"})
+    assert seen.order == [f"{cell}:{suite}:test_x" for cell in ("one", "two") for suite in "cbad"]
 
 
 def test_loop_in_a_test_is_a_hang(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,6 +196,16 @@ def test_selection_of_nothing(tmp_path: Path) -> None:
     assert "'no_such_test' selects no test" in said
 
 
+def test_stop_at_the_first_failure(tmp_path: Path) -> None:
+    wrong_slot = "ftrace_caller:4889742468=48897c2468"
+    ran = farm_run(tmp_path, "x86_64-regs", "-k", "slots or absence", "--stop", "--poke", wrong_slot, status=1)
+    assert ran.run.status == "stopped"
+    bad = [record for record in ran.verdicts if record.bad]
+    assert {record.verdict for record in bad} == {Verdict.FAIL}, "what was left away is not LOST"
+    assert len(bad) <= ran.run.workers
+    assert "stopped at the first failure" in ran.said
+
+
 def test_interrupted_run_keeps_its_verdicts(tmp_path: Path) -> None:
     argv = [str(FARM), "run", "x86_64-regs", "--results", str(tmp_path)]
     process = subprocess.Popen(

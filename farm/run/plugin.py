@@ -94,13 +94,15 @@ def _again(item: pytest.Item, attempt: int) -> pytest.Function:
     """The same test once more, under a name of its own."""
     assert isinstance(item, pytest.Function)
     assert item.parent
+    original = f"{item.originalname}{_ATTEMPT}{attempt}"
     return pytest.Function.from_parent(
         item.parent,
-        name=f"{item.name}{_ATTEMPT}{attempt}",
+        name=item.name.replace(item.originalname, original, 1),
         callspec=item.callspec,
+        callobj=item.obj,
         fixtureinfo=item._fixtureinfo,
         keywords=item.keywords,
-        originalname=item.originalname,
+        originalname=original,
     )
 
 
@@ -112,7 +114,7 @@ def _cell(item: pytest.Item) -> Cell:
 
 def _check(item: pytest.Item) -> None:
     """Raise for a test that is written wrongly; here, where its message is kept."""
-    if not SELECTABLE.fullmatch(item.name.partition(_ATTEMPT)[0]):
+    if not SELECTABLE.fullmatch(item.name.replace(_ATTEMPT, "")):
         raise UsageError(f"{item.nodeid}: -k cannot select this name; give its parameters plain ids")
     for mark in (*item.iter_markers("needs"), *item.iter_markers("absent")):
         for fact in mark.args:
@@ -282,7 +284,7 @@ def planned(nodeid: str, cells: Sequence[str]) -> Planned:
     # one cell's name may begin with another's: the longest that fits is it
     fitting = [cell for cell in cells if re.match(rf"{re.escape(cell)}[-\]]", parameters)]
     cell = max(fitting, key=len, default="")
-    parameters, _, attempt = parameters.partition(_ATTEMPT)
+    function, _, attempt = function.partition(_ATTEMPT)
     rest = parameters.removeprefix(cell).removeprefix("-").removesuffix("]")
     test = f"{function}[{rest}]" if rest else function
     return Planned(test, Path(path).stem.removeprefix("test_"), cell, int(attempt or 1))
