@@ -20,10 +20,12 @@ from farm.base.errors import Blamed, Exit, FarmError, KernelError, UsageError
 from farm.guest import accel, vm
 from farm.guest import poke as pokes
 from farm.guest.image import image
+from farm.hunt import series as patchwise
 from farm.kernel import builder
 from farm.matrix import MATRIX, choose, load
 from farm.report import comparison as differences
 from farm.report import junit, terminal
+from farm.report import series as patch_table
 from farm.report.live import Live
 from farm.run import comparison, records, session
 
@@ -233,6 +235,10 @@ def run(
     guests: Annotated[int, typer.Option("-n", "--guests", min=0, help="Guests at once; 0: as many as fit.")] = 0,
     patch: PatchOption = None,
     poke: PokeOption = None,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="The tree has only a part of the feature: test neither it nor its absence."),
+    ] = False,
     repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Run each test so often.")] = 1,
     stop: Annotated[bool, typer.Option("-x", "--stop", help="Stop at the first failure.")] = False,
     results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
@@ -255,6 +261,7 @@ def run(
         workers=guests,
         patches=[str(Path(path).expanduser().resolve()) for path in patch or []],
         pokes=[str(pokes.parse(text)) for text in poke or []],
+        partial=partial,
         repeat=repeat,
         stop=stop,
         matrix=matrix,
@@ -303,6 +310,56 @@ def selftests(
     junit.write(finished, verdicts, directory / "junit.xml")
     differences.show(out, directory, finished, verdicts)
     raise typer.Exit(status)
+
+
+@app.command(name="series")
+def check_series(
+    cell: Annotated[
+        list[str] | None,
+        typer.Argument(help="Cells with the feature and without; default: x86_64-off x86_64-regs.", metavar="[CELL]…"),
+    ] = None,
+    select: Annotated[str, typer.Option("-k", metavar="EXPR", help="Only tests that match, as with pytest.")] = "",
+    tree: TreeOption = None,
+    series: Annotated[str | None, typer.Option("--series", metavar="DIR", help="Patches; default: the farm's.")] = None,
+    first: Annotated[int, typer.Option("--from", metavar="N", min=1, help="Begin with the Nth patch.")] = 1,
+    goon: Annotated[bool, typer.Option("--all", help="Go on behind a patch that fails.")] = False,
+    accelerator: AccelOption = "auto",
+    results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Check that each patch of a series stands by itself: checkpatch, the ABI, the
+    build with the feature off and on, the suites that apply so far. Names the
+    first that does not. Takes some minutes a patch.
+
+    Examples: `farm series`, `farm series --series ~/v2 -k "abi or build"`, `farm series --tree ~/linux@v6.12 --from 4`
+    """
+    _verbose(verbose)
+    request = session.Request(
+        cells=cell or ["x86_64-off", "x86_64-regs"],
+        tree=tree,
+        series=series,
+        select=select,
+        accel=_accelerator(accelerator),
+        matrix=matrix,
+    )
+    steps = patchwise.steps(request)
+    wanted = steps[first - 1 :]
+    if not wanted:
+        raise UsageError(f"--from {first}: the series has {len(steps)} patches")
+    directory = records.new_directory((results or request.results).resolve(), "series-")
+    checked = []
+    with Live(out) as live:
+
+        def tell(step: patchwise.Step) -> None:
+            out.print(f"patch {step.number} of {len(steps)}: {step.patch.name}", highlight=False)
+
+        for one in patchwise.check(request, wanted, directory, live, tell):
+            checked.append(one)
+            if not one.good and not goon:
+                break
+    patch_table.show(out, checked, len(steps))
+    raise typer.Exit(patchwise.status(checked))
 
 
 @app.command()

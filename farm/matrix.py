@@ -85,6 +85,9 @@ FACTS = {
     "with_regs": "the trampoline can save every register",
 }
 
+#: The fact that the series is there for.
+FEATURE = "bpf_ftrace"
+
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 

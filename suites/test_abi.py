@@ -4,39 +4,18 @@
 from pathlib import Path
 
 import pytest
-from elftools.dwarf.die import DIE
-from elftools.elf.elffile import ELFFile
 
 from farm.guest.agent import Agent, Refused
+from farm.kernel import abi
 from farm.kernel.builder import Built
 from suites.contract import ARGS_OFFSETS, ARGS_SIZE, BASE_PROG_TYPES, FTRACE_TYPE
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
 
 
-def _types(built: Built, tag: str, name: str) -> DIE:
-    """The named type in the debug information of payload/abi/abi.c, compiled
-    with the uapi headers of the tree under test."""
-    where = Path(built.module)
-    missing = where / "abi.error"
-    assert not missing.exists(), f"the tree's uapi headers lack the ABI: {missing.read_text().strip()}"
-    with (where / "abi.o").open("rb") as handle:
-        for unit in ELFFile(handle).get_dwarf_info().iter_CUs():
-            for die in unit.iter_DIEs():
-                if die.tag == tag and _name(die) == name:
-                    return die
-    raise AssertionError(f"the tree's uapi headers have no {name}")
-
-
-def _name(die: DIE) -> str:
-    attribute = die.attributes.get("DW_AT_name")
-    return attribute.value.decode() if attribute else ""
-
-
 def test_program_types_keep_their_numbers(built: Built) -> None:
     """Every member of enum bpf_prog_type that the base has, and one more at the end."""
-    enum = _types(built, "DW_TAG_enumeration_type", "bpf_prog_type")
-    numbers = {_name(die): die.attributes["DW_AT_const_value"].value for die in enum.iter_children()}
+    numbers = abi.read(Path(built.module)).prog_types
     expected = {name: number for number, name in enumerate(BASE_PROG_TYPES)}
     moved = {name: numbers.get(name) for name, number in expected.items() if numbers.get(name) != number}
     assert not moved, f"program types with another number than before: {moved}"
@@ -47,10 +26,10 @@ def test_program_types_keep_their_numbers(built: Built) -> None:
 
 def test_context_layout(built: Built) -> None:
     """struct bpf_ftrace_args: five arguments of 64 bits, and nothing else."""
-    struct = _types(built, "DW_TAG_structure_type", "bpf_ftrace_args")
-    offsets = {_name(die): die.attributes["DW_AT_data_member_location"].value for die in struct.iter_children()}
-    assert offsets == ARGS_OFFSETS
-    assert struct.attributes["DW_AT_byte_size"].value == ARGS_SIZE
+    seen = abi.read(Path(built.module))
+    assert seen.args, "the tree's uapi headers have no struct bpf_ftrace_args"
+    assert seen.args == ARGS_OFFSETS
+    assert seen.args_size == ARGS_SIZE
 
 
 def _load(agent: Agent, number: int, offset: int, size: int = 8) -> None:

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from farm.kernel.tree import from_package
+from farm.kernel.checkpatch import complaints
+from farm.kernel.tree import Source, from_package
 from farm.matrix import CHECKOUT, load
 
 #: Files that begin with a license line. Patches, logs and lists do not.
 LICENSED = re.compile(r"\.(py|c|h|S|sh|yaml|config|md|toml)$|(^|/)(Makefile|Kbuild)$|^\.ci/run$")
-
-#: checkpatch.pl and what it reads beside itself.
-CHECKPATCH = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
 
 
 def tracked() -> list[str]:
@@ -42,29 +40,19 @@ def test_shellcheck() -> None:
 
 
 @pytest.fixture(scope="session")
-def checkpatch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The script of the kernel under test. The first use imports its source."""
-    directory = tmp_path_factory.mktemp("scripts")
-    source = from_package(load().trees["debian-6.12"])
-    for name in CHECKPATCH:
-        (directory / name).write_text(source.git("show", f"{source.commit}:scripts/{name}") + "\n")
-    return directory / "checkpatch.pl"
-
-
-def complaints(script: Path, *words: str) -> str:
-    argv = ["perl", str(script), "--strict", "--no-tree", "--terse", "--no-summary", *words]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+def source() -> Source:
+    """The kernel under test. The first use imports it."""
+    return from_package(load().trees["debian-6.12"])
 
 
 @pytest.mark.parametrize("series", ["patches/v6.12", "patches/testing"])
-def test_patches(checkpatch: Path, series: str) -> None:
+def test_patches(source: Source, series: str) -> None:
     patches = sorted(map(str, (CHECKOUT / series).glob("*.patch")))
     assert patches
-    assert not complaints(checkpatch, *patches)
+    assert not complaints(source, *patches)
 
 
-def test_module(checkpatch: Path) -> None:
+def test_module(source: Source) -> None:
     files = sorted(str(path) for path in (CHECKOUT / "payload/module").iterdir() if path.suffix in (".c", ".h", ".S"))
     assert files
-    assert not complaints(checkpatch, "--file", *files)
+    assert not complaints(source, "--file", *files)

@@ -8,7 +8,7 @@ from pathlib import Path
 from farm.base import cache
 from farm.base.command import CommandFailed, run
 from farm.base.errors import BuildFailed, FarmError
-from farm.kernel import build
+from farm.kernel import abi, build
 from farm.kernel.build import Plan, Progress, first_errors
 from farm.matrix import CHECKOUT
 
@@ -64,17 +64,9 @@ def _module(wanted: Plan, kernel_key: str, progress: Progress) -> Path:
                     raise BuildFailed(f"{wanted.cell.name}: the target module does not build\n{lines}") from error
                 for module in (scratch / "module").glob("*.ko"):
                     shutil.copy(module, directory)
-            _abi((build_dir / "source").resolve(), scratch / "headers", directory)
+            headers = (build_dir / "source").resolve() / abi.HEADERS
+            abi.compile_headers(headers.glob("bpf*.h"), scratch / "abi")
+            for left in (scratch / "abi").glob("abi.*"):
+                shutil.copy(left, directory)
 
     return cache.fill("modules", key, make)
-
-
-def _abi(tree: Path, headers: Path, directory: Path) -> None:
-    """abi.o, the layout of the tree's uapi headers as DWARF; abi.error if they lack it."""
-    (headers / "linux").mkdir(parents=True)
-    for header in (tree / "include/uapi/linux").glob("bpf*.h"):
-        shutil.copy(header, headers / "linux")
-    try:
-        run(["make", "-C", SOURCES, f"O={directory}", f"UAPI={headers}", "abi"])
-    except CommandFailed as error:
-        (directory / "abi.error").write_text("\n".join(first_errors(error.output)) + "\n")

@@ -23,7 +23,7 @@ def show(console: Console, directory: Path, run: Run, verdicts: Sequence[Verdict
     """Print the whole report of a run."""
     bad = [record for record in verdicts if record.bad]
     for record in bad[:MOST]:
-        _failure(console, directory, run, record)
+        failure(console, directory, run, record)
     if len(bad) > MOST:
         console.print(f"… and {len(bad) - MOST} more, in {directory}/verdicts.jsonl", highlight=False)
     console.print(matrix(run, verdicts))
@@ -39,10 +39,10 @@ def matrix(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
     for cell in run.cells:
         table.add_column(cell.removeprefix(prefix), justify="right")
     for suite in sorted({record.suite for record in verdicts}):
-        fields = [_field([r for r in verdicts if r.cell == cell and r.suite == suite]) for cell in run.cells]
+        fields = [field([r for r in verdicts if r.cell == cell and r.suite == suite]) for cell in run.cells]
         table.add_row(suite, *fields)
     table.add_section()
-    table.add_row("all", *(_field([r for r in verdicts if r.cell == cell]) for cell in run.cells))
+    table.add_row("all", *(field([r for r in verdicts if r.cell == cell]) for cell in run.cells))
     return table
 
 
@@ -52,7 +52,7 @@ def _common(cells: Sequence[str]) -> str:
     return arch + dash if len(cells) > 1 and all(cell.startswith(arch + dash) for cell in cells) else ""
 
 
-def _field(records: Sequence[VerdictRecord]) -> Text:
+def field(records: Sequence[VerdictRecord]) -> Text:
     tally = counts(records)
     order = sorted(tally, key=lambda verdict: (-EXIT[verdict], verdict != Verdict.PASS))
     parts = []
@@ -64,7 +64,7 @@ def _field(records: Sequence[VerdictRecord]) -> Text:
     return Text(" ").join(parts) if parts else Text("-", "dim")
 
 
-def _failure(console: Console, directory: Path, run: Run, record: VerdictRecord) -> None:
+def failure(console: Console, directory: Path, run: Run, record: VerdictRecord) -> None:
     console.rule(
         Text(f"{record.verdict} {record.cell} {record.suite} {record.test}", STYLES[record.verdict]), align="left"
     )

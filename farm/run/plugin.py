@@ -25,7 +25,7 @@ from farm.guest.agent import Agent
 from farm.guest.image import image
 from farm.guest.poke import parse
 from farm.kernel.builder import Built
-from farm.matrix import FACTS, Cell, choose, load
+from farm.matrix import FACTS, FEATURE, Cell, choose, load
 from farm.run import cellstate, records
 from farm.run.records import Verdict
 from farm.run.verdict import Finding, causes, classify, gravest
@@ -126,6 +126,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip by what the cell declares; the kernel under test is not asked."""
     _check(item)
     cell = _cell(item)
+    names = [fact for mark in (*item.iter_markers("needs"), *item.iter_markers("absent")) for fact in mark.args]
+    if FEATURE in names and FEATURE in cell.supports and records.load_run(_run_directory(item.config)).partial:
+        pytest.skip(f"the tree has only a part of {FEATURE}: {FACTS[FEATURE]}")
     for mark in item.iter_markers("needs"):
         for fact in mark.args:
             if fact not in cell.supports:

@@ -108,8 +108,8 @@ class Run:
     refused or interrupted; `planned` counts the tests that were to get a
     verdict, and is 0 until they are collected. `patches` are those on top of
     the series, `pokes` the bugs that were planted on purpose (farm.guest.poke),
-    `repeat` is how often each test runs, `first` names the suites that go
-    before the others.
+    `partial` says that the kernel has only a part of the feature, `repeat` how
+    often each test runs, `first` names the suites that go before the others.
     """
 
     id: str
@@ -131,6 +131,7 @@ class Run:
     exit: int | None = None
     patches: list[str] = field(default_factory=list)
     pokes: list[str] = field(default_factory=list)
+    partial: bool = False
     repeat: int = 1
     first: list[str] = field(default_factory=list)
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -141,9 +142,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def new_directory(results: Path) -> Path:
+def new_directory(results: Path, prefix: str = "") -> Path:
     """A directory for a new run; two that start in the same second get one each."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    stamp = prefix + datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     results.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):
         directory = results / (stamp if number == 1 else f"{stamp}-{number}")
@@ -226,6 +227,8 @@ def repeat_command(run: Run, cell: str, test: str = "") -> str:
         words += ["--patch", patch]
     for poke in run.pokes:
         words += ["--poke", poke]
+    if run.partial:
+        words.append("--partial")
     if test:
         words += ["-k", test]
     return shlex.join(words)

@@ -33,7 +33,9 @@ QEMU_OVERHEAD = 128
 class Request:
     """What the command line asks of a run.
 
-    `patches` go on top of the series; each test runs `repeat` times; `stop` ends
+    `patches` go on top of the series; with `partial` the kernel has only a part
+    of the feature, and neither what needs it nor what needs its absence is
+    tested in the cells that declare it; each test runs `repeat` times; `stop` ends
     the run with the first failure; the suites named in `first` go before the others.
     """
 
@@ -45,6 +47,7 @@ class Request:
     workers: int = 0
     patches: list[str] = field(default_factory=list)
     pokes: list[str] = field(default_factory=list)
+    partial: bool = False
     repeat: int = 1
     stop: bool = False
     first: list[str] = field(default_factory=list)
@@ -174,6 +177,7 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
         workers=workers,
         patches=request.patches,
         pokes=request.pokes,
+        partial=request.partial,
         repeat=request.repeat,
         first=request.first,
         host=host(),

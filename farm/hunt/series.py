@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Each patch of a series by itself: style, ABI, builds with the feature off and on,
+and the suites that apply so far."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from farm.base.errors import BuildFailed, Exit, UsageError
+from farm.hunt.trial import Trial, attempt
+from farm.kernel import abi, checkpatch, kconfig
+from farm.kernel.series import apply, patches_in
+from farm.kernel.tree import Source, from_package, from_user
+from farm.matrix import Cell, choose, load
+from farm.run import records
+from farm.run.session import Request, Watcher
+
+#: Where a patch does not change the kernel: behind the last one that does, the
+#: feature is all there.
+BESIDE_THE_KERNEL = ("Documentation/", "tools/", "samples/", "MAINTAINERS")
+
+
+@dataclass(frozen=True)
+class Step:
+    """The tree as it stands before and after one patch of the series.
+
+    `off` and `on` are cells to be built and tested: those that do not ask for
+    the feature, and those that do, from the patch on that adds its option.
+    `partial`: the kernel has only a part of the feature.
+    """
+
+    number: int
+    patch: Path
+    before: Source
+    source: Source
+    off: tuple[str, ...]
+    on: tuple[str, ...]
+    partial: bool
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a step: complaints about style and ABI, and a trial of its kernels."""
+
+    step: Step
+    style: tuple[str, ...]
+    abi: tuple[str, ...]
+    trial: Trial
+
+    @property
+    def good(self) -> bool:
+        return not (self.style or self.abi or any(record.bad for record in self.trial.records))
+
+
+def steps(request: Request) -> list[Step]:
+    """A step for each patch. Raises UsageError for a tree that has the feature
+    already, and for a patch that does not apply."""
+    matrix = load(request.matrix)
+    cells = choose(matrix, request.cells)
+    tree = matrix.trees[cells[0].tree]
+    base = from_user(request.tree) if request.tree else from_package(tree)
+    if base.has_feature:
+        raise UsageError(f"--tree {request.tree}: the feature is in it already; name the revision before the series")
+    patches = patches_in(Path(request.series).expanduser().resolve() if request.series else tree.series)
+    last = max((n for n, patch in enumerate(patches, 1) if _changes_kernel(patch)), default=len(patches))
+    found = []
+    before = base
+    for number, patch in enumerate(patches, 1):
+        source = apply(base, patches[:number], "series")
+        off = tuple(cell.name for cell in cells if not cell.feature)
+        on = tuple(cell.name for cell in cells if cell.feature and _has_options(source, cell))
+        found.append(Step(number, patch, before, source, off, on, number < last))
+        before = source
+    return found
+
+
+def _changes_kernel(patch: Path) -> bool:
+    added = [line.removeprefix("+++ b/") for line in patch.read_text().splitlines() if line.startswith("+++ b/")]
+    return any(not name.startswith(BESIDE_THE_KERNEL) for name in added)
+
+
+def _has_options(source: Source, cell: Cell) -> bool:
+    """Whether the tree knows the options that the cell asks for with the feature."""
+    wanted = [option for fragment in cell.feature for option in kconfig.parse(fragment.read_text(), str(fragment))]
+    defined = source.git("grep", "-h", "-w", "-E", "^(menu)?config [A-Z0-9_]+", source.commit, "--", "*Kconfig*")
+    names = {line.split()[1] for line in defined.splitlines()}
+    return all(option in names for option in wanted)
+
+
+def check(
+    request: Request, wanted: Sequence[Step], directory: Path, watcher: Watcher, tell: Callable[[Step], None]
+) -> Iterator[Checked]:
+    """Check one step after the other; `tell` is called before each.
+
+    The patches up to each one are left in `directory`, for who repeats a failure.
+    """
+    for step in wanted:
+        tell(step)
+        so_far = directory / f"{step.number:02}"
+        so_far.mkdir(parents=True)
+        for patch in patches_in(step.patch.parent)[: step.number]:
+            shutil.copy(patch, so_far)
+        style = checkpatch.complaints(step.source, step.patch)
+        try:
+            broken = abi.broken(abi.of(step.before), abi.of(step.source))
+        except BuildFailed as error:
+            broken = [str(error)]
+        asked = replace(
+            request,
+            cells=[*step.off, *step.on],
+            series=str(so_far),
+            partial=step.partial,
+            results=directory / "runs",
+        )
+        yield Checked(step, tuple(style), tuple(broken), attempt(asked, watcher))
+
+
+def status(checked: Sequence[Checked]) -> Exit:
+    """0 if each patch stands by itself, 1 if one does not, 3 if the farm failed."""
+    worst = records.exit_status(record for one in checked for record in one.trial.records)
+    return worst if all(one.good for one in checked) else max(worst, Exit.KERNEL)
