@@ -276,6 +276,33 @@ def test_repeated_as_often_as_asked(suites: Suites) -> None:
     assert seen.attempts == [1, 2, 3]
 
 
+def test_part_of_a_feature(suites: Suites, tmp_path: Path) -> None:
+    """Where the cell declares it, neither what needs it nor what needs its absence."""
+    records.update_run(suites.directory, cells=["one", "two"], partial=True)
+    path = Path(records.load_run(suites.directory).matrix)
+    path.write_text(path.read_text().replace("[with_regs]", "[bpf_ftrace]"))
+    seen = suites(
+        test_a="""
+        import pytest
+        @pytest.mark.needs("bpf_ftrace")
+        def test_there(cell): assert False
+        @pytest.mark.absent("bpf_ftrace")
+        def test_absent(cell): pass
+        def test_always(cell): pass
+        """
+    )
+    verdicts = {name.replace(":a:test_", " "): said["verdict"] for name, said in seen.verdicts.items()}
+    assert verdicts == {
+        "one there": "SKIP",
+        "one absent": "SKIP",
+        "one always": "PASS",
+        "two there": "SKIP",
+        "two absent": "PASS",
+        "two always": "PASS",
+    }
+    assert "only a part of bpf_ftrace" in seen.verdicts["one:a:test_absent"]["reason"]
+
+
 def test_suites_that_go_first(suites: Suites) -> None:
     records.update_run(suites.directory, cells=["one", "two"], first=["c", "b"])
     seen = suites(**{f"test_{name}": "def test_x(cell): pass\n" for name in "abcd"})
