@@ -4,7 +4,6 @@ with the series no test may end worse than without."""
 
 import json
 import queue
-import sys
 import threading
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ from farm.kernel.series import resolve
 from farm.kernel.tree import from_user
 from farm.matrix import CHECKOUT, MATRIX, choose, load
 from farm.run import cellstate, records, session
-from farm.run.records import Run, Verdict, VerdictRecord
+from farm.run.records import Verdict, VerdictRecord
 from farm.run.session import Watcher
 
 SUITE = "selftests"
@@ -223,25 +222,18 @@ def execute(request: Request, built: Mapping[str, Built], watcher: Watcher) -> t
         )
         for kernel, one in built.items()
     }
-    directory = records.new_directory(request.results)
     names = [name for file in tests.files for name in tests.names(file)]
-    run = Run(
-        id=directory.name,
-        command=sys.argv,
+    directory, run = session.begin(
+        request.results,
+        chosen,
         tree=request.tree,
         series=request.series,
         select=request.select,
         cells=[cell.name],
-        accel=chosen.name,
-        accel_reason=chosen.reason,
         workers=len(specs),
-        host=session.host(),
-        versions=session.versions(),
         matrix=str(request.matrix),
-        started=records.now(),
         planned=len(names),
     )
-    records.save_run(directory, run)
     watcher.began(directory, run)
     for kernel, one in built.items():
         watcher.built(cell.name, f"{one.kernel_key}, {kernel}: {one.source}")

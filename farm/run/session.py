@@ -163,29 +163,21 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
     """
     cells = choose(load(request.matrix), request.cells)
     chosen = accel.choose(request.accel)
-    directory = records.new_directory(request.results)
-    workers = worker_count(cells, request.workers)
-    run = Run(
-        id=directory.name,
-        command=sys.argv,
+    directory, run = begin(
+        request.results,
+        chosen,
         tree=request.tree,
         series=request.series,
         select=request.select,
         cells=[cell.name for cell in cells],
-        accel=chosen.name,
-        accel_reason=chosen.reason,
-        workers=workers,
+        workers=worker_count(cells, request.workers),
         patches=request.patches,
         pokes=request.pokes,
         partial=request.partial,
         repeat=request.repeat,
         first=request.first,
-        host=host(),
-        versions=versions(),
         matrix=str(request.matrix),
-        started=records.now(),
     )
-    records.save_run(directory, run)
     for cell in cells:
         (cellstate.directory(directory, cell.name) / "reproduce").write_text(
             f"{records.repeat_command(run, cell.name)}\n"
@@ -200,6 +192,23 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
     if ended != "stopped":  # what was left away was not to have a verdict
         collector.account("the run was interrupted" if ended == "interrupted" else "no worker reported it")
     return directory, _finish(directory, collector, ended)
+
+
+def begin(results: Path, chosen: accel.Accelerator, **asked: Any) -> tuple[Path, Run]:
+    """A new run: its directory, and the record of what was `asked` of which host."""
+    directory = records.new_directory(results)
+    run = Run(
+        id=directory.name,
+        command=sys.argv,
+        accel=chosen.name,
+        accel_reason=chosen.reason,
+        host=host(),
+        versions=versions(),
+        started=records.now(),
+        **asked,
+    )
+    records.save_run(directory, run)
+    return directory, run
 
 
 def _build_and_test(request: Request, run: Run, directory: Path, collector: Collector, watcher: Watcher) -> str:
