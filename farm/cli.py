@@ -20,12 +20,14 @@ from farm.base.errors import Blamed, Exit, FarmError, KernelError, UsageError
 from farm.guest import accel, vm
 from farm.guest import poke as pokes
 from farm.guest.image import image
-from farm.hunt import series as patchwise
+from farm.hunt import bisect as bisect_hunt
+from farm.hunt import series as series_hunt
 from farm.kernel import builder
 from farm.matrix import MATRIX, choose, load
+from farm.report import bisection as bisect_report
 from farm.report import comparison as differences
 from farm.report import junit, terminal
-from farm.report import series as patch_table
+from farm.report import series as series_report
 from farm.report.live import Live
 from farm.run import comparison, records, session
 
@@ -343,7 +345,7 @@ def check_series(
         accel=_accelerator(accelerator),
         matrix=matrix,
     )
-    steps = patchwise.steps(request)
+    steps = series_hunt.steps(request)
     wanted = steps[first - 1 :]
     if not wanted:
         raise UsageError(f"--from {first}: the series has {len(steps)} patches")
@@ -351,15 +353,75 @@ def check_series(
     checked = []
     with Live(out) as live:
 
-        def tell(step: patchwise.Step) -> None:
+        def tell(step: series_hunt.Step) -> None:
             out.print(f"patch {step.number} of {len(steps)}: {step.patch.name}", highlight=False)
 
-        for one in patchwise.check(request, wanted, directory, live, tell):
+        for one in series_hunt.check(request, wanted, directory, live, tell):
             checked.append(one)
             if not one.good and not goon:
                 break
-    patch_table.show(out, checked, len(steps))
-    raise typer.Exit(patchwise.status(checked))
+    series_report.show(out, checked, len(steps))
+    raise typer.Exit(series_hunt.status(checked))
+
+
+@app.command()
+def bisect(
+    good: Annotated[str, typer.Option("--good", metavar="REV", help="A revision that passes.")],
+    bad: Annotated[str, typer.Option("--bad", metavar="REV", help="A later one that fails.")],
+    tree: Annotated[str, typer.Option("--tree", metavar="PATH", help="A git tree of yours.")] = ".",
+    cell: Annotated[str, typer.Option("--cell", metavar="CELL", help="A cell of the matrix.")] = "x86_64-regs",
+    select: Annotated[str, typer.Option("-k", metavar="EXPR", help="Only tests that match, as with pytest.")] = "",
+    failure: Annotated[
+        str, typer.Option("--failure", metavar="TEXT", help="Of several failures the one with this text in its name.")
+    ] = "",
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="How sure the result must be, where the failure comes and goes.")
+    ] = 0.99,
+    tries: Annotated[
+        int, typer.Option("--tries", metavar="N", min=1, help="The bad end may pass so often before it is called good.")
+    ] = 50,
+    series: SeriesOption = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew what was left or has ended.")] = False,
+    accelerator: AccelOption = "auto",
+    guests: Annotated[int, typer.Option("-n", "--guests", min=0, help="Guests at once; 0: as many as fit.")] = 0,
+    results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Find the commit that broke a test, by `git bisect`; your tree is only read.
+
+    Tests both ends first. Only the failure of the bad end counts as bad;
+    what does not build, does not boot or fails in another way is skipped. A
+    failure that comes and goes is waited for until the confidence is reached.
+    Stopped or killed, the same command goes on. Exit status: 0 found, 1 only
+    skipped commits are left, 2 wrong ends or wrong usage, 3 the farm failed.
+
+    Examples: `farm bisect --good v6.12 --bad HEAD -k slots`,
+    `farm bisect --tree ~/linux --good good --bad mine --cell x86_64-static --series none -k filter`,
+    `farm bisect --good v6.12 --bad HEAD -k test_arguments --confidence 0.999 --tries 500`
+    """
+    _verbose(verbose)
+    request = bisect_hunt.Request(
+        good=good,
+        bad=bad,
+        tree=tree,
+        cell=cell,
+        series=series,
+        select=select,
+        failure=failure,
+        confidence=confidence,
+        tries=tries,
+        accel=_accelerator(accelerator),
+        workers=guests,
+        restart=restart,
+        matrix=matrix,
+    )
+    if results:
+        request = replace(request, results=results.resolve())
+    with bisect_report.Progress(out) as progress:
+        directory, hunt = bisect_hunt.bisect(request, progress, progress.tell)
+    bisect_report.show(out, directory, hunt)
+    raise typer.Exit(bisect_report.exit_status(hunt))
 
 
 @app.command()

@@ -13,7 +13,7 @@ from tests.conftest import Repository
 
 pytestmark = pytest.mark.usefixtures("cache_root")
 
-COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "selftests", "clean"]
+COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "selftests", "bisect", "clean"]
 
 
 def farm(*words: str) -> "subprocess.CompletedProcess[str]":
@@ -51,6 +51,9 @@ def test_help_lists_every_command() -> None:
         (["run", "--accel", "nonsense"], "'nonsense' is none of auto, kvm, tcg"),
         (["boot", "x86_64-regs", "--accel", "nonsense"], "'nonsense' is none of auto, kvm, tcg"),
         (["run", "-n", "-1"], "Invalid value for '-n'"),
+        (["bisect", "--good", "a"], "Missing option '--bad'"),
+        (["bisect", "--good", "a", "--bad", "b", "--tree", "/nonexistent"], "/nonexistent: no such directory"),
+        (["bisect", "--good", "a", "--bad", "b", "--confidence", "1.5"], "--confidence 1.5: must be between 0 and 1"),
         (["cells", "--matrix", "/nonexistent"], "/nonexistent: No such file or directory"),
     ],
 )

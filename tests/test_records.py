@@ -177,8 +177,8 @@ def test_repeat_command() -> None:
 
 
 def test_k_expression() -> None:
-    assert terminal.k_expression(record(Verdict.FAIL, "test_x")) == "test_x[x86_64-regs]"
-    assert terminal.k_expression(record(Verdict.FAIL, "test_x[a-b]")) == "test_x[x86_64-regs-a-b]"
+    assert records.k_expression(record(Verdict.FAIL, "test_x")) == "test_x[x86_64-regs]"
+    assert records.k_expression(record(Verdict.FAIL, "test_x[a-b]")) == "test_x[x86_64-regs-a-b]"
 
 
 # JUnit.

@@ -4,7 +4,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm.base import cache
+from farm.base.errors import FarmError
 from farm.guest.splat import normal
+from farm.kernel import builder
 from farm.run import records, session
 from farm.run.records import Verdict, VerdictRecord
 
@@ -46,3 +49,37 @@ def signature(record: VerdictRecord) -> str:
     without addresses and values."""
     reason = normal(record.reason.partition("\n")[0])
     return f"{record.verdict} {record.cell} {record.suite} {record.test}: {reason}"
+
+
+def marks(record: VerdictRecord) -> frozenset[str]:
+    """The signature; where slots are wrong one for each of them, so that two bugs
+    in one frame are told apart."""
+    wrong = [slot for slot in record.slots if slot.wrong]
+    if record.verdict is not Verdict.FAIL or not wrong:
+        return frozenset([signature(record)])
+    place = f"{record.verdict} {record.cell} {record.suite} {record.test}"
+    return frozenset(f"{place}: wrong {slot.name} ({slot.register})" for slot in wrong)
+
+
+def build(request: session.Request, watcher: session.Watcher) -> str:
+    """Build the kernel of the one cell of a request, and say which it is: the
+    hash of the kernel and its modules. Raises BuildFailed, UsageError, FarmError."""
+    order = builder.Order(request.cells, request.tree, request.series, str(request.matrix), request.patches)
+    process = builder.start(order)
+    try:
+        for event in builder.events(process):
+            if event.built:
+                return binary(event.built)
+            if event.kind == "failed":
+                raise builder.as_error(event.exit)(event.text)
+            watcher.building(event.cell, event.text)
+        raise FarmError(f"the builder ended with {process.wait()} and said nothing")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def binary(built: builder.Built) -> str:
+    """The hash of what is booted. Not of System.map and debugging information: a
+    changed comment moves lines."""
+    return cache.digest((Path(built.kernel) / "bzImage").read_bytes(), cache.digest_files(Path(built.module)))

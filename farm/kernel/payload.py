@@ -57,6 +57,8 @@ def _module(wanted: Plan, kernel_key: str, progress: Progress) -> Path:
                 for part in ("module", "include"):
                     shutil.copytree(SOURCES / part, scratch / part)
                 variables = [f"{name}={value}" for name, value in build.llvm(wanted.cell).items()]
+                # the same module wherever it is built: __FILE__ is in what WARN() leaves
+                variables.append(f"KCFLAGS=-ffile-prefix-map={scratch}=.")
                 try:
                     run(["make", "-C", build_dir, f"M={scratch / 'module'}", *variables, "modules"])
                 except CommandFailed as error:

@@ -4,6 +4,7 @@
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live as RichLive
@@ -49,7 +50,7 @@ class Live:
         self._rows: dict[str, _Row] = {}
         self._live = RichLive(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
 
-    def __enter__(self) -> "Live":
+    def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live.start()
         return self

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from farm.guest.splat import strip
 from farm.report.live import STYLES
-from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, counts, repeat_command
+from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, counts, k_expression, repeat_command
 
 #: Failures that are told in full; of more than these the rest is counted.
 MOST = 12
@@ -128,12 +128,6 @@ def console_excerpt(directory: Path, record: VerdictRecord) -> list[str]:
     data = path.read_bytes()[start : end if end > start else None]
     lines = [strip(line) for line in data.decode(errors="replace").splitlines() if line.strip()]
     return [line for line in lines if not line.startswith("farm: mark")][-CONSOLE_LINES:]
-
-
-def k_expression(record: VerdictRecord) -> str:
-    """What selects this test alone: as pytest names it, which is with the cell."""
-    name, bracket, parameters = record.test.partition("[")
-    return f"{name}[{record.cell}-{parameters}" if bracket else f"{name}[{record.cell}]"
 
 
 def _last_line(console: Console, run: Run, verdicts: Sequence[VerdictRecord]) -> None:

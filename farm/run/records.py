@@ -232,3 +232,9 @@ def repeat_command(run: Run, cell: str, test: str = "") -> str:
     if test:
         words += ["-k", test]
     return shlex.join(words)
+
+
+def k_expression(record: VerdictRecord) -> str:
+    """What selects this test alone: as pytest names it, which is with the cell."""
+    name, bracket, parameters = record.test.partition("[")
+    return f"{name}[{record.cell}-{parameters}" if bracket else f"{name}[{record.cell}]"
