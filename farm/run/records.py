@@ -141,9 +141,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def new_directory(results: Path) -> Path:
+def new_directory(results: Path, prefix: str = "") -> Path:
     """A directory for a new run; two that start in the same second get one each."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    stamp = prefix + datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     results.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):
         directory = results / (stamp if number == 1 else f"{stamp}-{number}")
