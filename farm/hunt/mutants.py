@@ -194,7 +194,7 @@ def hunt(request: Request, watcher: Watcher) -> tuple[Path, Scores]:
             score = replace(_test(request, mutant, cells, directory, watcher), build=round(build, 1))
             passed = time.monotonic() - began
             score = replace(score, seconds=round(passed - done.seconds, 1))
-            done = _keep(directory, replace(done, seconds=round(passed, 1), scores=(*done.scores, score)))
+            done = keep(directory, replace(done, seconds=round(passed, 1), scores=(*done.scores, score)))
             watcher.scored(score)
         done = replace(done, status="finished")
     except KeyboardInterrupt:
@@ -204,7 +204,7 @@ def hunt(request: Request, watcher: Watcher) -> tuple[Path, Scores]:
     finally:
         if ahead:
             ahead.stop()
-    return directory, _keep(directory, done)
+    return directory, keep(directory, done)
 
 
 def _cells(request: Request, mutant: Mutant) -> list[str]:
@@ -249,7 +249,8 @@ def _test(request: Request, mutant: Mutant, cells: Sequence[str], directory: Pat
     return replace(settle(mutant, score), test_seconds=round(time.monotonic() - started, 1))
 
 
-def _keep(directory: Path, scores: Scores) -> Scores:
+def keep(directory: Path, scores: Scores) -> Scores:
+    """Write score.json."""
     save_json(directory / "score.json", asdict(scores))
     return scores
 
