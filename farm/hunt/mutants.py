@@ -5,6 +5,7 @@ While one is tested the next one is built. The score is on disk behind each muta
 """
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -183,8 +184,10 @@ def hunt(request: Request, watcher: Watcher) -> tuple[Path, Scores]:
     watcher.hunt(directory, len(todo), pace(request.results) * len(todo))
     done = Scores("running", records.now(), 0.0, tuple(_untried(mutant) for mutant, cells in plan if not cells))
     began = time.monotonic()
-    ahead = _Ahead(request, todo[0][0], todo[0][1][0]) if todo else None
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends it as Ctrl-C does
+    ahead = None
     try:
+        ahead = _Ahead(request, todo[0][0], todo[0][1][0]) if todo else None
         for number, (mutant, cells) in enumerate(todo):
             assert ahead
             watcher.trying(mutant, cells[0])
@@ -204,6 +207,7 @@ def hunt(request: Request, watcher: Watcher) -> tuple[Path, Scores]:
     finally:
         if ahead:
             ahead.stop()
+        signal.signal(signal.SIGTERM, before)
     return directory, keep(directory, done)
 
 
