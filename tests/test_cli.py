@@ -13,7 +13,7 @@ from tests.conftest import Repository
 
 pytestmark = pytest.mark.usefixtures("cache_root")
 
-COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "selftests", "clean"]
+COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "mutants", "selftests", "clean"]
 
 
 def farm(*words: str) -> "subprocess.CompletedProcess[str]":
