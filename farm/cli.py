@@ -7,7 +7,7 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -21,12 +21,15 @@ from farm.guest import accel, vm
 from farm.guest import poke as pokes
 from farm.guest.image import image
 from farm.hunt import bisect as bisect_hunt
+from farm.hunt import mutant as mutant_files
+from farm.hunt import mutants as mutant_hunt
 from farm.hunt import series as series_hunt
 from farm.kernel import builder
 from farm.matrix import MATRIX, choose, load
 from farm.report import bisection as bisect_report
 from farm.report import comparison as differences
 from farm.report import junit, terminal
+from farm.report import mutants as mutant_report
 from farm.report import series as series_report
 from farm.report.live import Live
 from farm.run import comparison, records, session
@@ -268,8 +271,11 @@ def run(
         stop=stop,
         matrix=matrix,
     )
-    if results:
-        request = replace(request, results=results.resolve())
+    _report(replace(request, results=results.resolve()) if results else request)
+
+
+def _report(request: session.Request) -> NoReturn:
+    """Run, show what came of it, and exit with its status."""
     with Live(out) as live:
         directory, status = session.execute(request, live)
     finished, verdicts = records.load_run(directory), records.load_verdicts(directory)
@@ -422,6 +428,47 @@ def bisect(
         directory, hunt = bisect_hunt.bisect(request, progress, progress.tell)
     bisect_report.show(out, directory, hunt)
     raise typer.Exit(bisect_report.exit_status(hunt))
+
+
+@app.command()
+def mutants(
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(help="Mutants, folders of mutants, or patterns; all if none is named.", metavar="[NAME]…"),
+    ] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option("--cell", metavar="CELL", help="Try them in this cell only; may be given again.")
+    ] = None,
+    clean: Annotated[
+        int,
+        typer.Option("--clean", metavar="N", min=0, help="No mutant: the clean kernel, N times. Counts false alarms."),
+    ] = 0,
+    accelerator: AccelOption = "auto",
+    guests: Annotated[int, typer.Option("-n", "--guests", min=0, help="Guests at once; 0: as many as fit.")] = 0,
+    results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Put bugs into the kernel, one after the other, and see what goes red. Exit
+    status: 0 all were caught, 1 some survived, 2 wrong usage or a patch that does
+    not fit, 3 the farm failed.
+
+    Examples: `farm mutants`, `farm mutants trampoline`, `farm mutants 'S-*' --cell x86_64-regs`,
+    `farm mutants --clean 20 --cell x86_64-regs`
+    """
+    _verbose(verbose)
+    known = load(matrix)
+    only = [chosen.name for chosen in choose(known, cell)] if cell else []
+    chosen = mutant_files.choose(mutant_files.load(known), name or [])
+    place = results.resolve() if results else session.Request.results
+    if clean:
+        asked = mutant_hunt.clean(chosen, only, clean)
+        _report(replace(asked, accel=_accelerator(accelerator), workers=guests, results=place, matrix=matrix))
+    request = mutant_hunt.Request(chosen, only, bool(name), _accelerator(accelerator), guests, place, matrix)
+    with mutant_report.Progress(out) as progress:
+        directory, scores = mutant_hunt.hunt(request, progress)
+    mutant_report.show(out, directory, scores, chosen)
+    raise typer.Exit(scores.exit)
 
 
 @app.command()

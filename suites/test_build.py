@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the build of a cell left: also for the cells that are only built."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,19 @@ def test_feature_is_as_declared(cell: Cell, built: Built) -> None:
     options = kconfig.parse((Path(built.kernel) / "config").read_text())
     expected = "y" if "bpf_ftrace" in cell.supports else "n"
     assert options.get("BPF_FTRACE", "n") == expected
+
+
+#: What the feature cannot be without.
+DEPENDENCIES = ("BPF_EVENTS", "DYNAMIC_FTRACE_WITH_REGS", "HAVE_BPF_FTRACE")
+
+
+def test_feature_is_offered_only_where_it_can_be(built: Built, cell: Cell) -> None:
+    """A .config names an option that is off only where its dependencies are met."""
+    text = (Path(built.kernel) / "config").read_text()
+    options = kconfig.parse(text)
+    missing = [name for name in DEPENDENCIES if options.get(name) != "y"]
+    offered = re.search(r"\bCONFIG_BPF_FTRACE\b", text) is not None
+    assert not (offered and missing), f"BPF_FTRACE can be chosen without {', '.join(missing)}"
 
 
 def _symbols(built: Built) -> set[str]:

@@ -113,6 +113,29 @@ def test_filters_on_two_functions(agent: Agent, tracing: Tracing) -> None:
 # Who has a program run, and who does not.
 
 
+#: Of the kernel's hash_64(): the high bits of the product with it are the bucket.
+GOLDEN_RATIO = 0x61C8864680B583EB
+
+
+def test_filters_of_one_bucket(agent: Agent, tracing: Tracing) -> None:
+    """A filter is found by a hash of its function's address. One whose hash begins
+    with the same bits has no say: of all functions, the one with the most of them."""
+    lines = map(str.split, tracing.read("available_filter_functions_addrs").splitlines())
+    sites = {words[1]: int(words[0], 16) for words in lines}
+    here = sites.pop(FUNCTION) * GOLDEN_RATIO
+    other = min(sites, key=lambda name: (sites[name] * GOLDEN_RATIO ^ here) % (1 << 64))
+    filters.attach(agent, FUNCTION)
+    refusing = Program(agent, Rule(DROP_ALL))
+    attr = {"type": filters.pmu_type(agent), "config2": hex(sites[other])}
+    filters.set_program(agent, agent.request("perf_open", attr=attr, pid=-1, cpu=0)["fd"], refusing.fd)
+    tracing.start("function", FUNCTION)
+    traced = _traced(agent, tracing, 2)
+    said = (
+        f"a filter refuses the calls of {other}, and of 2 calls of {FUNCTION}, which has another, {traced} are traced"
+    )
+    assert (traced, refusing.count()) == (2, 0), f"{said}; it ran {refusing.count()} times"
+
+
 def test_one_run_a_call(agent: Agent, tracing: Tracing) -> None:
     """Two tracers and a kprobe on one function share one verdict on each call."""
     program = filters.attach(agent, FUNCTION, Rule(ARG_EQUALS, 1, CALL[1][0]))

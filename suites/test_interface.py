@@ -4,11 +4,14 @@ who holds it, and what ends it."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from farm.guest.agent import Agent
+from farm.guest.symbols import symbols
 from farm.guest.vm import Guest
+from farm.kernel.builder import Built
 from suites import calls, filters
 from suites.calls import PATTERNS
 from suites.contract import (
@@ -127,6 +130,25 @@ def test_filters_come_and_go(agent: Agent, tracing: Tracing) -> None:
 
 #: What other events can ask of their CPU. Both together take all others off it.
 DEMANDS: list[dict[str, bool]] = [{}, {"pinned": True}, {"exclusive": True}, {"pinned": True, "exclusive": True}]
+
+
+def test_nothing_is_asked_once_all_are_closed(guest: Guest, agent: Agent, built: Built) -> None:
+    """A static key counts the filters: while it is 0, traced calls do not even look
+    for some. Only its value, read from outside, tells when it is left on."""
+    key = symbols(Path(built.kernel))["bpf_ftrace_key"]
+
+    def filters_counted() -> int:
+        with guest.debugger() as debugger:
+            return int.from_bytes(debugger.read(key, 4), "little")
+
+    counted = [filters_counted()]
+    events = [filters.open_event(agent, FUNCTION) for _ in range(2)]
+    counted.append(filters_counted())
+    for event in events:
+        agent.request("close", fd=event)
+        counted.append(filters_counted())
+    before, both, one, after = counted
+    assert before == after == 0 < min(one, both), f"bpf_ftrace_key before, with 2 filters, with 1, with none: {counted}"
 
 
 def test_perf_does_not_switch_filters(agent: Agent, tracing: Tracing) -> None:

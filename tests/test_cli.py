@@ -13,7 +13,7 @@ from tests.conftest import Repository
 
 pytestmark = pytest.mark.usefixtures("cache_root")
 
-COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "selftests", "bisect", "clean"]
+COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "selftests", "mutants", "bisect", "series", "clean"]
 
 
 def farm(*words: str) -> "subprocess.CompletedProcess[str]":

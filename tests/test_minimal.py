@@ -40,4 +40,7 @@ def test_no_set_is_asked_about_twice() -> None:
 
 def test_sets_of_which_nothing_can_be_told() -> None:
     """2 needs 7, as an option that depends on another: without it there is no kernel."""
-    assert minimal(range(10), lambda items: 2 in items and 7 in items and 8 not in items or len(items) == 10) == [2, 7]
+    assert minimal(range(10), lambda items: (2 in items and 7 in items and 8 not in items) or len(items) == 10) == [
+        2,
+        7,
+    ]

@@ -41,14 +41,25 @@ REPRODUCIBLE = {
 #: In a build directory that holds a finished build: whose, by its key.
 STAMP = ".farm-built"
 
+#: Beside a kernel: the key of all that its modules are built from.
+MODULE_INPUTS = "module-inputs"
+
+#: In a build directory: what its .config was made of, by its key.
+CONFIGURED = ".farm-configured"
+
+#: What of a source decides the .config, and what modules are built from: all but
+#: the code itself.
+_CONFIGURING = re.compile(r"(?:.*/)?Kconfig[^/]*|scripts/.*|.*\.config|(?:arch/x86/)?Makefile.*")
+_INCLUDED = re.compile(r"(?:include|arch/x86/include|arch/x86/tools|scripts|tools)/.*|(?:arch/x86/)?Makefile.*")
+
 #: Called with one short line whenever the build got further.
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """What the build of a cell leaves in `directory`: bzImage, System.map,
-    config, dropped-options, build.log, metadata.json and reproducer.sh."""
+    """What the build of a cell leaves in `directory`: bzImage, System.map, config,
+    dropped-options, build.log, module-inputs, metadata.json and reproducer.sh."""
 
     key: str
     directory: Path
@@ -56,6 +67,12 @@ class Kernel:
     @property
     def image(self) -> Path:
         return self.directory / "bzImage"
+
+    @property
+    def module_inputs(self) -> str:
+        """The same for two kernels whose modules are the same."""
+        path = self.directory / MODULE_INPUTS
+        return path.read_text() if path.exists() else self.key
 
 
 @dataclass(frozen=True)
@@ -146,33 +163,61 @@ def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
     need_disk(NEEDED_BYTES)
     with _directories(wanted, progress) as (tree, build_dir):
         _compile(wanted, tree, build_dir, directory, progress)
+        shutil.copy(build_dir / "arch/x86/boot/bzImage", directory)
         shutil.copy(build_dir / "System.map", directory)
         shutil.copy(build_dir / ".config", directory / "config")
         notes = "BPF_FTRACE: not asked for, the tree has no such option\n" if wanted.without_feature else ""
         (directory / "dropped-options").write_text(notes)
         (directory / "build.log").write_bytes(log_of(wanted).read_bytes())
+        (directory / MODULE_INPUTS).write_text(_module_inputs(wanted, build_dir))
 
 
 def _compile(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
     log_of(wanted).parent.mkdir(parents=True, exist_ok=True)
     (build_dir / STAMP).unlink(missing_ok=True)
     _configure(wanted, tree, build_dir, output, progress)
-    _tuxmake(wanted, tree, build_dir, output, ["default", "kernel"], progress)
+    _tuxmake(wanted, tree, build_dir, output, ["default"], progress)
     (build_dir / STAMP).write_text(wanted.key)
 
 
 def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
-    """A fresh .config, and not one requested option less in it."""
+    """A .config of this tree and these fragments, and not one requested option less in it."""
     build_dir.mkdir(parents=True, exist_ok=True)
+    config, stamp = build_dir / ".config", build_dir / CONFIGURED
+    texts = [part for fragment in wanted.fragments for part in (fragment.name, fragment.read_text())]
+    key = cache.digest(_files(wanted.source, _CONFIGURING), toolchain(wanted.cell.toolchain), *texts)
+    if stamp.exists() and config.exists() and stamp.read_text() == f"{key} {cache.digest(config.read_bytes())}":
+        return
+    stamp.unlink(missing_ok=True)
     # TuxMake configures only where there is no .config; kbuild compares what
     # comes of it with the last one and rebuilds what an option touches
-    (build_dir / ".config").unlink(missing_ok=True)
+    config.unlink(missing_ok=True)
     _tuxmake(wanted, tree, build_dir, output, ["config"], progress)
-    dropped = kconfig.compare(wanted.fragments, build_dir / ".config")
+    dropped = kconfig.compare(wanted.fragments, config)
     if dropped:
-        reasons = kconfig.explain(dropped, tree, build_dir / ".config", wanted.cell.arch, wanted.cell.toolchain)
+        reasons = kconfig.explain(dropped, tree, config, wanted.cell.arch, wanted.cell.toolchain)
         lines = "\n".join(f"  {reason}" for reason in reasons)
         raise BuildFailed(f"{wanted.cell.name}: the tree dropped options that the cell asks for:\n{lines}")
+    stamp.write_text(f"{key} {cache.digest(config.read_bytes())}")
+
+
+def _files(source: Source, pattern: re.Pattern[str]) -> str:
+    """The files of a source whose paths match, with their contents' ids, as git lists them."""
+    lines = source.git("ls-tree", "-r", source.commit).splitlines()
+    return "\n".join(line for line in lines if pattern.fullmatch(line.partition("\t")[2]))
+
+
+def _module_inputs(wanted: Plan, build_dir: Path) -> str:
+    """The key of what a module of this kernel is built from: headers, written and
+    generated, tools, options and exported symbols. The kernel's own code is no part
+    of it, unless its types are: as BTF, a module's refer to the kernel's."""
+    config = (build_dir / ".config").read_text()
+    code = wanted.key if "CONFIG_DEBUG_INFO_BTF=y" in config else ""
+    generated = [cache.digest_files(build_dir / where / "generated") for where in ("include", "arch/x86/include")]
+    exported = build_dir / "Module.symvers"  # none where modules are off
+    symbols = exported.read_bytes() if exported.exists() else b""
+    tools = toolchain(wanted.cell.toolchain)
+    return cache.digest(_files(wanted.source, _INCLUDED), tools, config, code, symbols, *generated)
 
 
 class _Runtime(NullRuntime):

@@ -101,7 +101,7 @@ def _build_cell(order: Order, name: str) -> Event:
         source = series.resolve(cell, matrix.trees[cell.tree], order.tree, order.series, order.patches)
         wanted = build.plan(cell, source, order.series)
         kernel = build.kernel(wanted, progress)
-        parts = payload.payload(wanted, kernel.key, progress)
+        parts = payload.payload(wanted, kernel, progress)
     except Blamed as error:
         log = build.log_of(wanted) if wanted else None
         return Event("failed", name, str(error), error.exit, str(log) if log and log.exists() else "")

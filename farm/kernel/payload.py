@@ -9,7 +9,7 @@ from farm.base import cache
 from farm.base.command import CommandFailed, run
 from farm.base.errors import BuildFailed, FarmError
 from farm.kernel import abi, build
-from farm.kernel.build import Plan, Progress, first_errors
+from farm.kernel.build import Kernel, Plan, Progress, first_errors
 from farm.matrix import CHECKOUT
 
 SOURCES = CHECKOUT / "payload"
@@ -26,9 +26,9 @@ class Payload:
     module: Path
 
 
-def payload(wanted: Plan, kernel_key: str, progress: Progress) -> Payload:
+def payload(wanted: Plan, kernel: Kernel, progress: Progress) -> Payload:
     """The payload for a kernel, from the cache or built now."""
-    return Payload(programs(progress), _module(wanted, kernel_key, progress))
+    return Payload(programs(progress), _module(wanted, kernel, progress))
 
 
 def programs(progress: Progress) -> Path:
@@ -45,9 +45,9 @@ def programs(progress: Progress) -> Path:
     return cache.fill("programs", key, make)
 
 
-def _module(wanted: Plan, kernel_key: str, progress: Progress) -> Path:
+def _module(wanted: Plan, kernel: Kernel, progress: Progress) -> Path:
     sources = [cache.digest_files(SOURCES / part) for part in ("module", "include", "abi")]
-    key = cache.digest("module-2", kernel_key, *sources)
+    key = cache.digest("module-2", kernel.module_inputs, *sources)
 
     def make(directory: Path) -> None:
         # the build directory may stand at another state of the tree by now

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The hunt for mutants: each is built, tested until something is red, and scored.
+
+While one is tested the next one is built. The score is on disk behind each mutant.
+"""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from farm.base.errors import Blamed, Exit
+from farm.hunt.mutant import Mutant
+from farm.hunt.trial import TESTED, attempt
+from farm.kernel import builder
+from farm.kernel.build import save_json
+from farm.matrix import CHECKOUT, MATRIX
+from farm.run import records, session
+from farm.run.records import Verdict, VerdictRecord
+
+#: What a mutant is taken to need, before any was timed here.
+GUESS_SECONDS = 60.0
+
+PREFIX = "mutants-"
+
+
+class Outcome(StrEnum):
+    """What became of a mutant, from what is good to know to what must be acted on."""
+
+    CAUGHT = "caught"  # something went red as the symptom says
+    OTHERWISE = "caught otherwise"  # something else went red
+    EQUIVALENT = "equivalent"  # nobody can see it, and nobody did
+    LEFT = "not run"
+    ERROR = "error"  # nothing can be said: it does not apply, build or boot, or the farm failed
+    SURVIVED = "survived"
+
+
+@dataclass(frozen=True)
+class Score:
+    """The outcome of a mutant, and what it was seen by.
+
+    `cell` names all cells it survived in. `build` and `test` are the seconds of
+    either, `seconds` those that passed from the last mutant's score to this one:
+    less than the sum, as the next kernel is built during a test. `exit` is whose an
+    error is, as the exit status; `run` the run's directory.
+    """
+
+    mutant: str
+    outcome: Outcome
+    cell: str = ""
+    suite: str = ""
+    test: str = ""
+    verdict: str = ""
+    reason: str = ""
+    build: float = 0.0
+    test_seconds: float = 0.0
+    seconds: float = 0.0
+    exit: int = 0
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a hunt leaves in `score.json`; `status` is running, finished or interrupted."""
+
+    status: str
+    started: str
+    seconds: float
+    scores: tuple[Score, ...]
+
+    @property
+    def tested(self) -> tuple[Score, ...]:
+        """Those that a kernel was tested for."""
+        return tuple(score for score in self.scores if score.test_seconds)
+
+    @property
+    def exit(self) -> Exit:
+        """0: all caught. 1: some survived. 2, 3: of some nothing can be said."""
+        if self.status != "finished":
+            return Exit.FARM
+        survived = any(score.outcome is Outcome.SURVIVED for score in self.scores)
+        return Exit(max([*(score.exit for score in self.scores), Exit.KERNEL if survived else Exit.PASSED]))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for: mutants, and `cells` where only these are to be tried.
+
+    `equivalents` are run as well, to see whether they are.
+    """
+
+    mutants: Sequence[Mutant]
+    cells: Sequence[str] = ()
+    equivalents: bool = False
+    accel: str = "auto"
+    workers: int = 0
+    results: Path = CHECKOUT / "results"
+    matrix: Path = MATRIX
+
+
+class Watcher(session.Watcher, Protocol):
+    """Who wants to know how a hunt goes on."""
+
+    def hunt(self, directory: Path, mutants: int, seconds: float) -> None: ...
+    def trying(self, mutant: Mutant, cell: str) -> None: ...
+    def scored(self, score: Score) -> None: ...
+
+
+def judge(mutant: Mutant, verdicts: Sequence[VerdictRecord]) -> Score:
+    """What the verdicts of one run say of a mutant. BUILD and BOOT are said by a
+    kernel that was not tested: they count where the symptom expects them alone."""
+    bad = [record for record in verdicts if record.bad]
+    for record in bad:
+        if any(symptom.fits(record) for symptom in mutant.symptoms):
+            return _score(mutant, Outcome.CAUGHT, record)
+    for record in bad:
+        if record.verdict in TESTED:
+            return _score(mutant, Outcome.OTHERWISE, record)
+    for record in bad:
+        blame = records.EXIT[record.verdict]
+        return replace(_score(mutant, Outcome.ERROR, record), exit=Exit.USAGE if blame == Exit.KERNEL else blame)
+    if not any(record.verdict is Verdict.PASS for record in verdicts):
+        return Score(mutant.name, Outcome.ERROR, reason="no test of this cell ran", exit=Exit.USAGE)
+    return Score(mutant.name, Outcome.SURVIVED)
+
+
+def _score(mutant: Mutant, outcome: Outcome, record: VerdictRecord) -> Score:
+    return Score(
+        mutant.name, outcome, record.cell, record.suite, record.test, str(record.verdict), record.reason.strip()
+    )
+
+
+def settle(mutant: Mutant, score: Score) -> Score:
+    """The score of a mutant that was run though it is said to be equivalent: it must survive."""
+    if not mutant.equivalent or score.outcome is Outcome.ERROR:
+        return score
+    if score.outcome is Outcome.SURVIVED:
+        return replace(score, outcome=Outcome.EQUIVALENT, reason=mutant.equivalent)
+    said = f"{mutant.path}: Equivalent: it is not, {score.suite} {score.test} sees it: {score.reason}"
+    return replace(score, outcome=Outcome.ERROR, reason=said, exit=Exit.USAGE)
+
+
+class _Ahead:
+    """A kernel with a mutant, built in the background into the cache. How it ends
+    is not told: the run that takes it from there finds out."""
+
+    def __init__(self, request: Request, mutant: Mutant, cell: str) -> None:
+        self.seconds = 0.0
+        self.step = "waiting"
+        self._process = builder.start(builder.Order([cell], None, None, str(request.matrix), [str(mutant.path)]))
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        started = time.monotonic()
+        for event in builder.events(self._process):
+            self.step = event.text if event.kind == "progress" else event.kind
+        self._process.wait()
+        self.seconds = time.monotonic() - started
+
+    def wait(self, watcher: Watcher, cell: str) -> float:
+        """Until it is there; the seconds that the build took."""
+        while self._thread.is_alive():
+            watcher.building(cell, self.step)
+            self._thread.join(0.5)
+        return self.seconds
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._thread.join(10)
+
+
+def hunt(request: Request, watcher: Watcher) -> tuple[Path, Scores]:
+    """Build and test each mutant. Its directory, with score.json and a run for each
+    kernel that was tested, and the scores; an interruption ends it early."""
+    directory = records.new_directory(request.results, PREFIX)
+    plan = [(mutant, _cells(request, mutant)) for mutant in request.mutants]
+    todo = [(mutant, cells) for mutant, cells in plan if cells]
+    watcher.hunt(directory, len(todo), pace(request.results) * len(todo))
+    done = Scores("running", records.now(), 0.0, tuple(_untried(mutant) for mutant, cells in plan if not cells))
+    began = time.monotonic()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends it as Ctrl-C does
+    ahead = None
+    try:
+        ahead = _Ahead(request, todo[0][0], todo[0][1][0]) if todo else None
+        for number, (mutant, cells) in enumerate(todo):
+            assert ahead
+            watcher.trying(mutant, cells[0])
+            build = ahead.wait(watcher, cells[0])
+            following = todo[number + 1 : number + 2]
+            ahead = next((_Ahead(request, following_, first[0]) for following_, first in following), None)
+            score = replace(_test(request, mutant, cells, directory, watcher), build=round(build, 1))
+            passed = time.monotonic() - began
+            score = replace(score, seconds=round(passed - done.seconds, 1))
+            done = keep(directory, replace(done, seconds=round(passed, 1), scores=(*done.scores, score)))
+            watcher.scored(score)
+        done = replace(done, status="finished")
+    except KeyboardInterrupt:
+        missing = [m for m, _ in todo if m.name not in {score.mutant for score in done.scores}]
+        left = tuple(Score(mutant.name, Outcome.LEFT, reason="the hunt was interrupted") for mutant in missing)
+        done = replace(done, status="interrupted", scores=done.scores + left)
+    finally:
+        if ahead:
+            ahead.stop()
+        signal.signal(signal.SIGTERM, before)
+    return directory, keep(directory, done)
+
+
+def _cells(request: Request, mutant: Mutant) -> list[str]:
+    """Where a mutant is to be tried, likeliest first."""
+    if mutant.equivalent and not request.equivalents:
+        return []
+    return [cell for cell in mutant.cells if cell in request.cells or not request.cells]
+
+
+def _untried(mutant: Mutant) -> Score:
+    if mutant.equivalent:
+        return Score(mutant.name, Outcome.EQUIVALENT, reason=mutant.equivalent)
+    return Score(mutant.name, Outcome.LEFT, reason=f"it shows in {' '.join(mutant.cells)}")
+
+
+def _test(request: Request, mutant: Mutant, cells: Sequence[str], directory: Path, watcher: Watcher) -> Score:
+    """Cell by cell, until one shows the mutant."""
+    started = time.monotonic()
+    score = Score(mutant.name, Outcome.LEFT)
+    for cell in cells:
+        if cell != cells[0]:
+            watcher.trying(mutant, cell)
+        asked = session.Request(
+            cells=[cell],
+            accel=request.accel,
+            workers=request.workers,
+            patches=[str(mutant.path)],
+            stop=True,
+            first=list(mutant.suites),
+            results=directory / mutant.name,
+            matrix=request.matrix,
+        )
+        try:
+            trial = attempt(asked, watcher)
+            score = replace(judge(mutant, trial.records), run=str(trial.directory.relative_to(directory)))
+        except Blamed as error:
+            score = Score(mutant.name, Outcome.ERROR, cell, reason=str(error), exit=error.exit)
+        if score.outcome is not Outcome.SURVIVED:
+            break
+    else:
+        score = replace(score, cell=" ".join(cells))
+    return replace(settle(mutant, score), test_seconds=round(time.monotonic() - started, 1))
+
+
+def keep(directory: Path, scores: Scores) -> Scores:
+    """Write score.json."""
+    save_json(directory / "score.json", asdict(scores))
+    return scores
+
+
+def load_scores(directory: Path) -> Scores:
+    raw = json.loads((directory / "score.json").read_text())
+    scores = tuple(Score(**{**score, "outcome": Outcome(score["outcome"])}) for score in raw.pop("scores"))
+    return Scores(**raw, scores=scores)
+
+
+def pace(results: Path) -> float:
+    """Seconds that a mutant took in the last hunt that tested any."""
+    for directory in sorted(results.glob(f"{PREFIX}*"), reverse=True):
+        if (directory / "score.json").is_file() and (tested := load_scores(directory).tested):
+            return sum(score.seconds for score in tested) / len(tested)
+    return GUESS_SECONDS
+
+
+def clean(mutants: Sequence[Mutant], cells: Sequence[str], times: int) -> session.Request:
+    """The kernel without any mutant over what the mutants go through: every red is a false alarm."""
+    shown = dict.fromkeys(cell for mutant in mutants for cell in mutant.cells if cell in cells or not cells)
+    return session.Request(cells=list(shown), repeat=times)
