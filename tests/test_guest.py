@@ -11,11 +11,12 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from farm.base.deadline import Deadline
 from farm.base.errors import BootFailed, FarmError, GuestCrashed, GuestHung
-from farm.guest import splat, vm
+from farm.guest import splat, ssh, vm
 from farm.guest.agent import Agent, Refused
 from farm.guest.image import image
 from farm.guest.ssh import Finished
@@ -212,6 +213,17 @@ def test_harm(boot: Boot, harm: Callable[[vm.Guest, Agent], None], error: type[E
         told = guest.explain(raised.value)
         assert isinstance(told, error), repr(told)
         assert words in str(told)
+
+
+def test_command_that_never_starts(boot: Boot) -> None:
+    """paramiko has no limit of its own for the answer to this request."""
+    with boot() as guest:
+        transport = guest.connection._client.get_transport()
+        assert transport
+        channel = transport.open_session(timeout=20)
+        guest.monitor.execute("stop")
+        with pytest.raises(paramiko.SSHException):
+            ssh.start(channel, "true", Deadline(1))
 
 
 def test_marks_enclose_what_the_kernel_says(boot: Boot) -> None:

@@ -6,7 +6,7 @@ import pytest
 from farm.guest.qemu import CMDLINE, Wiring, accelerator, argv
 from farm.matrix import Machine
 
-WIRING = Wiring(kernel=10, initramfs=11, log=12, console=13, monitor=14, debugger=15)
+WIRING = Wiring(kernel=10, initramfs=11, console=12, monitor=13, debugger=14)
 
 
 def words(accel: str = "tcg", machine: Machine = Machine(256, 3, ""), cmdline: str = "") -> list[str]:
@@ -61,11 +61,10 @@ def test_sandbox() -> None:
 def test_wiring() -> None:
     line = words()
     assert (values("-kernel", line), values("-initrd", line)) == (["/proc/self/fd/10"], ["/proc/self/fd/11"])
-    assert values("-add-fd", line) == ["fd=12,set=1"]
     console, monitor, debugger = values("-chardev", line)
-    assert console == "socket,id=console,fd=13,logfile=/dev/fdset/1,logappend=on"
-    assert monitor == "socket,id=monitor,fd=14"
-    assert debugger == "socket,id=debugger,fd=15"
+    assert console == "socket,id=console,fd=12"
+    assert monitor == "socket,id=monitor,fd=13"
+    assert debugger == "socket,id=debugger,fd=14"
     assert values("-serial", line) == ["chardev:console"]
     assert values("-display", line) == ["none"]
 

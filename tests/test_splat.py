@@ -44,6 +44,7 @@ EXPECTED: dict[str, list[tuple[str, str]]] = {
     "lockdep-recursive": [("lockdep", "WARNING: possible recursive locking detected")],
     "lockdep-unlock": [("lockdep", "WARNING: bad unlock balance detected!")],
     "lockdep-wait-context": [("lockdep", "[ BUG: Invalid wait context ]")],
+    "lost-messages": [("lost messages", "** 4362 printk messages dropped **")],
     "null-deref": [("oops", "BUG: kernel NULL pointer dereference, address: 0000000000000000")],
     "nx-page": [("oops", "BUG: unable to handle page fault for address: ffffffff81d14251")],
     "oom": [("out of memory", "oom-kill:constraint=CONSTRAINT_NONE")],

@@ -14,7 +14,7 @@ from typing import Any
 import paramiko
 
 from farm.base.deadline import Deadline
-from farm.base.errors import FarmError, GuestCrashed, GuestHung
+from farm.base.errors import FarmError, GuestCrashed, GuestHung, KernelError
 from farm.guest.ssh import Connection
 
 PATH = "/payload/agent"
@@ -48,7 +48,7 @@ class Agent:
 
     def __init__(self, connection: Connection, limit: float) -> None:
         self.limit = limit
-        self._channel: paramiko.Channel = connection.channel(PATH)
+        self._channel: paramiko.Channel = connection.channel(PATH, Deadline(limit))
         self._buffer = b""
         self._number = 0
         self._op = ""
@@ -79,7 +79,7 @@ class Agent:
     def receive(self) -> dict[str, Any]:
         """The answer to the last request; raises as `request` does."""
         with self._blame():
-            answer = json.loads(self._line(self._op, Deadline(self.limit)))
+            answer = json.loads(self._line(Deadline(self.limit)))
         if answer.get("id") != self._number:
             raise FarmError(f"the agent answered request {answer.get('id')}, not {self._number}")
         return _accepted(self._op, answer)
@@ -101,17 +101,23 @@ class Agent:
             self._lost = self._op
             raise GuestHung(f"no answer to `{self._op}` within {self.limit:.0f} s") from error
         except OSError as error:
-            raise GuestCrashed(f"the agent ended during `{self._op}`: {error}") from error
+            raise self._ended(f": {error}") from error
 
-    def _line(self, op: str, deadline: Deadline) -> bytes:
+    def _line(self, deadline: Deadline) -> bytes:
         while b"\n" not in self._buffer:
             self._channel.settimeout(max(0.01, deadline.left()))
             data = self._channel.recv(1 << 16)
             if not data:
-                raise GuestCrashed(f"the agent ended during `{op}`{self._complaint()}")
+                raise self._ended(self._complaint())
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
+
+    def _ended(self, how: str) -> KernelError:
+        """A server that says so has seen the agent end; else it is gone itself."""
+        if self._channel.eof_received:
+            return GuestCrashed(f"the agent ended during `{self._op}`{how}")
+        return GuestHung(f"SSH to the guest broke off during `{self._op}`")
 
     def _complaint(self) -> str:
         data = self._channel.recv_stderr(4096) if self._channel.recv_stderr_ready() else b""
@@ -121,7 +127,8 @@ class Agent:
         """End the session and wait until the agent has closed what it held."""
         try:
             self._channel.shutdown_write()
-            while not deadline.passed and not self._channel.exit_status_ready():
+            # who did not answer will not end either: it has had its time
+            while not self._lost and not deadline.passed and not self._channel.exit_status_ready():
                 self._channel.status_event.wait(min(0.2, deadline.left()))
                 if self._channel.closed:
                     break

@@ -37,7 +37,6 @@ class Wiring:
 
     kernel: int
     initramfs: int
-    log: int
     console: int
     monitor: int
     debugger: int
@@ -61,10 +60,7 @@ def argv(machine: Machine, accel: str, wiring: Wiring, cmdline: str = "") -> lis
     # /proc/self/fd, as -kernel and -initrd know no fd sets
     words += ["-kernel", f"/proc/self/fd/{wiring.kernel}", "-initrd", f"/proc/self/fd/{wiring.initramfs}"]
     words += ["-append", " ".join(filter(None, [CMDLINE, machine.cmdline, cmdline]))]
-    # the console: a stream for us, and a file that QEMU writes by itself
-    words += ["-add-fd", f"fd={wiring.log},set=1"]
-    words += ["-chardev", f"socket,id=console,fd={wiring.console},logfile=/dev/fdset/1,logappend=on"]
-    words += ["-serial", "chardev:console"]
+    words += ["-chardev", f"socket,id=console,fd={wiring.console}", "-serial", "chardev:console"]
     words += ["-chardev", f"socket,id=monitor,fd={wiring.monitor}", "-mon", "chardev=monitor,mode=control"]
     # nothing is on it until a test asks for a debugger
     words += ["-chardev", f"socket,id={gdb.CHARDEV},fd={wiring.debugger}"]

@@ -29,6 +29,8 @@ BEGINNINGS: tuple[tuple[str, str], ...] = (
     (r"^WARNING: |\bWARNING: CPU: \d+|^refcount_t: ", "WARN"),
     (r"kernel BUG at |\bBUG: |^BUG \S+ \((Not t|T)ainted", "BUG"),
     (r"Out of memory: Killed|oom-kill:", "out of memory"),
+    # a complaint may have been among them
+    (r"^\*\* \d+ printk messages dropped \*\*", "lost messages"),
 )
 _BEGIN = [(re.compile(pattern), kind) for pattern, kind in BEGINNINGS]
 

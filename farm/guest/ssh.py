@@ -7,6 +7,8 @@ import os
 import shlex
 import shutil
 import socket
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,21 +37,27 @@ class Connection:
     def __init__(self, port: int, keys: Keys, deadline: Deadline) -> None:
         self._client = _connect(port, keys, deadline)
 
-    def channel(self, command: str) -> paramiko.Channel:
-        """A channel on which `command` runs; GuestCrashed if the connection is gone."""
+    def channel(self, command: str, deadline: Deadline) -> paramiko.Channel:
+        """A channel on which `command` runs; GuestHung if there is none in time, or
+        no connection any more."""
         transport = self._client.get_transport()
         try:
             if transport is None:
                 raise EOFError("no connection")
-            channel = transport.open_session(timeout=10)
-            channel.exec_command(command)
+            channel = transport.open_session(timeout=deadline.left())
+            start(channel, command, deadline)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise GuestCrashed(f"SSH to the guest broke off: {error}") from error
+            raise GuestHung(
+                f"no session for `{command}` within {deadline.seconds:.0f} s"
+                if deadline.passed
+                else f"SSH to the guest broke off before `{command}`: {error}"
+            ) from error
         return channel
 
     def run(self, command: str, deadline: Deadline, stdin: bytes = b"") -> Finished:
-        """Run a shell command to its end; GuestHung if it has none in time."""
-        channel = self.channel(command)
+        """Run a shell command to its end; GuestHung if it has none in time, or
+        if the connection ends before."""
+        channel = self.channel(command, deadline)
         with channel:
             out, err = bytearray(), bytearray()
             try:
@@ -70,7 +78,9 @@ class Connection:
                     raise GuestHung(f"no end of `{command}` within {deadline.seconds:.0f} s")
                 status = channel.recv_exit_status() if channel.exit_status_ready() else -1
             except (OSError, EOFError) as error:
-                raise GuestCrashed(f"SSH to the guest broke off during `{command}`: {error}") from error
+                raise GuestHung(f"SSH to the guest broke off during `{command}`: {error}") from error
+            if not channel.eof_received:  # as a server says it when the command has ended
+                raise GuestHung(f"SSH to the guest broke off during `{command}`")
             return Finished(status, out.decode(errors="replace"), err.decode(errors="replace"))
 
     def terminal(self) -> paramiko.Channel:
@@ -91,6 +101,23 @@ class Connection:
 
     def close(self) -> None:
         self._client.close()
+
+
+def start(channel: paramiko.Channel, command: str, deadline: Deadline) -> None:
+    """Have `command` run on a channel. paramiko itself would wait for ever for a
+    guest to say that it does; SSHException if the deadline passes."""
+
+    def give_up() -> None:
+        with suppress(OSError, EOFError):  # the connection ends at the same time
+            channel.close()
+
+    timer = threading.Timer(deadline.left(), give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        channel.exec_command(command)
+    finally:
+        timer.cancel()
 
 
 def _connect(port: int, keys: Keys, deadline: Deadline) -> paramiko.SSHClient:

@@ -68,6 +68,8 @@ class Guest:
         self.monitor = monitor
         self.connection = connection
         self.boot_seconds = boot_seconds
+        #: where the last mark stands in the log, as an offset behind it; 0 before the first
+        self.marked = 0
         self._marks = 0
         self._control: Agent | None = None
         self._stub = debugger
@@ -125,7 +127,8 @@ class Guest:
         """
         self._marks += 1
         self.control.request("file_write", path="/dev/kmsg", data=f"farm: mark {self._marks}\n")
-        return self.console.wait_mark(self._marks, self.deadline(REQUEST_SECONDS))
+        self.marked = self.console.wait_mark(self._marks, self.deadline(REQUEST_SECONDS))
+        return self.marked
 
     def resident(self) -> float:
         """What QEMU takes of the host's memory now, in MiB."""
@@ -137,13 +140,20 @@ class Guest:
         return interact(self.connection.terminal())
 
     def explain(self, error: KernelError) -> KernelError:
-        """A lost answer, told by its cause if the log has one: a crash is no hang."""
-        if isinstance(error, GuestCrashed) or self.console.complaint:
-            # what killed the guest may still be on its way through the console
-            self.console.wait_closed(Deadline(0.5))
-        if self.console.complaint and not isinstance(error, BootFailed):
+        """A lost answer, told by its cause: a kernel that complained and a guest
+        that ended are no hang."""
+        if isinstance(error, BootFailed) or (isinstance(error, GuestCrashed) and self._told(str(error))):
+            return error
+        # what killed the guest may still be on its way through the console
+        self.console.wait_closed(self.deadline(0.5))
+        if self.console.complaint:
             return GuestCrashed(f"{self.console.complaint} ({error})")
+        if self.console.closed:
+            return GuestCrashed(f"the guest ended{self.console.last_words()} ({error})")
         return error
+
+    def _told(self, reason: str) -> bool:
+        return bool(self.console.complaint) and self.console.complaint in reason
 
 
 @contextmanager
@@ -161,15 +171,16 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
         debugger_ours, debugger_theirs = (stack.enter_context(end) for end in socket.socketpair())
         errors = stack.enter_context(tempfile.TemporaryFile())
         wiring = qemu.Wiring(
-            kernel=_opened(stack, spec.kernel, os.O_RDONLY),
-            initramfs=_opened(stack, spec.image.initramfs, os.O_RDONLY),
-            log=_opened(stack, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND),
+            kernel=_opened(stack, spec.kernel),
+            initramfs=_opened(stack, spec.image.initramfs),
             console=console_theirs.fileno(),
             monitor=monitor_theirs.fileno(),
             debugger=debugger_theirs.fileno(),
         )
         argv = qemu.argv(spec.machine, spec.accel, wiring, spec.cmdline)
         echo(argv)
+        console = Console(console_ours, log)
+        stack.callback(console.close)  # behind QEMU's end, and so with its last word
         process = subprocess.Popen(
             # one setpriv for all: a change of user clears the parent-death signal
             leashed(argv, "KILL", *_privileges()),
@@ -182,8 +193,6 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
         console_theirs.close()
         monitor_theirs.close()
         debugger_theirs.close()
-        console = Console(console_ours, log)
-        stack.callback(console.close)
         try:
             monitor = Monitor(monitor_ours)
             stack.callback(monitor.close)
@@ -211,9 +220,9 @@ def _break(guest: Guest, spec: Spec) -> None:
             debugger.write(locate(poke, names, debugger.read), poke.new)
 
 
-def _opened(stack: ExitStack, path: Path, flags: int) -> int:
+def _opened(stack: ExitStack, path: Path) -> int:
     try:
-        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise FarmError(f"{path}: {error.strerror}") from error
     stack.callback(os.close, descriptor)

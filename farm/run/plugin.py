@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from farm.base.errors import BootFailed, GuestCrashed, GuestHung, KernelError, UsageError
+from farm.base.errors import BootFailed, FarmError, GuestCrashed, KernelError, UsageError
 from farm.guest import splat, vm
 from farm.guest.agent import Agent
 from farm.guest.image import image
@@ -203,21 +203,21 @@ def built(request: pytest.FixtureRequest, cell: Cell) -> Built:
 def guest(request: pytest.FixtureRequest, stall: Stall, cell: Cell) -> Iterator[vm.Guest]:
     """A machine of the cell, for this test alone while it runs.
 
-    The kernel's log is cut at marks around the test, and what it says between
+    The kernel's log is cut at marks behind the tests, and what it says between
     them is the test's. What is left in doubt is thrown away.
     """
     machine = stall.guest(cell)
-    start = machine.mark()
+    start = machine.marked or machine.mark()
     yield machine
     request.node.stash[_CHARGED] = (machine.console.log.name, (start, machine.console.size))
-    try:
-        end = machine.mark()
-    except (GuestCrashed, GuestHung) as error:
-        raise machine.explain(error) from error
+    end = machine.mark()
     request.node.stash[_CHARGED] = (machine.console.log.name, (start, end))
-    splats = splat.find(machine.console.text(start, end))
-    if splats:
-        raise GuestCrashed("\n".join(f"{item.kind}: {item.title}" for item in splats))
+    if complaints := _complaints(machine.console.text(start, end)):
+        raise GuestCrashed(complaints)
+
+
+def _complaints(log: str) -> str:
+    return "\n".join(f"{item.kind}: {item.title}" for item in splat.find(log))
 
 
 @pytest.fixture
@@ -241,17 +241,32 @@ def spoils_guest(item: pytest.Item) -> bool:
     return item.get_closest_marker("spoils_guest") is not None
 
 
+def _explained(error: BaseException, machine: vm.Guest) -> BaseException:
+    """What went wrong in a test that had a guest, told by its cause."""
+    if isinstance(error, FarmError) and machine.console.wait_closed(machine.deadline(0.5)):
+        error = GuestCrashed(str(error))  # QEMU answers nothing behind a guest's end
+    return machine.explain(error) if isinstance(error, KernelError) else error
+
+
+def _late(item: pytest.Item, machine: vm.Guest) -> Iterator[Finding]:
+    """What the kernel said behind the mark that ended a test, charged to it."""
+    if machine.console.complaint and (complaints := _complaints(machine.console.text(machine.marked))):
+        name, (start, _) = item.stash[_CHARGED]
+        item.stash[_CHARGED] = (name, (start, machine.console.size))
+        yield Finding(Verdict.CRASH, complaints)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield
     findings = item.stash.setdefault(_FINDINGS, [])
+    machine = getattr(item, "funcargs", {}).get("guest")
     if call.excinfo is not None:
-        machine = getattr(item, "funcargs", {}).get("guest")
         for error in causes(call.excinfo.value):
-            explained = machine.explain(error) if machine and isinstance(error, KernelError) else error
-            findings.append(classify(explained))
+            findings.append(classify(_explained(error, machine) if machine else error))
     if call.when == "teardown":
-        machine = getattr(item, "funcargs", {}).get("guest")
+        if machine and not failed(item):
+            findings += _late(item, machine)
         if machine and (failed(item) or machine.console.complaint or spoils_guest(item)):
             item.session.stash[_STALL].clear()  # what it left may fail the next test
         console, span = item.stash.get(_CHARGED, ("", (0, 0)))
