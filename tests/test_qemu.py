@@ -3,7 +3,7 @@
 
 import pytest
 
-from farm.guest.qemu import CMDLINE, Wiring, accelerator, argv
+from farm.guest.qemu import CMDLINE, Wiring, accelerator, argv, clock
 from farm.matrix import Machine
 
 WIRING = Wiring(kernel=10, initramfs=11, console=12, monitor=13, debugger=14)
@@ -36,6 +36,18 @@ def test_accelerator(accel: str) -> None:
 
 def test_tcg_takes_little_memory() -> None:
     assert "tb-size=64" in values("-accel", words("tcg"))[0]
+
+
+@pytest.mark.parametrize(
+    "accel, cpuinfo, says",
+    [
+        ("tcg", "processor\t: 0\ncpu MHz\t\t: 2445.432\ncpu MHz\t\t: 800.000\n", "tsc=reliable tsc_early_khz=2445432"),
+        ("kvm", "cpu MHz\t\t: 2445.432\n", ""),
+        ("tcg", "BogoMIPS\t: 50.00\n", ""),
+    ],
+)
+def test_clock(accel: str, cpuinfo: str, says: str) -> None:
+    assert clock(accel, cpuinfo) == says
 
 
 def test_no_device_needs_pci() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """QEMU's command line: a pure function from what is wanted."""
 
+import re
 from dataclasses import dataclass
 
 from farm.guest import gdb
@@ -49,6 +50,18 @@ def accelerator(name: str) -> list[str]:
     # then a patched byte that another processor is about to run, and a guest
     # whose ftrace patches much dies of `Oops: int3` with a sound kernel.
     return ["-accel", f"tcg,thread=single,tb-size={TRANSLATION_MIB}", "-cpu", "max"]
+
+
+def clock(name: str, cpuinfo: str) -> str:
+    """What tells a guest without KVM's clock how fast its TSC is; nothing where the
+    host's /proc/cpuinfo does not.
+
+    Under TCG that is the host's TSC. On a busy host a guest that measures it gives
+    up and counts ticks of 4 ms, in which no latency is seen and udelay() is too
+    short. The nominal frequency may be off by a few per cent, which harms nobody.
+    """
+    found = re.search(r"^cpu MHz\s*: (\d+)\.(\d{3})$", cpuinfo, re.M)
+    return f"tsc=reliable tsc_early_khz={found[1]}{found[2]}" if name == "tcg" and found else ""
 
 
 def argv(machine: Machine, accel: str, wiring: Wiring, cmdline: str = "") -> list[str]:

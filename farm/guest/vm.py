@@ -38,6 +38,8 @@ BOOT_USUAL = 1.5
 
 NOBODY = 65534
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -177,7 +179,8 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
             monitor=monitor_theirs.fileno(),
             debugger=debugger_theirs.fileno(),
         )
-        argv = qemu.argv(spec.machine, spec.accel, wiring, spec.cmdline)
+        clock = qemu.clock(spec.accel, CPUINFO.read_text())
+        argv = qemu.argv(spec.machine, spec.accel, wiring, f"{clock} {spec.cmdline}".strip())
         echo(argv)
         console = Console(console_ours, log)
         stack.callback(console.close)  # behind QEMU's end, and so with its last word
