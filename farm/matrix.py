@@ -17,11 +17,13 @@ MATRIX = CHECKOUT / "kconfigs" / "matrix.yaml"
 
 @dataclass(frozen=True)
 class Machine:
-    """What the guest of a cell is made of. Memory in MiB."""
+    """What the guest of a cell is made of. Memory in MiB. `boot` is how many
+    times longer than usual it may take to be ready."""
 
     memory: int
     cpus: int
     cmdline: str
+    boot: int = 1
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class _Machine(_Strict):
     memory: int = Field(default=224, ge=64, le=65536)
     cpus: int = Field(default=2, ge=1, le=64)
     cmdline: str = ""
+    boot: int = Field(default=1, ge=1, le=100)
 
 
 class _Tree(_Strict):
@@ -189,7 +192,7 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
         supports=frozenset(fact for name in spec.fragments + spec.feature for fact in parsed.fragments[name]),
         main=spec.main,
         toolchain=spec.toolchain,
-        machine=Machine(spec.guest.memory, spec.guest.cpus, spec.guest.cmdline) if spec.guest else None,
+        machine=Machine(**spec.guest.model_dump()) if spec.guest else None,
     )
 
 

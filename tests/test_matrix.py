@@ -28,7 +28,7 @@ cells:
     about: the second
     tree: mine
     fragments: [base]
-    guest: {memory: 128, cpus: 1, cmdline: quiet}
+    guest: {memory: 128, cpus: 1, cmdline: quiet, boot: 3}
 """
 
 
@@ -61,7 +61,7 @@ def test_values_and_defaults(tmp_path: Path) -> None:
     assert one.fragments == tuple(tmp_path / f"kconfigs/x86_64/{name}.config" for name in ("base", "regs"))
     assert one.supports == {"with_regs"}
     assert not two.supports
-    assert (one.machine, two.machine) == (Machine(224, 2, ""), Machine(128, 1, "quiet"))
+    assert (one.machine, two.machine) == (Machine(224, 2, ""), Machine(128, 1, "quiet", 3))
     assert matrix.trees["mine"].series == tmp_path / "patches/mine"
 
 
@@ -79,7 +79,7 @@ def test_values_and_defaults(tmp_path: Path) -> None:
         ("    tree: mine\n    fragments: [base, regs]", "    tree: your\n    fragments: [base, regs]", 13,
          "cells.one.tree: no tree 'your'; there is: mine"),
         ("[with_regs]", "[with_regs, magic]", 8, "fragments.regs.1: no fact 'magic'; there is: bpf_ftrace"),
-        ("guest: {memory: 128, cpus: 1, cmdline: quiet}", "guest: some", 20, "cells.two.guest"),
+        ("guest: {memory: 128, cpus: 1, cmdline: quiet, boot: 3}", "guest: some", 20, "cells.two.guest"),
         ("fragments: [base]\n    guest", "fragments: [base, nix]\n    guest", 19,
          "cells.two.fragments.1: no fragment 'nix'; there is: base, regs, missing"),
         ("fragments: [base]\n    guest", "fragments: [base, missing]\n    guest", 19,

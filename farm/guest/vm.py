@@ -32,7 +32,8 @@ from farm.matrix import Machine
 #: and for kernels that check themselves on the way.
 BOOT_SECONDS = 60.0
 
-#: How long one request to the agent may take where a boot takes BOOT_USUAL.
+#: How long one request to the agent may take where a boot takes BOOT_USUAL, or so
+#: many times that as the cell's machine says.
 REQUEST_SECONDS = 10.0
 BOOT_USUAL = 1.5
 
@@ -64,23 +65,21 @@ class Guest:
         debugger: socket.socket,
         process: int,
         boot_seconds: float,
+        boot_usual: float,
     ) -> None:
         self.console = console
         self.process = process
         self.monitor = monitor
         self.connection = connection
         self.boot_seconds = boot_seconds
+        #: how much slower than usual this machine is, by its own boot; at least 1
+        self.scale = max(1.0, boot_seconds / boot_usual)
         #: where the last mark stands in the log, as an offset behind it; 0 before the first
         self.marked = 0
         self._marks = 0
         self._control: Agent | None = None
         self._stub = debugger
         self._debugger: Debugger | None = None
-
-    @property
-    def scale(self) -> float:
-        """How much slower than usual this machine is, by its own boot; at least 1."""
-        return max(1.0, self.boot_seconds / BOOT_USUAL)
 
     def deadline(self, seconds: float) -> Deadline:
         """A deadline for this guest: `seconds` on a machine of usual speed."""
@@ -163,10 +162,10 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
     """A guest, ready for its first command; gone when the block is left.
 
     Its console goes to `log`. Raises BootFailed when the kernel does not get as
-    far within `limit` seconds, FarmError when QEMU or the host is at fault.
+    far within `limit` seconds, times what its machine may take longer, FarmError when QEMU or the host is at fault.
     """
     started = time.monotonic()
-    deadline = Deadline(limit)
+    deadline = Deadline(limit * spec.machine.boot)
     with ExitStack() as stack:
         console_ours, console_theirs = (stack.enter_context(end) for end in socket.socketpair())
         monitor_ours, monitor_theirs = (stack.enter_context(end) for end in socket.socketpair())
@@ -209,7 +208,8 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
             said = _said(errors, process)
             raise BootFailed(f"{error}" + (f" (QEMU: {said})" if said else "")) from error
         stack.callback(connection.close)
-        guest = Guest(console, monitor, connection, debugger_ours, process.pid, time.monotonic() - started)
+        usual = BOOT_USUAL * spec.machine.boot
+        guest = Guest(console, monitor, connection, debugger_ours, process.pid, time.monotonic() - started, usual)
         if spec.pokes:
             _break(guest, spec)
         yield guest
