@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -209,7 +210,13 @@ def test_stop_at_the_first_failure(tmp_path: Path) -> None:
 def test_interrupted_run_keeps_its_verdicts(tmp_path: Path) -> None:
     argv = [str(FARM), "run", "x86_64-regs", "--results", str(tmp_path)]
     process = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # a shell that has put these tests into the background has it ignored
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout
     verdicts = None

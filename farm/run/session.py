@@ -289,8 +289,9 @@ def _follow_builder(
                 trouble.append(UsageError(event.text))
     status = process.wait()
     if trouble:
-        # wrong input is no verdict of any test: end the run, not its tests
-        signal.raise_signal(signal.SIGINT)
+        # wrong input is no verdict of any test: end the run, not its tests. Not by
+        # SIGINT, which is ignored where a shell has put the farm into the background
+        signal.raise_signal(signal.SIGTERM)
         return
     for cell in open_cells:
         said = text or f"the builder ended with {status} before it came to this cell"
