@@ -135,7 +135,9 @@ DEMANDS: list[dict[str, bool]] = [{}, {"pinned": True}, {"exclusive": True}, {"p
 def test_nothing_is_asked_once_all_are_closed(guest: Guest, agent: Agent, built: Built) -> None:
     """A static key counts the filters: while it is 0, traced calls do not even look
     for some. Only its value, read from outside, tells when it is left on."""
-    key = symbols(Path(built.kernel))["bpf_ftrace_key"]
+    names = symbols(Path(built.kernel))
+    assert "bpf_ftrace_key" in names, "the kernel has no bpf_ftrace_key to count its filters"
+    key = names["bpf_ftrace_key"]
 
     def filters_counted() -> int:
         with guest.debugger() as debugger:

@@ -46,7 +46,9 @@ BUGS = {
         f"ftrace_call:4c8b4c2440={NOP5}", "test_alone[x86_64-regs-ops]", r"arg6 \(r9"
     ),
     "rax_slot_from_rcx": Bug(  # mov %rcx,0x58(%rsp)
-        "ftrace_regs_caller:48894c2458=48894c2450", "test_core_function[x86_64-regs-direct]", r"arg4 \(rcx"
+        "ftrace_regs_caller:48894c2458=48894c2450",
+        "test_core_function[x86_64-regs-direct]",
+        r"arg4 \(rcx|mmap\(2\) .* did not receive its arguments",
     ),
     "r10_not_restored": Bug(f"ftrace_regs_call:4c8b542438={NOP5}", "test_registers", r"\br10 is \w+"),
     "caller_from_the_flags": Bug(  # mov 0xb8(%rsp),%rsi
