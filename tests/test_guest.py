@@ -226,6 +226,21 @@ def test_command_that_never_starts(boot: Boot) -> None:
             ssh.start(channel, "true", Deadline(1))
 
 
+def test_session_ends_with_its_first_lost_answer(boot: Boot) -> None:
+    """Its answer comes after all, and is not taken for that of the next request."""
+    with boot() as guest, guest.agent() as agent:
+        guest.monitor.execute("stop")
+        agent.limit = 1
+        with pytest.raises(GuestHung, match="no answer to `hello` within 1 s"):
+            agent.request("hello")
+        guest.monitor.execute("cont")
+        agent.limit = 20
+        with pytest.raises(GuestHung, match="no request is made after `hello`"):
+            agent.request("file_read", path="/proc/version")
+        with guest.agent() as another:
+            assert "Linux" in another.request("file_read", path="/proc/version")["data"]
+
+
 def test_marks_enclose_what_the_kernel_says(boot: Boot) -> None:
     with boot() as guest, guest.agent() as agent:
         start = guest.mark()

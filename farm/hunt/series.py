@@ -2,6 +2,7 @@
 """Each patch of a series by itself: style, ABI, builds with the feature off and on,
 and the suites that apply so far."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -76,8 +77,8 @@ def steps(request: Request) -> list[Step]:
 
 
 def _changes_kernel(patch: Path) -> bool:
-    added = [line.removeprefix("+++ b/") for line in patch.read_text().splitlines() if line.startswith("+++ b/")]
-    return any(not name.startswith(BESIDE_THE_KERNEL) for name in added)
+    names = re.findall(r"^(?:--- a|\+\+\+ b)/(.+)$", patch.read_text(), re.M)
+    return any(not name.startswith(BESIDE_THE_KERNEL) for name in names)
 
 
 def _has_options(source: Source, cell: Cell) -> bool:
