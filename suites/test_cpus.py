@@ -9,7 +9,7 @@ from farm.guest.agent import Agent
 from farm.guest.vm import Guest
 from suites import calls, filters
 from suites.calls import PATTERNS
-from suites.filters import ARG_EQUALS, DROP_ALL, Program, Rule
+from suites.filters import ARG_EQUALS, DROP_ALL, PASS_ALL, Program, Rule
 from suites.tracefs import Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace", "smp")
@@ -79,3 +79,35 @@ def test_offline_cpu(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
     filters.set_program(agent, filters.open_event(agent, FUNCTION, cpu=1), again.fd)
     got = traced()
     assert got == {}, f"a new event on the CPU that is back drops every call, and the trace has {got}"
+
+
+#: What a processor calls on its way out, where RCU no longer waits for it, and in,
+#: where it does not yet.
+GOING, COMING = "idle_task_exit", "cpuhp_ap_sync_alive"
+
+
+def test_processor_that_goes_and_comes(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
+    """A filter could be freed while an offline processor asks it: it is not asked, so the call is refused."""
+    agent.request("pin", cpu=0)
+    asked = {}
+    for function in (GOING, COMING):
+        program = Program(agent, Rule(PASS_ALL))
+        event = filters.open_event(agent, function, cpu=0)
+        filters.set_program(agent, event, program.fd)
+        asked[function] = program
+    tracing.start("function", GOING, COMING)
+    for state in ("0", "1"):
+        agent.request("file_write", path=ONLINE, data=state)
+    runs = {function: program.count() for function, program in asked.items()}
+    got = dict(tracing.names())
+    assert runs == {GOING: 0, COMING: 0}, f"CPU 1 went and came, and asked the filters: {runs}"
+    assert got == {}, f"nobody could be asked on CPU 1, and the trace has {got}"
+
+
+def test_processor_goes_traced(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
+    """The functions of the test above are called, and traced where no filter asks."""
+    tracing.start("function", GOING, COMING)
+    for state in ("0", "1"):
+        agent.request("file_write", path=ONLINE, data=state)
+    got = dict(tracing.names())
+    assert set(got) == {GOING, COMING}, f"CPU 1 went and came, the trace has {got}"
