@@ -64,13 +64,20 @@ PROMISES = {
 class Expected:
     """What one call must look like: the trampoline that it goes by, or a copy
     of it; the ops that a copy hands on, None if nobody can say; where the
-    function returns to behind the trampoline, None for to its caller."""
+    function returns to behind the trampoline, None for to its caller; whether
+    calls and returns leave the arithmetic flags alone (registers.keeps_flags)."""
 
     trampoline: str
     copied: bool = False
     op: int | None = None
     returns_to: int | None = None
     frame_pointer: bool = False
+    flags: bool = True
+
+    @property
+    def lost_flags(self) -> int:
+        """Those of which nothing can be said."""
+        return RESUME | (0 if self.flags else ARITHMETIC)
 
 
 def route(trampoline: str, copied: bool) -> str:
@@ -94,7 +101,7 @@ def check(
     taken, wanted = route(traced.trampoline, traced.copied), route(expected.trampoline, expected.copied)
     assert taken == wanted, f"{what}: the call site of {traced.target} goes to {taken}, and should go to {wanted}"
     slots = picture(traced, passed, program, received)
-    others = [*_before(traced, passed), *_handed(traced, expected), *_behind(traced, expected)]
+    others = [*_before(traced, expected, passed), *_handed(traced, expected), *_behind(traced, expected)]
     if expected.frame_pointer:
         others += _frames(traced)
     if others or any(slot.wrong for slot in slots):
@@ -134,12 +141,12 @@ def _nth(values: Sequence[int] | None, number: int | None) -> int | None:
     return values[number] if values is not None and number is not None and number < len(values) else None
 
 
-def _before(traced: Traced, passed: Mapping[str, int]) -> list[str]:
+def _before(traced: Traced, expected: Expected, passed: Mapping[str, int]) -> list[str]:
     """Whether the registers at the call site are as user space says."""
     return [
         f"{name} was {traced.entry[name]:#x} before the trampoline, and not {value:#x} as passed"
         for name, value in passed.items()
-        if (traced.entry[name] ^ value) & ~(RESUME if name == "rflags" else 0)
+        if (traced.entry[name] ^ value) & ~(expected.lost_flags if name == "rflags" else 0)
     ]
 
 
@@ -163,7 +170,7 @@ def _behind(traced: Traced, expected: Expected) -> list[str]:
     if traced.after is None:
         return []
     promise = PROMISES[traced.trampoline]
-    ignored = {"rflags": RESUME | promise.lost_flags}
+    ignored = {"rflags": expected.lost_flags | promise.lost_flags}
     wrong = [
         f"{name} is {traced.after[name]:#x} behind the trampoline, and was {value:#x} before"
         for name, value in traced.entry.items()

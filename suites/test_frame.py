@@ -16,6 +16,7 @@ from farm.matrix import Cell
 from suites import filters, frame
 from suites.frame import Expected
 from suites.outside import CALLER, REGS_CALLER, STATIC, Observer
+from suites.registers import keeps_flags
 from suites.tracefs import TRACERS, Tracing
 
 FUNCTIONS = tuple(f"target_{target}" for target in frame.CALLED)
@@ -44,31 +45,37 @@ def test_shared_trampoline(
             tracing.kprobe(function)
     tracing.start(tracer, *FUNCTIONS)
     with _triggers(tracing) if program is None and route == CALLER else nullcontext():
-        frame.check_calls(agent, observer, tracer, _expected(built, tracer, route), program)
+        frame.check_calls(agent, observer, tracer, _expected(built, cell, tracer, route), program)
 
 
 @pytest.mark.needs("dynamic_ftrace")
 @pytest.mark.parametrize("tracer", TRACERS)
-def test_copied_trampoline(agent: Agent, tracing: Tracing, observer: Observer, built: Built, tracer: str) -> None:
+def test_copied_trampoline(
+    agent: Agent, tracing: Tracing, observer: Observer, built: Built, cell: Cell, tracer: str
+) -> None:
     """A tracer alone has a copy of ftrace_caller of its own."""
     tracing.start(tracer, *FUNCTIONS)
-    frame.check_calls(agent, observer, tracer, _expected(built, tracer, CALLER, True))
+    frame.check_calls(agent, observer, tracer, _expected(built, cell, tracer, CALLER, True))
 
 
 @pytest.mark.needs("dynamic_ftrace", "with_regs")
-def test_copied_trampoline_of_kprobes(agent: Agent, tracing: Tracing, observer: Observer, built: Built) -> None:
+def test_copied_trampoline_of_kprobes(
+    agent: Agent, tracing: Tracing, observer: Observer, built: Built, cell: Cell
+) -> None:
     """Kprobes alone have a copy of ftrace_regs_caller of their own."""
     for function in FUNCTIONS:
         tracing.kprobe(function)
-    frame.check_calls(agent, observer, "kprobe", _expected(built, "kprobe", REGS_CALLER, True))
+    frame.check_calls(agent, observer, "kprobe", _expected(built, cell, "kprobe", REGS_CALLER, True))
 
 
 @pytest.mark.absent("dynamic_ftrace")
 @pytest.mark.parametrize("tracer", TRACERS)
-def test_static_trampoline(agent: Agent, tracing: Tracing, observer: Observer, built: Built, tracer: str) -> None:
+def test_static_trampoline(
+    agent: Agent, tracing: Tracing, observer: Observer, built: Built, cell: Cell, tracer: str
+) -> None:
     """Static ftrace: every function calls __fentry__ at all times."""
     tracing.start(tracer)
-    frame.check_calls(agent, observer, tracer, _expected(built, tracer, STATIC))
+    frame.check_calls(agent, observer, tracer, _expected(built, cell, tracer, STATIC))
 
 
 @contextmanager
@@ -81,7 +88,7 @@ def _triggers(tracing: Tracing) -> Iterator[None]:
         tracing.write("set_ftrace_filter", f"!{function}:traceon", append=True)
 
 
-def _expected(built: Built, tracer: str, trampoline: str, copied: bool = False) -> Expected:
+def _expected(built: Built, cell: Cell, tracer: str, trampoline: str, copied: bool = False) -> Expected:
     kernel = Path(built.kernel)
     names = symbols(kernel)
     return Expected(
@@ -90,4 +97,5 @@ def _expected(built: Built, tracer: str, trampoline: str, copied: bool = False) 
         op=names.get(OPS[tracer]) if copied else None,
         returns_to=names["return_to_handler"] if tracer == "function_graph" else None,
         frame_pointer="CONFIG_FRAME_POINTER=y\n" in (kernel / "config").read_text(),
+        flags=keeps_flags(cell),
     )

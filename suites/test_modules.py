@@ -107,11 +107,11 @@ def test_module_on_its_way(guest: Guest, agent: Agent, tracing: Tracing) -> None
 
         with _stopped(agent, guest, load):
             symbols = _symbols(guest)
-            assert "waiter_init" in symbols, f"the module comes, and of it there is {symbols}"
-            for attr in ({"function": "waiter_init"}, {"config2": hex(symbols["waiter_init"])}):
+            assert "waiter_begin" in symbols, f"the module comes, and of it there is {symbols}"
+            for attr in ({"function": "waiter_begin"}, {"config2": hex(symbols["waiter_begin"])}):
                 got = _open(agent, **attr)
                 assert got == "EINVAL", f"a function of the init text, {attr}, gave {got}, not EINVAL"
-        got = _open(agent, function="waiter_init")
+        got = _open(agent, function="waiter_begin")
         assert got == "ENOENT", f"the init text is gone, and a function of it gave {got}, not ENOENT"
         event = filters.open_event(agent, "waiter_stop")
         agent.request("close", fd=event)

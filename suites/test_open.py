@@ -87,7 +87,10 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]]]] = {
         ],
     ),
     # in assembly, by attribute, by a directory that is compiled without tracing
-    "notrace_function": ("EINVAL", [_by_name(name) for name in ("__fentry__", "rcu_is_watching", "bpf_ftrace_traced")]),
+    "notrace_function": (
+        "EINVAL",
+        [_by_name(name) for name in ("__fentry__", "ktime_get_mono_fast_ns", "bpf_ftrace_traced")],
+    ),
     "symbol_of_data": ("EINVAL", [_by_name("init_task")]),
     "address_without_code": (
         "EINVAL",
