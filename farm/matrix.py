@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from farm.base.errors import UsageError
+from farm.base.strict import Strict, complaint, read
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MATRIX = CHECKOUT / "kconfigs" / "matrix.yaml"
@@ -34,7 +35,8 @@ class Cell:
     to bring, never asked of the kernel under test. `feature` are the fragments
     that ask for what the series adds; they are left out where there is no
     series. A cell of the `main` road runs where no cell is named. One without
-    a `machine` is built and not booted.
+    a `machine` is built and not booted. Of a `lenient` one the tree may drop
+    options: what `farm config-bisect` tries is what is left of them.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Cell:
     main: bool
     toolchain: str
     machine: Machine | None
+    lenient: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,36 +96,33 @@ FEATURE = "bpf_ftrace"
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Machine(_Strict):
+class _Machine(Strict):
     memory: int = Field(default=224, ge=64, le=65536)
     cpus: int = Field(default=2, ge=1, le=64)
     cmdline: str = ""
     boot: int = Field(default=1, ge=1, le=100)
 
 
-class _Tree(_Strict):
+class _Tree(Strict):
     package: str
     archive: str
     series: str
 
 
-class _Cell(_Strict):
+class _Cell(Strict):
     about: str
     arch: str = Field(default="x86_64", pattern="^x86_64$")
     tree: _Name = "debian-6.12"
     fragments: list[_Name] = Field(min_length=1)
-    feature: list[_Name] = []
-    patches: list[str] = []
+    feature: list[_Name] = Field(default=[])
+    patches: list[str] = Field(default=[])
     main: bool = False
     toolchain: str = Field(default="gcc", pattern=r"^(gcc|clang)(-\d+)?$")
     guest: _Machine | None = _Machine()
+    lenient: bool = False
 
 
-class _Matrix(_Strict):
+class _Matrix(Strict):
     trees: dict[_Name, _Tree]
     fragments: dict[_Name, list[str]]
     cells: dict[_Name, _Cell] = Field(min_length=1)
@@ -131,19 +131,7 @@ class _Matrix(_Strict):
 @cache
 def load(path: Path = MATRIX) -> Matrix:
     """The matrix in `path`. Raises UsageError that names file, line and key."""
-    try:
-        text = path.read_text()
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not YAML: {error}") from error
-    try:
-        parsed = _Matrix.model_validate(raw)
-    except ValidationError as error:
-        complaints = [_complaint(path, root, tuple(e["loc"]), e["msg"]) for e in error.errors()]
-        raise UsageError("\n".join(complaints)) from error
+    root, parsed = read(path, _Matrix)
     trees = {
         name: Tree(name, t.package, Path(t.archive), _existing(path, root, ("trees", name, "series"), t.series))
         for name, t in parsed.trees.items()
@@ -152,7 +140,7 @@ def load(path: Path = MATRIX) -> Matrix:
         for i, fact in enumerate(facts):
             if fact not in FACTS:
                 where = ("fragments", fragment, i)
-                raise UsageError(_complaint(path, root, where, f"no fact {fact!r}; there is: {', '.join(FACTS)}"))
+                raise UsageError(complaint(path, root, where, f"no fact {fact!r}; there is: {', '.join(FACTS)}"))
     cells = {name: _cell(path, root, parsed, name) for name in parsed.cells}
     return Matrix(trees, cells)
 
@@ -169,13 +157,13 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
     spec, here = parsed.cells[name], ("cells", name)
     if spec.tree not in parsed.trees:
         known = ", ".join(parsed.trees)
-        raise UsageError(_complaint(path, root, (*here, "tree"), f"no tree {spec.tree!r}; there is: {known}"))
+        raise UsageError(complaint(path, root, (*here, "tree"), f"no tree {spec.tree!r}; there is: {known}"))
     for key, names in (("fragments", spec.fragments), ("feature", spec.feature)):
         for i, fragment in enumerate(names):
             if fragment not in parsed.fragments:
                 known = ", ".join(parsed.fragments)
                 where = (*here, key, i)
-                raise UsageError(_complaint(path, root, where, f"no fragment {fragment!r}; there is: {known}"))
+                raise UsageError(complaint(path, root, where, f"no fragment {fragment!r}; there is: {known}"))
 
     def files(key: str, names: list[str]) -> tuple[Path, ...]:
         relative = [f"kconfigs/{spec.arch}/{n}.config" if key != "patches" else n for n in names]
@@ -193,6 +181,7 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
         main=spec.main,
         toolchain=spec.toolchain,
         machine=Machine(**spec.guest.model_dump()) if spec.guest else None,
+        lenient=spec.lenient,
     )
 
 
@@ -200,21 +189,5 @@ def _existing(path: Path, root: yaml.Node | None, where: tuple[str | int, ...], 
     """A file or directory of the checkout that the matrix names."""
     file = path.parent.parent / relative
     if not file.exists():
-        raise UsageError(_complaint(path, root, where, f"there is no {file}"))
+        raise UsageError(complaint(path, root, where, f"there is no {file}"))
     return file
-
-
-def _complaint(path: Path, root: yaml.Node | None, where: tuple[str | int, ...], message: str) -> str:
-    """`file:line: key.path: message`, for the nearest node that exists."""
-    node, line = root, 1
-    for step in where:
-        if isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == str(step)]
-            if not found:
-                break
-            line, node = found[0][0].start_mark.line + 1, found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-    dotted = ".".join(str(step) for step in where) or "the whole file"
-    return f"{path}:{line}: {dotted}: {message}"
