@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from farm.base import cache
-from farm.base.errors import BootFailed, Exit
+from farm.base.errors import BootFailed, Exit, UsageError
 from farm.kernel import builder
 from farm.kernel.builder import Built, Event
 from farm.matrix import MATRIX
-from farm.run import cellstate, records
-from farm.run.plugin import Planned, planned
+from farm.run import cellstate, records, resume
+from farm.run.plugin import planned
+from farm.run.records import Planned, Verdict, VerdictRecord
 from tests.test_matrix import GOOD, write
 from tests.test_records import RUN
 
@@ -366,9 +367,26 @@ def test_consoles_are_numbered(run: Path) -> None:
 
 
 def test_a_cell_that_booted_once_is_not_given_up(run: Path) -> None:
-    cellstate.tell_booted(run, "one")
+    cellstate.tell_booted(run, "one", 1.5)
     for cell in ("one", "two"):
         cellstate.tell_unbootable(run, cell, BootFailed("silent"))
     cellstate.check_bootable(run, "one")
     with pytest.raises(BootFailed, match="silent"):
         cellstate.check_bootable(run, "two")
+
+
+def test_what_has_a_verdict_is_not_run_again(suites: Suites) -> None:
+    """A run that was interrupted is gone on with; what the interruption said is dropped."""
+    files = {"test_a": "def test_x(cell): pass\ndef test_y(cell): pass\ndef test_z(cell): pass\n"}
+    records.update_run(suites.directory, cells=["one"], status="interrupted")
+    for test, verdict in (("test_x", Verdict.FAIL), ("test_y", Verdict.LOST)):
+        records.append_verdict(suites.directory, VerdictRecord(test, "a", "one", verdict, 1.0))
+    with (suites.directory / "verdicts.jsonl").open("a") as handle:
+        handle.write('{"test": "test_')
+    run, done = resume.resume(suites.directory)
+    assert (run.status, [one.test for one in done]) == ("running", ["test_x"])
+    assert records.load_verdicts(suites.directory) == done
+    assert suites(**files).order == ["one:a:test_y", "one:a:test_z"]
+    records.update_run(suites.directory, status="finished")
+    with pytest.raises(UsageError, match="the run is finished, there is nothing to go on with"):
+        resume.resume(suites.directory)

@@ -8,11 +8,13 @@ stdout is an Event.
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
 
+from farm.base import cache
 from farm.base.command import echo, leashed
 from farm.base.errors import Blamed, BuildFailed, Exit, FarmError, UsageError
 from farm.kernel import build, payload, series
@@ -33,7 +35,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Built:
-    """What a cell needs to boot and where it is. Paths as strings, for JSON."""
+    """What a cell needs to boot and where it is. Paths as strings, for JSON.
+
+    `build_seconds` are of its kernel, 0 where the cache had it.
+    """
 
     cell: str
     source: str
@@ -44,6 +49,7 @@ class Built:
     programs: str
     module: str
     without_feature: bool
+    build_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,10 @@ def _build_cell(order: Order, name: str) -> Event:
         progress("resolving the source")
         source = series.resolve(cell, matrix.trees[cell.tree], order.tree, order.series, order.patches)
         wanted = build.plan(cell, source, order.series)
+        cached = cache.entry("kernels", wanted.key).is_dir()
+        started = time.monotonic()
         kernel = build.kernel(wanted, progress)
+        seconds = 0.0 if cached else round(time.monotonic() - started, 1)
         parts = payload.payload(wanted, kernel, progress)
     except Blamed as error:
         log = build.log_of(wanted) if wanted else None
@@ -115,6 +124,7 @@ def _build_cell(order: Order, name: str) -> Event:
         programs=str(parts.programs),
         module=str(parts.module),
         without_feature=wanted.without_feature,
+        build_seconds=seconds,
     )
     return Event("built", name, built=built)
 

@@ -3,11 +3,12 @@
 in the run directory: they outlive both, and a report can read them."""
 
 import json
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
+from typing import Any
 
 from farm.base.deadline import Deadline
-from farm.base.errors import BootFailed, FarmError
+from farm.base.errors import BootFailed, Exit, FarmError
 from farm.kernel.build import save_json
 from farm.kernel.builder import Built, Event, as_error
 
@@ -42,6 +43,33 @@ def wait_built(run: Path, cell: str) -> Built:
     raise FarmError(f"{cell}: the builder gave neither a kernel nor an error within {BUILD_SECONDS:.0f} s")
 
 
+def load_built(run: Path, cell: str) -> Built | None:
+    """The kernel of a cell in a run of whatever time; None if it says of none."""
+    known = _told(run, cell, "built.json")
+    lacking = {field.name: "" if field.default is MISSING else field.default for field in fields(Built)}
+    return Built(**{name: known.get(name, otherwise) for name, otherwise in lacking.items()}) if known else None
+
+
+def load_failure(run: Path, cell: str) -> tuple[str, Exit] | None:
+    """Why a cell has no kernel, and whose fault that is; None if it says nothing of it."""
+    known = _told(run, cell, "failed.json")
+    return (known["text"], Exit(known["exit"])) if known else None
+
+
+def load_metadata(run: Path, cell: str) -> dict[str, Any]:
+    """What TuxMake wrote of the build of a cell; nothing if it is not there."""
+    return _told(run, cell, "metadata.json")
+
+
+def _told(run: Path, cell: str, name: str) -> dict[str, Any]:
+    """A file of a cell for reports, which a run that was cut off may lack or have half of."""
+    try:
+        known = json.loads((run / "cells" / cell / name).read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
 def new_console(run: Path, cell: str) -> Path:
     """The log for the next guest of a cell, whichever worker boots it."""
     number = 1
@@ -55,8 +83,10 @@ def new_console(run: Path, cell: str) -> Path:
             return path
 
 
-def tell_booted(run: Path, cell: str) -> None:
-    (directory(run, cell) / "booted").touch()
+def tell_booted(run: Path, cell: str, seconds: float) -> None:
+    """A guest is ready; `booted` has a line a guest, the seconds that it took."""
+    with (directory(run, cell) / "booted").open("a") as handle:
+        handle.write(f"{seconds:.3f}\n")
 
 
 def tell_unbootable(run: Path, cell: str, error: BootFailed) -> None:

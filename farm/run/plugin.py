@@ -11,14 +11,16 @@ session in it) and runs once in each cell of the run. Marks:
 """
 
 import re
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from farm.base import cache
 from farm.base.errors import BootFailed, FarmError, GuestCrashed, KernelError, UsageError
 from farm.guest import splat, vm
 from farm.guest.agent import Agent
@@ -26,8 +28,8 @@ from farm.guest.image import image
 from farm.guest.poke import parse
 from farm.kernel.builder import Built
 from farm.matrix import FACTS, FEATURE, Cell, choose, load
-from farm.run import cellstate, records
-from farm.run.records import Verdict
+from farm.run import cellstate, records, resume
+from farm.run.records import Planned, Verdict
 from farm.run.verdict import Finding, causes, classify, gravest
 
 #: A test that the farm's own limits do not end: each request has one already,
@@ -47,6 +49,14 @@ _STALL = pytest.StashKey["Stall"]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--farm-run", metavar="DIR", required=False, help="run directory, made by `farm run`")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Keep what pytest and Python make of the suites and of hypothesis, whatever the
+    user's environment says of bytecode: it takes seconds. Not in the checkout."""
+    sys.pycache_prefix = str(cache.root() / "bytecode")
+    sys.dont_write_bytecode = False
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -84,7 +94,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return run.cells.index(test.cell), test.attempt, rank
 
     items += [_again(item, attempt) for attempt in range(2, run.repeat + 1) for item in items]
-    items.sort(key=place)
+    done = resume.done(_run_directory(config))
+    items[:] = sorted((item for item in items if planned(item.nodeid, run.cells) not in done), key=place)
     for item in items:
         # of the test alone: its fixtures may wait for a kernel to be built
         item.add_marker(pytest.mark.timeout(TEST_SECONDS, method="signal", func_only=True))
@@ -174,7 +185,7 @@ class Stall:
         except BootFailed as error:
             cellstate.tell_unbootable(self._run, cell.name, error)
             raise
-        cellstate.tell_booted(self._run, cell.name)
+        cellstate.tell_booted(self._run, cell.name, self._guest.boot_seconds)
         self._cell = cell.name
         return self._guest
 
@@ -280,16 +291,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             "span": list(span),
         }
     return report
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A test in a cell, as it is named in the records; `attempt` counts its repetitions."""
-
-    test: str
-    suite: str
-    cell: str
-    attempt: int = 1
 
 
 def planned(nodeid: str, cells: Sequence[str]) -> Planned:

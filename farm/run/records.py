@@ -7,6 +7,7 @@ line, written as it falls) and `cells/<cell>/`.
 
 import json
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from farm.base.errors import Exit, UsageError
+from farm.guest.splat import normal
+from farm.matrix import MATRIX
 
 #: Of the files below; raised when a reader of the old ones would go wrong.
 SCHEMA = 1
@@ -101,6 +104,16 @@ class VerdictRecord:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A test in a cell, as it is named in the records; `attempt` counts its repetitions."""
+
+    test: str
+    suite: str
+    cell: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
 class Run:
     """What was asked, where, and how it ended.
 
@@ -143,9 +156,14 @@ def now() -> str:
 
 
 def new_directory(results: Path, prefix: str = "") -> Path:
-    """A directory for a new run; two that start in the same second get one each."""
-    stamp = prefix + datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    """A directory for a new run; two that start in the same second get one each.
+
+    Where the clock went back the stamp does not: what is sorted by it stays in the
+    order in which it came.
+    """
     results.mkdir(parents=True, exist_ok=True)
+    there = (re.fullmatch(rf"{re.escape(prefix)}(\d{{8}}-\d{{6}})(-\d+)?", path.name) for path in results.iterdir())
+    stamp = prefix + max([datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), *(match[1] for match in there if match)])
     for number in range(1, 1000):
         directory = results / (stamp if number == 1 else f"{stamp}-{number}")
         try:
@@ -216,6 +234,39 @@ def counts(records: Iterable[VerdictRecord]) -> Counter[Verdict]:
     return Counter(record.verdict for record in records)
 
 
+def all_cells(run: Run, verdicts: Iterable[VerdictRecord]) -> list[str]:
+    """The cells of a run, and behind them what else verdicts were filed under."""
+    return list(dict.fromkeys([*run.cells, *(record.cell for record in verdicts)]))
+
+
+def title(run: Run, record: VerdictRecord) -> str:
+    """The name of a test by which other programs tell its repetitions apart."""
+    # where nothing is repeated, the number says how often it took to decide
+    again = run.repeat > 1 and record.attempt > 1
+    return f"{record.test} (attempt {record.attempt})" if again else record.test
+
+
+def find(results: Path, name: str) -> Path:
+    """The directory of a run, named by its path or by its id below `results`.
+
+    Raises UsageError where there is none."""
+    for directory in (Path(name).expanduser(), results / name):
+        if (directory / "run.json").is_file():
+            return directory
+    raise UsageError(f"no run {name}: neither {Path(name).resolve()} nor {(results / name).resolve()} has a run.json")
+
+
+def said(record: VerdictRecord) -> str:
+    """How a test failed, without addresses and values: the same for the same failure
+    of another kernel."""
+    return normal(record.reason.partition("\n")[0])
+
+
+def signature(record: VerdictRecord) -> str:
+    """What failed and how: the same for the same failure of another kernel."""
+    return f"{record.verdict} {record.cell} {record.suite} {record.test}: {said(record)}"
+
+
 def repeat_command(run: Run, cell: str, test: str = "") -> str:
     """The command that repeats a cell of a run, or one test in it alone."""
     words = ["farm", "run", cell]
@@ -229,6 +280,8 @@ def repeat_command(run: Run, cell: str, test: str = "") -> str:
         words += ["--poke", poke]
     if run.partial:
         words.append("--partial")
+    if run.matrix != str(MATRIX):
+        words += ["--matrix", run.matrix]
     if test:
         words += ["-k", test]
     return shlex.join(words)

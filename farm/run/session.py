@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,9 +22,9 @@ from farm.guest import accel, qemu
 from farm.kernel import builder
 from farm.kernel.build import version_of
 from farm.matrix import CHECKOUT, MATRIX, Cell, choose, load
-from farm.run import cellstate, records
-from farm.run.plugin import Planned, planned
-from farm.run.records import Run, Verdict, VerdictRecord
+from farm.run import cellstate, records, resume
+from farm.run.plugin import planned
+from farm.run.records import Planned, Run, Verdict, VerdictRecord
 
 #: What QEMU itself takes beside the guest's memory, in MiB.
 QEMU_OVERHEAD = 128
@@ -37,6 +38,7 @@ class Request:
     of the feature, and neither what needs it nor what needs its absence is
     tested in the cells that declare it; each test runs `repeat` times; `stop` ends
     the run with the first failure; the suites named in `first` go before the others.
+    `resume` is the directory of a run that was interrupted or killed, to go on with.
     """
 
     cells: list[str]
@@ -51,6 +53,7 @@ class Request:
     repeat: int = 1
     stop: bool = False
     first: list[str] = field(default_factory=list)
+    resume: Path | None = None
     results: Path = CHECKOUT / "results"
     suites: Path = CHECKOUT / "suites"
     matrix: Path = MATRIX
@@ -91,14 +94,14 @@ class BySuite(LoadScopeScheduling):
 class Collector:
     """The controller's side of pytest: reports in, verdicts out, none forgotten."""
 
-    def __init__(self, directory: Path, cells: list[str], watcher: Watcher) -> None:
+    def __init__(self, directory: Path, cells: list[str], watcher: Watcher, done: Sequence[VerdictRecord] = ()) -> None:
         self._directory = directory
         self._cells = cells
         self._watcher = watcher
         self._seconds: dict[str, float] = {}
         self._detail: dict[str, str] = {}
         self.planned: dict[str, Planned] = {}
-        self.records: list[VerdictRecord] = []
+        self.records: list[VerdictRecord] = list(done)
         self.trouble = ""
 
     @pytest.hookimpl
@@ -110,7 +113,7 @@ class Collector:
         if not self.planned:
             self.planned = {nodeid: planned(nodeid, self._cells) for nodeid in ids}
             self._watcher.plan([test.cell for test in self.planned.values()])
-            records.update_run(self._directory, planned=len(self.planned))
+            records.update_run(self._directory, planned=len(self.planned) + len(self.records))
 
     @pytest.hookimpl
     def pytest_internalerror(self, excrepr: object) -> None:
@@ -161,6 +164,10 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
     Raises UsageError for what is wrong with the request, FarmError when
     nothing can run at all; whatever else happens stands in the records.
     """
+    if request.resume:
+        directory, (run, done) = request.resume, resume.resume(request.resume)
+        request = replace(request, cells=run.cells, tree=run.tree, series=run.series, select=run.select)
+        return _execute(replace(request, matrix=Path(run.matrix)), directory, run, watcher, done)
     cells = choose(load(request.matrix), request.cells)
     chosen = accel.choose(request.accel)
     directory, run = begin(
@@ -182,8 +189,14 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
         (cellstate.directory(directory, cell.name) / "reproduce").write_text(
             f"{records.repeat_command(run, cell.name)}\n"
         )
+    return _execute(request, directory, run, watcher)
+
+
+def _execute(
+    request: Request, directory: Path, run: Run, watcher: Watcher, done: Sequence[VerdictRecord] = ()
+) -> tuple[Path, Exit]:
     watcher.began(directory, run)
-    collector = Collector(directory, run.cells, watcher)
+    collector = Collector(directory, run.cells, watcher, done)
     try:
         ended = _build_and_test(request, run, directory, collector, watcher)
     except Blamed as error:
@@ -227,7 +240,7 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
             ended = "stopped" if request.stop and any(record.bad for record in collector.records) else "interrupted"
         if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR) or collector.trouble:
             raise FarmError(f"pytest ended with {status!r}\n{collector.trouble}")
-        if ended == "finished" and not collector.planned:
+        if ended == "finished" and not collector.planned and not collector.records:
             raise UsageError(f"-k {request.select!r} selects no test of {request.suites}")
         if ended == "finished":
             thread.join()

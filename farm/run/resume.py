@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Going on with a run that was interrupted or killed: what has a verdict keeps it."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from farm.base.errors import UsageError
+from farm.kernel.build import save_json
+from farm.run import records
+from farm.run.records import Planned, Run, Verdict, VerdictRecord
+
+#: The tests that had a verdict when the run was gone on with. Not verdicts.jsonl itself: it
+#: grows, and all workers of a run must collect the same.
+DONE = "done.json"
+
+
+def resume(directory: Path) -> tuple[Run, list[VerdictRecord]]:
+    """Make a run ready to be gone on with; the verdicts that it has. What the interruption
+    itself said (LOST, INFRA) and a line that it cut off are dropped.
+
+    Raises UsageError for a run that came to its end.
+    """
+    run = records.load_run(directory)
+    if run.status not in ("running", "interrupted"):
+        raise UsageError(f"{directory}: the run is {run.status}, there is nothing to go on with")
+    done = [one for one in records.load_verdicts(directory) if one.verdict not in (Verdict.LOST, Verdict.INFRA)]
+    partial = directory / ".verdicts.jsonl.partial"
+    with partial.open("w") as handle:
+        handle.writelines(json.dumps(asdict(one)) + "\n" for one in done)
+        handle.flush()
+        os.fsync(handle.fileno())
+    partial.replace(directory / "verdicts.jsonl")
+    for failed in directory.glob("cells/*/failed.json"):
+        failed.unlink()  # the builder may have been killed with the run
+    save_json(directory / DONE, [[one.test, one.suite, one.cell, one.attempt] for one in done])
+    return records.update_run(directory, status="running", finished="", exit=None), done
+
+
+def done(directory: Path) -> frozenset[Planned]:
+    """The tests that are not to be run again; none in a run that was not interrupted."""
+    path = directory / DONE
+    return frozenset(Planned(*one) for one in json.loads(path.read_text())) if path.exists() else frozenset()
