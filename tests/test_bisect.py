@@ -17,10 +17,10 @@ import pytest
 from rich.console import Console
 
 from farm.base.errors import BuildFailed, FarmError, UsageError
-from farm.hunt import bisect as hunts
-from farm.hunt import evidence, steering
-from farm.hunt.bisect import Bench, Request, bisect, told
+from farm.hunt import evidence, judge, steering
+from farm.hunt.bisect import Request, bisect
 from farm.hunt.evidence import Answer, Hunt, Role, Status
+from farm.hunt.judge import Bench, told
 from farm.hunt.sequential import attempts_to_see, passes_needed, rarest_seen, share
 from farm.hunt.trial import Trial, marks
 from farm.kernel import series
@@ -455,7 +455,7 @@ def _failing_in_the_middle(lab: Lab, made: History) -> Callable[[session.Request
 
 def test_full_disk_stops_the_hunt(tmp_path: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     made = history(tmp_path, *planted(16, 11))
-    monkeypatch.setattr(hunts, "NEEDED_BYTES", 1 << 60)
+    monkeypatch.setattr(judge, "NEEDED_BYTES", 1 << 60)
     with pytest.raises(FarmError, match=r"disk full: .* left below"):
         hunt(made.request, lab)
     monkeypatch.undo()

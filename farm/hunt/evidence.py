@@ -118,7 +118,7 @@ class Hunt:
     series: str | None
     select: str
     confidence: float
-    commits: int
+    suspects: int
     steps: int
     started: str
     status: Status = Status.RUNNING

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from farm.base import cache
 from farm.base.errors import FarmError
-from farm.guest.splat import normal
-from farm.kernel import builder
+from farm.kernel import builder, kconfig
 from farm.run import records, session
-from farm.run.records import Verdict, VerdictRecord
+from farm.run.records import Verdict, VerdictRecord, signature
 
 #: What is said of a kernel that was tested. All else says that it could not be.
 TESTED = frozenset({Verdict.PASS, Verdict.FAIL, Verdict.CRASH, Verdict.HANG, Verdict.SKIP})
@@ -44,13 +43,6 @@ def attempt(request: session.Request, watcher: session.Watcher) -> Trial:
     return Trial(directory, tuple(records.load_verdicts(directory)))
 
 
-def signature(record: VerdictRecord) -> str:
-    """The same for the same failure of another kernel: what failed and how,
-    without addresses and values."""
-    reason = normal(record.reason.partition("\n")[0])
-    return f"{record.verdict} {record.cell} {record.suite} {record.test}: {reason}"
-
-
 def marks(record: VerdictRecord) -> frozenset[str]:
     """The signature; where slots are wrong one for each of them, so that two bugs
     in one frame are told apart."""
@@ -61,15 +53,14 @@ def marks(record: VerdictRecord) -> frozenset[str]:
     return frozenset(f"{place}: wrong {slot.name} ({slot.register})" for slot in wrong)
 
 
-def build(request: session.Request, watcher: session.Watcher) -> str:
-    """Build the kernel of the one cell of a request, and say which it is: the
-    hash of the kernel and its modules. Raises BuildFailed, UsageError, FarmError."""
+def build(request: session.Request, watcher: session.Watcher) -> builder.Built:
+    """Build the kernel of the one cell of a request. Raises BuildFailed, UsageError, FarmError."""
     order = builder.Order(request.cells, request.tree, request.series, str(request.matrix), request.patches)
     process = builder.start(order)
     try:
         for event in builder.events(process):
             if event.built:
-                return binary(event.built)
+                return event.built
             if event.kind == "failed":
                 raise builder.as_error(event.exit)(event.text)
             watcher.building(event.cell, event.text)
@@ -79,7 +70,14 @@ def build(request: session.Request, watcher: session.Watcher) -> str:
         process.wait()
 
 
-def binary(built: builder.Built) -> str:
-    """The hash of what is booted. Not of System.map and debugging information: a
-    changed comment moves lines."""
+def binary(request: session.Request, watcher: session.Watcher) -> str:
+    """Build as `build` does; the hash of what is booted. Not of System.map and
+    debugging information: a changed comment moves lines."""
+    built = build(request, watcher)
     return cache.digest((Path(built.kernel) / "bzImage").read_bytes(), cache.digest_files(Path(built.module)))
+
+
+def config(request: session.Request, watcher: session.Watcher) -> dict[str, str]:
+    """Build as `build` does; the options that came out."""
+    path = Path(build(request, watcher).kernel) / "config"
+    return kconfig.parse(path.read_text(), str(path))

@@ -165,9 +165,11 @@ def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
         _compile(wanted, tree, build_dir, directory, progress)
         shutil.copy(build_dir / "arch/x86/boot/bzImage", directory)
         shutil.copy(build_dir / "System.map", directory)
-        shutil.copy(build_dir / ".config", directory / "config")
-        notes = "BPF_FTRACE: not asked for, the tree has no such option\n" if wanted.without_feature else ""
-        (directory / "dropped-options").write_text(notes)
+        config = directory / "config"
+        shutil.copy(build_dir / ".config", config)
+        notes = ["BPF_FTRACE: not asked for, the tree has no such option"] if wanted.without_feature else []
+        notes += [f"{d.option}={d.wanted}: came out as {d.got}" for d in kconfig.compare(wanted.fragments, config)]
+        (directory / "dropped-options").write_text("".join(f"{note}\n" for note in notes))
         (directory / "build.log").write_bytes(log_of(wanted).read_bytes())
         (directory / MODULE_INPUTS).write_text(_module_inputs(wanted, build_dir))
 
@@ -194,7 +196,7 @@ def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress
     config.unlink(missing_ok=True)
     _tuxmake(wanted, tree, build_dir, output, ["config"], progress)
     dropped = kconfig.compare(wanted.fragments, config)
-    if dropped:
+    if dropped and not wanted.cell.lenient:
         reasons = kconfig.explain(dropped, tree, config, wanted.cell.arch, wanted.cell.toolchain)
         lines = "\n".join(f"  {reason}" for reason in reasons)
         raise BuildFailed(f"{wanted.cell.name}: the tree dropped options that the cell asks for:\n{lines}")

@@ -3,6 +3,7 @@
 evidence, git's log and the command that shows the failure."""
 
 import shlex
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -52,19 +53,26 @@ def exit_status(hunt: Hunt) -> Exit:
 
 
 def show(console: Console, directory: Path, hunt: Hunt) -> None:
-    """Print the report of a hunt that has ended, and keep it in its directory."""
-    _print(console, directory, hunt)
+    """Print the report of a bisection that has ended, and keep it in its directory."""
+    keep(console, directory, hunt, verdict(hunt), show_command(hunt))
+
+
+def keep(console: Console, directory: Path, hunt: Hunt, found: Sequence[str], again: str) -> None:
+    """Print and keep what came of a hunt: its evidence, what it found, in lines,
+    and the command that shows the failure again."""
+    _print(console, directory, hunt, found, again)
     with (directory / REPORT).open("w") as file:
-        _print(Console(file=file, width=240), directory, hunt)
+        _print(Console(file=file, width=240), directory, hunt, found, again)
 
 
-def _print(console: Console, directory: Path, hunt: Hunt) -> None:
+def _print(console: Console, directory: Path, hunt: Hunt, found: Sequence[str], again: str) -> None:
     def line(text: str = "", style: str = "") -> None:
         console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
     console.print(table(hunt))
-    line((directory / LOG).read_text().rstrip() if (directory / LOG).exists() else "")
-    line()
+    if (directory / LOG).exists():
+        line((directory / LOG).read_text().rstrip())
+        line()
     if hunt.failure:
         line(f"failure: {hunt.failure.mark}")
         line(f"         {hunt.failure.reason}")
@@ -75,9 +83,9 @@ def _print(console: Console, directory: Path, hunt: Hunt) -> None:
     for text in method(hunt):
         line(text)
     line()
-    for text in verdict(hunt):
+    for text in found:
         line(text, "bold")
-    line(f"again: {show_command(hunt)}")
+    line(f"again: {again}")
 
 
 #: Failures of the bad end that were not hunted and are told.
@@ -87,7 +95,7 @@ MOST_OTHERS = 5
 def table(hunt: Hunt) -> Table:
     """What is known of each revision that was tested, in the order of the tests."""
     grid = Table(title=f"hunt {hunt.id}", title_justify="left", box=SIMPLE, pad_edge=False)
-    for heading in ("commit", "subject", "what", "answer", "failed", "passed", "binary", "build", "tests", "why"):
+    for heading in ("kernel", "subject", "what", "answer", "failed", "passed", "binary", "build", "tests", "why"):
         numbers = heading in ("failed", "passed", "build", "tests")
         grid.add_column(heading, justify="right" if numbers else "left", no_wrap=heading != "why")
     for one in hunt.evidence:
@@ -123,11 +131,11 @@ def method(hunt: Hunt) -> list[str]:
     lines = [f"method: the bad end failed {often} ({bad.failures} of {bad.attempts} attempts);"]
     if needed:
         span = f"{min(needed)}" if min(needed) == max(needed) else f"{min(needed)} to {max(needed)}"
-        lines[0] += f" after {span} passes a revision was good, after one such failure bad."
+        lines[0] += f" after {span} passes one was good, after one such failure bad."
     lines.append(f"        The chance that a bad one was called good is at most {1 - hunt.confidence:.2g} in all.")
     same = sum(bool(one.same_as) for one in hunt.evidence)
     if same:
-        lines.append(f"        {same} verdicts were those of another revision with the same binary.")
+        lines.append(f"        {same} verdicts were those of another kernel with the same binary.")
     if hunt.finished:
         seconds = datetime.fromisoformat(hunt.finished) - datetime.fromisoformat(hunt.started)
         lines.append(f"        {seconds.total_seconds() / 60:.1f} minutes from {hunt.started}.")
@@ -151,6 +159,11 @@ def show_command(hunt: Hunt) -> str:
         words += ["--series", hunt.series]
     if hunt.failure and hunt.failure.select:
         words += ["-k", hunt.failure.select]
+    return shlex.join(words + often_enough(hunt))
+
+
+def often_enough(hunt: Hunt) -> list[str]:
+    """What makes `farm run` repeat a test until its failure shows."""
     bad = next((one for one in hunt.evidence if one.failures), None)
     often = attempts_to_see(bad.failures, bad.attempts, SHOWN) if bad else 1
-    return shlex.join(words + (["--repeat", str(often), "-x"] if often > 1 else []))
+    return ["--repeat", str(often), "-x"] if often > 1 else []

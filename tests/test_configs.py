@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Bisection of configurations: what is found, what is asked for, wrong cells, resuming.
+
+What kernels do is a function of the options that came out, and these follow
+from dependencies as in Kconfig: an option is dropped without the one it needs.
+"""
+
+import hashlib
+import random
+import shlex
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from farm.base.errors import BuildFailed, UsageError
+from farm.hunt.configs import SUFFIX, Request, bisect
+from farm.hunt.evidence import Hunt, Role, Status
+from farm.hunt.judge import Bench
+from farm.hunt.trial import Trial
+from farm.kernel import kconfig
+from farm.matrix import choose, load
+from farm.report import configs as reports
+from farm.run import session
+from farm.run.records import Verdict, VerdictRecord
+from tests.test_bisect import Nothing
+
+pytestmark = pytest.mark.usefixtures("cache_root")
+
+#: An option of the fragment "extra" each, and what it depends on.
+EXTRA = {"LOCKS": "", "PROVE": "LOCKS", "POISON": "", "LEAKS": "POISON", "PAGES": "", "LISTS": ""}
+
+FRAGMENTS = {
+    "base": "CONFIG_CONSOLE=y\nCONFIG_NET=y\n",
+    "smp": "CONFIG_SMP=y\nCONFIG_NR_CPUS=8\n",
+    "up": "# CONFIG_SMP is not set\n",
+    "extra": "".join(f"CONFIG_{name}=y\n" for name in EXTRA),
+}
+
+CELLS: dict[str, dict[str, object]] = {
+    "plain": {"fragments": ["base", "smp"]},
+    "checked": {"fragments": ["base", "up", "extra"], "guest": {"cpus": 1}},
+    "same": {"fragments": ["base", "smp"], "guest": {"memory": 512}},
+    "unbooted": {"fragments": ["base"], "guest": None},
+}
+
+
+@dataclass
+class Lab:
+    """Kernels that fail one test if all options of `bug` came out as it says, in
+    one of `rarity` attempts, and do not boot without a console."""
+
+    bug: dict[str, str]
+    rarity: int = 1
+    matrices: list[Path] = field(default_factory=list)
+    die_after: int = 0
+    chance: random.Random = field(default_factory=lambda: random.Random(1))
+    refused: frozenset[str] = frozenset()
+
+    @property
+    def bench(self) -> Bench:
+        return Bench(self.build, self.attempt, self.config)
+
+    def config(self, asked: session.Request, watcher: session.Watcher) -> dict[str, str]:
+        (cell,) = choose(load(asked.matrix), asked.cells)
+        options: dict[str, str] = {}
+        for fragment in cell.fragments:
+            options |= kconfig.parse(fragment.read_text())
+        return {
+            name: value
+            for name, value in options.items()
+            if value != "n" and options.get(EXTRA.get(name, "")) != "n" and EXTRA.get(name, "") in ("", *options)
+        }
+
+    def build(self, asked: session.Request, watcher: session.Watcher) -> str:
+        options = self.config(asked, watcher)
+        if self.refused and self.refused <= set(options):
+            raise BuildFailed("does not link")
+        return hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()
+
+    def shows(self, options: dict[str, str]) -> bool:
+        return all(options.get(name, "n") == value for name, value in self.bug.items())
+
+    def attempt(self, asked: session.Request, watcher: session.Watcher) -> Trial:
+        self.matrices.append(asked.matrix)
+        if self.die_after and len(self.matrices) == self.die_after:
+            raise KeyboardInterrupt
+        if asked.select == "nothing":
+            raise UsageError("-k 'nothing' selects no test")
+        options = self.config(asked, watcher)
+        found = []
+        for number in range(1, asked.repeat + 1):
+            verdict, reason = Verdict.PASS, ""
+            if options.get("CONSOLE") != "y":
+                verdict, reason = Verdict.BOOT, "nothing on the console"
+            elif self.shows(options) and self.chance.random() < 1 / self.rarity:
+                verdict, reason = Verdict.FAIL, f"saw {self.chance.getrandbits(64):#018x}"
+            found.append(VerdictRecord("test_a", "slots", asked.cells[0], verdict, 0.1, reason, attempt=number))
+            if asked.stop and found[-1].bad:
+                break
+        return Trial(asked.results / f"run-{len(self.matrices)}", tuple(found))
+
+
+@pytest.fixture
+def matrix(tmp_path: Path) -> Path:
+    top = tmp_path / "farm" / "kconfigs"
+    (top / "x86_64").mkdir(parents=True)
+    (top.parent / "patches").mkdir()
+    for name, text in FRAGMENTS.items():
+        (top / "x86_64" / f"{name}.config").write_text(text)
+    spec = {
+        "trees": {"debian-6.12": {"package": "linux", "archive": "/nonexistent", "series": "patches"}},
+        "fragments": {name: ["smp"] if name == "smp" else [] for name in FRAGMENTS},
+        "cells": {name: {"about": name, **cell} for name, cell in CELLS.items()},
+    }
+    (top / "matrix.yaml").write_text(yaml.safe_dump(spec))
+    return top / "matrix.yaml"
+
+
+def hunt(lab: Lab, matrix: Path, bad: str = "checked", good: str = "plain", **more: object) -> tuple[Hunt, list[str]]:
+    said: list[str] = []
+    request = Request(bad, good, matrix=matrix, results=matrix.parent.parent / "results", series="none")
+    _, found = bisect(replace(request, **more), Nothing(), said.append, lab.bench)  # type: ignore[arg-type]
+    return found, said
+
+
+@pytest.mark.parametrize(
+    "bug", [{"PAGES": "y"}, {"SMP": "n"}, {"PROVE": "y", "LOCKS": "y"}, {"SMP": "n", "LISTS": "y"}]
+)
+def test_options_are_found(matrix: Path, bug: dict[str, str]) -> None:
+    found, _ = hunt(Lab(bug), matrix)
+    assert found.status is Status.FOUND
+    assert set(found.candidates) == set(bug)
+    assert found.confirmed.startswith("confirmed: with these as the good end has them")
+
+
+def test_dependency_belongs_to_the_set(matrix: Path) -> None:
+    """LEAKS alone is dropped by the tree, and so shows nothing."""
+    found, _ = hunt(Lab({"LEAKS": "y"}), matrix)
+    assert set(found.candidates) == {"LEAKS", "POISON"}
+    assert found.subjects["LEAKS"] == "n -> y, by the fragment extra"
+
+
+def test_two_causes(matrix: Path) -> None:
+    """Either option is enough: one of them is found, and that there is another is said."""
+
+    class Either(Lab):
+        def config(self, asked: session.Request, watcher: session.Watcher) -> dict[str, str]:
+            options = super().config(asked, watcher)
+            return options | ({"EITHER": "y"} if "PAGES" in options or "LISTS" in options else {})
+
+    found, _ = hunt(Either({"EITHER": "y"}), matrix)
+    assert found.candidates in (["PAGES"], ["LISTS"])
+    assert found.confirmed.startswith("there are other options that do it as well")
+
+
+def test_candidate_that_does_not_build_says_nothing(matrix: Path) -> None:
+    found, _ = hunt(Lab({"PAGES": "y"}, refused=frozenset({"PAGES", "SMP"})), matrix)
+    assert set(found.candidates) == {"PAGES", "SMP"}, "more than needed stays where the smaller set gives no kernel"
+
+
+def test_failure_that_comes_and_goes(matrix: Path) -> None:
+    found, _ = hunt(Lab({"PAGES": "y"}, rarity=6), matrix, tries=100)
+    assert found.candidates == ["PAGES"]
+    bad = found.of(Role.BAD_END)
+    assert bad
+    assert bad.attempts > 2 * bad.failures
+    for one in found.evidence:
+        assert one.failures or one.same_as or one.passes >= one.needed > 20
+
+
+def test_minimise(matrix: Path) -> None:
+    found, _ = hunt(Lab({"PROVE": "y"}), matrix, good="")
+    assert set(found.candidates) == {"CONSOLE", "LOCKS", "PROVE"}, "it must boot to fail"
+    assert found.of(Role.GOOD_END) is None
+
+
+def test_report(matrix: Path) -> None:
+    lab = Lab({"PAGES": "y", "SMP": "n"})
+    found, said = hunt(lab, matrix)
+    directory = matrix.parent.parent / "results" / found.id
+    console = Console(record=True, width=240)
+    reports.show(console, directory, found)
+    text = console.export_text()
+    assert "2 of 8 options turn good into bad, together:" in text
+    assert "CONFIG_PAGES: n -> y, by the fragment extra" in text
+    words = shlex.split(next(line for line in text.splitlines() if line.startswith("again: ")))
+    again = Path(words[words.index("--matrix") + 1])
+    cell = f"checked{SUFFIX}"
+    assert words[1:4] == ["farm", "run", cell]
+    asked = session.Request([cell], matrix=again)
+    assert lab.attempt(asked, Nothing()).red
+    options = lab.config(asked, Nothing())
+    assert "SMP" not in options
+    assert set(options) == {"CONSOLE", "NET", "NR_CPUS", "PAGES"}
+    assert "the machine of checked is taken for both: only options are compared" in said
+
+
+def test_candidates_have_the_guest_and_the_facts_of_the_bad_cell(matrix: Path) -> None:
+    lab = Lab({"PAGES": "y"})
+    hunt(lab, matrix)
+    for path in lab.matrices:
+        (cell,) = load(path).cells.values()
+        assert cell.machine
+        assert cell.machine.cpus == 1
+        assert cell.supports == load(matrix).cells["checked"].supports
+        assert cell.lenient
+
+
+@pytest.mark.parametrize("trial", [2, 4, 6, 9])
+def test_killed_and_resumed(matrix: Path, trial: int) -> None:
+    whole, _ = hunt(Lab({"SMP": "n", "LISTS": "y"}), matrix, results=matrix.parent / "elsewhere")
+    lab = Lab({"SMP": "n", "LISTS": "y"}, die_after=trial)
+    with pytest.raises(KeyboardInterrupt):
+        hunt(lab, matrix)
+    lab.die_after = 0
+    found, said = hunt(lab, matrix)
+    assert any("going on with" in line for line in said)
+    assert [(one.commit, one.answer) for one in found.evidence] == [(one.commit, one.answer) for one in whole.evidence]
+    assert found.confirmed == whole.confirmed
+
+
+def test_wrong_cells(matrix: Path) -> None:
+    def refused(bug: dict[str, str], **more: object) -> str:
+        with pytest.raises(UsageError) as error:
+            hunt(Lab(bug), matrix, **more)  # type: ignore[arg-type]
+        return str(error.value)
+
+    assert "are the same cell" in refused({}, good="checked")
+    assert "no cell 'nix'" in refused({}, good="nix")
+    assert "it is only built" in refused({}, good="unbooted")
+    assert "what tells them apart is the toolchain, the patches or the guest" in refused({}, good="same", bad="plain")
+    assert "is good: it passed 50 times" in refused({"NOTHING": "y"})
+    assert "is bad: it fails in all the ways" in refused({"CONSOLE": "y"})
+    assert "selects no test" in refused({"PAGES": "y"}, select="nothing")
