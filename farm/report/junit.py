@@ -2,50 +2,77 @@
 """JUnit XML, as most CI systems read it: a suite for each cell, a case for each test."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 from farm.base.errors import Exit
-from farm.run.records import EXIT, Run, Verdict, VerdictRecord, counts
+from farm.report import terminal
+from farm.run import cellstate
+from farm.run.records import EXIT, Run, Verdict, VerdictRecord, all_cells, counts, k_expression, repeat_command, title
 
 
-def write(run: Run, verdicts: list[VerdictRecord], path: Path) -> None:
-    """Write the verdicts of a run. FAIL is a failure, whatever is not an
-    assertion is an error, and its type is the verdict."""
-    root = ElementTree.Element("testsuites", name=f"ftrace farm {run.id}")
-    for cell in run.cells:
+def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> str:
+    """The whole document. FAIL is a failure, whatever is not an assertion is an
+    error, and its type is the verdict."""
+    root = ElementTree.Element("testsuites", {"name": f"ftrace farm {_clean(run.id)}", **_tally(verdicts)})
+    for cell in all_cells(run, verdicts):
         mine = [record for record in verdicts if record.cell == cell]
-        tally = counts(mine)
-        suite = ElementTree.SubElement(
-            root,
-            "testsuite",
-            name=cell,
-            timestamp=run.started,
-            tests=str(len(mine)),
-            failures=str(tally[Verdict.FAIL]),
-            skipped=str(tally[Verdict.SKIP]),
-            errors=str(sum(n for v, n in tally.items() if EXIT[v] != Exit.PASSED and v != Verdict.FAIL)),
-            time=f"{sum(record.seconds for record in mine):.3f}",
-        )
+        attributes = {"name": _clean(cell), "timestamp": _clean(run.started), **_tally(mine)}
+        suite = ElementTree.SubElement(root, "testsuite", attributes)
+        properties = ElementTree.SubElement(suite, "properties")
+        for name, value in _properties(directory, run, cell).items():
+            ElementTree.SubElement(properties, "property", name=name, value=_clean(value))
         for record in mine:
-            _case(suite, record)
+            _case(suite, directory, run, record)
     ElementTree.indent(root)
-    ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _case(suite: ElementTree.Element, record: VerdictRecord) -> None:
+def _tally(verdicts: Sequence[VerdictRecord]) -> dict[str, str]:
+    tally = counts(verdicts)
+    errors = sum(number for verdict, number in tally.items() if EXIT[verdict] != Exit.PASSED) - tally[Verdict.FAIL]
+    return {
+        "tests": str(len(verdicts)),
+        "failures": str(tally[Verdict.FAIL]),
+        "skipped": str(tally[Verdict.SKIP]),
+        "errors": str(errors),
+        "time": f"{sum(record.seconds for record in verdicts):.3f}",
+    }
+
+
+def _properties(directory: Path, run: Run, cell: str) -> dict[str, str]:
+    """What was tested, and on what."""
+    built = cellstate.load_built(directory, cell)
+    known = {
+        "run.status": run.status,
+        "accelerator": run.accel,
+        "kernel": built.kernel_key if built else "",
+        "source": built.source if built else "",
+        "commit": built.commit if built else "",
+        "again": repeat_command(run, cell),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _case(suite: ElementTree.Element, directory: Path, run: Run, record: VerdictRecord) -> None:
     case = ElementTree.SubElement(
         suite,
         "testcase",
         classname=_clean(f"{record.cell}.{record.suite}"),
-        name=_clean(record.test),
+        name=_clean(title(run, record)),
         time=f"{record.seconds:.3f}",
     )
     if record.verdict == Verdict.PASS:
         return
     tag = {Verdict.SKIP: "skipped", Verdict.FAIL: "failure"}.get(record.verdict, "error")
     element = ElementTree.SubElement(case, tag, type=str(record.verdict), message=_clean(record.reason))
-    element.text = _clean(record.detail)
+    if not record.bad:
+        return
+    told = terminal.picture(record.slots)
+    told += terminal.console_excerpt(directory, record) if record.verdict != Verdict.FAIL else []
+    again = f"again: {repeat_command(run, record.cell, k_expression(record))}"
+    element.text = _clean("\n".join([*told, *record.detail.splitlines(), again]))
 
 
 def _clean(text: str) -> str:

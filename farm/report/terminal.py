@@ -3,7 +3,9 @@
 reason, its slots and the command that repeats it."""
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
+from textwrap import dedent
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -11,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from farm.guest.splat import strip
+from farm.report.frame import WITNESSES, halves, witnesses
 from farm.report.live import STYLES
 from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, counts, k_expression, repeat_command
 
@@ -71,11 +74,8 @@ def failure(console: Console, directory: Path, run: Run, record: VerdictRecord) 
     console.print(record.reason or "no reason was given", markup=False, highlight=False, soft_wrap=True)
     if record.slots:
         console.print(frame(record.slots))
-    if record.verdict in (Verdict.CRASH, Verdict.HANG, Verdict.BOOT):
-        for line in console_excerpt(directory, record):
-            console.print(f"  {line}", style="dim", markup=False, highlight=False)
-    if record.verdict is Verdict.INFRA and record.detail:
-        console.print(record.detail, style="dim", markup=False, highlight=False)
+    for line in told_besides(directory, record):
+        console.print(line, style="dim", markup=False, highlight=False)
     again = repeat_command(run, record.cell, k_expression(record))
     console.print(f"again: {again}", markup=False, highlight=False, soft_wrap=True)
     if record.console:
@@ -83,14 +83,10 @@ def failure(console: Console, directory: Path, run: Run, record: VerdictRecord) 
     console.print()
 
 
-#: Who can tell what was in a slot, as the columns of the picture name them.
-WITNESSES = {"raw": "raw memory", "program": "program saw", "callee": "callee received"}
-
-
 def frame(slots: Sequence[Slot]) -> Table:
     """The picture of the frame: what should be in each slot and what each
     witness saw there, wrong ones red. A witness who saw nothing has no column."""
-    present = [name for name in WITNESSES if any(getattr(slot, name) is not None for slot in slots)]
+    present = witnesses(slots)
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in ("slot", "register", "%rsp+"):
         table.add_column(heading, no_wrap=True)
@@ -108,6 +104,23 @@ def frame(slots: Sequence[Slot]) -> Table:
     return table
 
 
+def picture(slots: Sequence[Slot], width: int = 120) -> list[str]:
+    """The picture of the frame as lines of plain text; none if there are no slots."""
+    if not slots:
+        return []
+    console = Console(file=StringIO(), width=width, no_color=True, force_terminal=False)
+    with console.capture() as captured:
+        console.print(frame(slots))
+    return dedent("\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())).splitlines()
+
+
+def told_besides(directory: Path, record: VerdictRecord) -> list[str]:
+    """What goes with the reason: the console's end, or where the farm itself failed."""
+    if record.verdict in (Verdict.CRASH, Verdict.HANG, Verdict.BOOT):
+        return [f"  {line}" for line in console_excerpt(directory, record)]
+    return record.detail.splitlines() if record.verdict is Verdict.INFRA else []
+
+
 def _value(value: int | None, expected: int) -> str:
     if value is None:
         return "-"
@@ -115,8 +128,7 @@ def _value(value: int | None, expected: int) -> str:
 
 
 def _hex(value: int) -> str:
-    """In two halves, between which a narrow table breaks the line."""
-    return f"{value >> 32:08x} {value & 0xFFFFFFFF:08x}"
+    return " ".join(halves(value))
 
 
 def console_excerpt(directory: Path, record: VerdictRecord) -> list[str]:

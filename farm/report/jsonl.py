@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+"""JSON lines: one object a verdict, each with all that is to be known of its run,
+for databases and command lines that look at many runs at once."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from farm.run import cellstate
+from farm.run.records import Run, VerdictRecord, k_expression, repeat_command
+
+#: Of the objects below; raised when a reader of the old ones would go wrong.
+SCHEMA = 1
+
+#: What each line takes from the record of the run, under the name `run_…`.
+OF_RUN = ("id", "started", "finished", "status", "tree", "series", "patches", "pokes", "accel", "host", "versions")
+
+
+def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> str:
+    """A line a verdict, in the order in which they fell."""
+    whole = asdict(run)
+    shared = {f"run_{name}": whole[name] for name in OF_RUN}
+    kernels = {cell: _kernel(directory, cell) for cell in {record.cell for record in verdicts}}
+    return "".join(
+        json.dumps({"schema": SCHEMA, **_verdict(run, record), **kernels[record.cell], **shared}) + "\n"
+        for record in verdicts
+    )
+
+
+def _verdict(run: Run, record: VerdictRecord) -> dict[str, object]:
+    """A verdict's own fields. Values of slots are in hex: most readers of JSON
+    have no integers of 64 bits."""
+    made = asdict(record)
+    for slot in made["slots"]:
+        slot["wrong"] = any(slot[name] not in (None, slot["passed"]) for name in ("program", "callee", "raw"))
+        slot |= {name: _hex(slot[name]) for name in ("passed", "program", "callee", "raw")}
+    return {**made, "bad": record.bad, "again": repeat_command(run, record.cell, k_expression(record))}
+
+
+def _hex(value: int | None) -> str | None:
+    return None if value is None else f"{value:#018x}"
+
+
+def _kernel(directory: Path, cell: str) -> dict[str, str | None]:
+    built = cellstate.load_built(directory, cell)
+    return {
+        "kernel": built.kernel_key if built else None,
+        "source": built.source if built else None,
+        "commit": built.commit if built else None,
+    }
