@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is different between two runs, case by case, judged by those before them.
+
+**Comparable** are runs that ask the same of the same: the same `--tree` and
+`--series` as they were typed, the same matrix, both of the suites or both of the
+kernel's own tests, and nothing on top (no `--patch`, `--poke`, `--partial`): a run
+with a bug on purpose is compared with nothing unless somebody names it. The revision
+may differ, that is what is compared. The last comparable run of a run is the
+last finished one before it that covers all its cells and tests; if there is none,
+the last that shares a cell with it. Of two runs that are not of the same cells and the
+same `-k`, only what is in both is compared: nothing is called gone that was not asked for.
+
+**Before** is by the id, which does not go back when the clock does (model.order).
+"""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from farm.history import steps
+from farm.history.model import CODE, TELLING, Case, Kernel, Seen, Summary, Timeline
+from farm.run.records import Verdict
+
+#: Comparable runs before one that say what is usual of its cases.
+WINDOW = 60
+
+#: Of the normal distribution, for a confidence of 95 %.
+Z = 1.96
+
+#: Below this chance a row of failures is not the flake that was there before.
+CHANCE = 0.01
+
+#: The codes of a case that never failed.
+_NEVER_BAD = bytes([0, CODE[Verdict.PASS], CODE[Verdict.SKIP]])
+
+
+class Kind(StrEnum):
+    """What is said of a case in two runs, gravest first."""
+
+    NEW_FAILURE = "new failure"
+    OTHERWISE = "fails otherwise"  # failed and fails, and not in the same way
+    FLAKY = "flaky"  # comes and goes; the rate says how often
+    STILL = "still failing"
+    SLOWER = "slower"
+    GONE = "gone"  # was tested, and is not, or is skipped
+    FIXED = "fixed"
+    NEW = "new"  # was not tested, or was skipped, and passes
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often a case failed: `bad` of `tries`, over `runs` comparable runs. The true rate is
+    between `low` and `high` with a confidence of 95 % (Wilson's interval)."""
+
+    bad: int
+    tries: int
+    runs: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        return self.bad / self.tries if self.tries else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.bad} of {self.tries} ({100 * self.low:.2g} to {100 * self.high:.2g} %)"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A lasting change of a duration: medians in seconds before and since the run
+    `since`, and the chance of so clear a step where there is none."""
+
+    before: float
+    after: float
+    since: str
+    chance: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is said of one case. `news` is what was not so in the run before: a mail
+    is worth it. A failure is known since the run `first_bad`, and passed last in
+    `last_good`; empty where the window does not go back so far, or it never did."""
+
+    kind: Kind
+    case: Case
+    before: Seen | None
+    after: Seen | None
+    news: bool = True
+    last_good: str = ""
+    first_bad: str = ""
+    rate: Rate | None = None
+    step: Step | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs and all that is to be said of them, gravest first. `same` cases are in both
+    and have nothing to be said of; `notes` tell what was not compared, and why.
+    `before` is None where there is nothing to compare with: then all that fails is new."""
+
+    before: Summary | None
+    after: Summary
+    changes: tuple[Change, ...]
+    same: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> Counter[Kind]:
+        return Counter(change.kind for change in self.changes)
+
+    @property
+    def news(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.news)
+
+    @property
+    def worse(self) -> bool:
+        """Whether something fails, is slower, or is not tested any more, and was not so before."""
+        kinds = (Kind.NEW_FAILURE, Kind.OTHERWISE, Kind.FLAKY, Kind.SLOWER, Kind.GONE)
+        return any(change.news and change.kind in kinds for change in self.changes)
+
+    def of(self, kind: Kind) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.kind is kind)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two runs that are compared, with what came of its cases."""
+
+    run: Summary
+    seen: Mapping[Case, Seen]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Changes of the same kind in one cell with the same verdict and reason: a kernel that
+    does not boot is one group, not a line a test."""
+
+    kind: Kind
+    cell: str
+    verdict: str
+    reason: str
+    changes: tuple[Change, ...]
+
+
+def grouped(changes: Iterable[Change]) -> list[Group]:
+    """Changes by kind, cell, verdict and reason, in the order in which they come."""
+    groups: dict[tuple[Kind, str, str, str], list[Change]] = {}
+    for change in changes:
+        seen = change.after or change.before
+        verdict, reason = (str(seen.verdict), seen.reason) if seen else ("", "")
+        groups.setdefault((change.kind, change.case.cell, verdict, reason), []).append(change)
+    return [Group(*key, tuple(members)) for key, members in groups.items()]
+
+
+def last_comparable(runs: Sequence[Summary], run: Summary) -> Summary | None:
+    """What a run is compared with, of `runs` in whatever order; None if there is nothing."""
+    earlier = [
+        one
+        for one in sorted(runs, key=lambda one: one.order)
+        if run.line and one.line == run.line and one.order < run.order and one.complete and _overlap(one, run)
+    ]
+    covering = [one for one in earlier if set(run.cells) <= set(one.cells) and one.select in ("", run.select)]
+    return next(reversed(covering or earlier), None)
+
+
+def past(runs: Sequence[Summary], run: Summary, most: int = WINDOW) -> list[Summary]:
+    """The last comparable runs up to and with this one, oldest first: of their timelines
+    the last place is this run's."""
+    ordered = sorted(runs, key=lambda one: one.order)
+    before = [one for one in ordered if run.line and one.line == run.line and one.order < run.order]
+    return [*before[-most:], run]
+
+
+def _overlap(one: Summary, other: Summary) -> bool:
+    return bool(set(one.cells) & set(other.cells)) and (
+        one.select == other.select or not one.select or not other.select
+    )
+
+
+def compare(
+    before: Side | None, after: Side, over: Sequence[Summary] = (), lines: Mapping[Case, Timeline] | None = None
+) -> Comparison:
+    """Compare two runs; `lines` are the timelines over `over`, which is past(runs, after):
+    without them nothing is known to be flaky or slower, or since when."""
+    lines = lines or {}
+    old: Mapping[Case, Seen] = before.seen if before else {}
+    notes = list(_differences(before.run, after.run)) if before else ["there is no run to compare with"]
+    found, same = [], 0
+    budget = steps.FALSE_ALARMS / max(1, len(after.seen))
+    for case in {*old, *after.seen}:
+        past = _Past(case, lines[case], over) if case in lines else None
+        change = _change(case, old.get(case), after.seen.get(case), past, budget)
+        if change is None:
+            same += case in old and case in after.seen
+        elif _fair(change, before.run if before else None, after.run):
+            found.append(change)
+    order = list(Kind)
+    found.sort(key=lambda change: (order.index(change.kind), not change.news, change.case))
+    return Comparison(before.run if before else None, after.run, tuple(found), same, tuple(notes))
+
+
+def _fair(change: Change, before: Summary | None, after: Summary) -> bool:
+    """Whether a case that only one of the runs has is missing in the other, and not just not asked for."""
+    if change.kind is Kind.GONE:
+        return before is not None and (change.after is not None or _asked(change.case, after, before))
+    if change.kind is Kind.NEW:
+        return before is not None and (change.before is not None or _asked(change.case, before, after))
+    return True
+
+
+def _asked(case: Case, run: Summary, other: Summary) -> bool:
+    """Whether a run was to test a case that the other one tested, and came to its end."""
+    return run.complete and case.cell in run.cells and run.select in ("", other.select)
+
+
+def _differences(before: Summary, after: Summary) -> Iterator[str]:
+    """What makes that two runs are not compared in full, in words."""
+    for run in (before, after):
+        if not run.complete:
+            yield f"{run.id} is {run.status}: what it has no verdict of is not compared"
+        for trouble in run.troubles:
+            yield f"{run.id}: {trouble}"
+    if missing := sorted(set(before.cells) - set(after.cells)):
+        yield f"only in {before.id}: {' '.join(missing)}"
+    if more := sorted(set(after.cells) - set(before.cells)):
+        yield f"only in {after.id}: {' '.join(more)}"
+    if before.select != after.select:
+        yield f"{before.id} has -k {before.select!r}, {after.id} -k {after.select!r}: what both tested is compared"
+    if before.accel != after.accel:
+        yield f"{before.id} ran under {before.accel}, {after.id} under {after.accel}: durations are not compared"
+
+
+class _Past:
+    """What the comparable runs up to the newer one say of a case. The last is that one."""
+
+    def __init__(self, case: Case, line: Timeline, over: Sequence[Summary]) -> None:
+        self.case, self.line, self.over = case, line, over
+
+    @cached_property
+    def telling(self) -> list[tuple[int, Seen, Kernel | None]]:
+        """Position, what was seen, of which kernel: where it says something of the kernel."""
+        return [
+            (position, seen, self.over[position].kernels.get(self.case.cell))
+            for position in range(len(self.line))
+            if (seen := self.line.seen(position)) and seen.verdict in TELLING
+        ]
+
+    def rate(self) -> Rate | None:
+        """The share of failures, if the case comes and goes: if within one run, or with
+        one and the same kernel, it passed and failed, or has failed at two times or more
+        and passed between them. One that broke once, or was repaired once, does not."""
+        if not self.line.codes.translate(None, _NEVER_BAD):
+            return None  # so it is with nearly all, and they are many
+        both = any(0 < seen.bad < seen.tries for _, seen, _ in self.telling)
+        by_kernel: dict[str, set[bool]] = {}
+        for _, seen, kernel in self.telling:
+            if kernel and kernel.key:
+                by_kernel.setdefault(kernel.key, set()).add(seen.is_bad)
+        both = both or any(len(ends) > 1 for ends in by_kernel.values())
+        spells = [is_bad for is_bad, _ in itertools.groupby(seen.is_bad for _, seen, _ in self.telling)]
+        if not both and spells.count(True) < 2:
+            return None
+        return rate([(seen.bad, seen.tries) for _, seen, _ in self.telling])
+
+    def until(self, last: int) -> "_Past":
+        """The same without the last runs."""
+        shorter = copy(self)
+        shorter.telling = [one for one in self.telling if one[0] < len(self.over) - last]
+        return shorter
+
+    def streak(self) -> tuple[str, str, int]:
+        """Of the failures at the end: the run that passed last, the first that failed, how many."""
+        good, bad, length = "", "", 0
+        for position, seen, _ in self.telling:
+            if seen.is_bad:
+                bad, length = bad or self.over[position].id, length + 1
+            else:
+                good, bad, length = self.over[position].id, "", 0
+        return good, bad if good else "", length
+
+    def improbable(self) -> bool:
+        """Whether the failures at the end are too many, or of another sort, to be the flake that was there
+        before: so often in a row it fails with a chance below CHANCE at its highest rate,
+        or no failure before had the last one's reason."""
+        *_, length = self.streak()
+        before = self.telling[: len(self.telling) - length]
+        known = rate([(seen.bad, seen.tries) for _, seen, _ in before])
+        last = self.telling[-1][1]
+        reasons = {(seen.verdict, seen.reason) for _, seen, _ in before if seen.is_bad}
+        strange = bool(reasons) and (last.verdict, last.reason) not in reasons
+        return strange or known.high**length < CHANCE
+
+    def durations(self) -> list[tuple[float, str]]:
+        """Seconds of the passes under the same accelerator as the last run's, with their runs."""
+        alike = [run.accel == self.over[-1].accel for run in self.over]
+        return [
+            (took / 1000, run.id)
+            for code, took, run, same in zip(self.line.codes, self.line.milliseconds, self.over, alike, strict=True)
+            if same and code == CODE[Verdict.PASS]
+        ]
+
+
+def rate(ends: Iterable[tuple[int, int]]) -> Rate:
+    """The share of failures in (bad, tries) of several runs, with Wilson's interval (Brown, Cai
+    and DasGupta, Interval Estimation for a Binomial Proportion, 2001: it holds where
+    failures are few, where the usual one does not)."""
+    pairs = list(ends)
+    bad, tries = sum(bad for bad, _ in pairs), sum(tries for _, tries in pairs)
+    if not tries:
+        return Rate(0, 0, 0, 0.0, 1.0)
+    share, weight = bad / tries, Z * Z / tries
+    middle = (share + weight / 2) / (1 + weight)
+    half = Z / (1 + weight) * math.sqrt(share * (1 - share) / tries + weight / (4 * tries))
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return Rate(bad, tries, len(pairs), low if bad else 0.0, high if bad < tries else 1.0)
+
+
+def _change(case: Case, before: Seen | None, after: Seen | None, past: _Past | None, budget: float) -> Change | None:
+    """What is to be said of a case, None if nothing is."""
+    old = before if before and before.verdict is not Verdict.SKIP else None
+    new = after if after and after.verdict is not Verdict.SKIP else None
+    if new is None:
+        return Change(Kind.GONE, case, before, after) if old else None
+    good, bad, _ = past.streak() if past and new.is_bad else ("", "", 0)
+    known = past.rate() if past else rate([(new.bad, new.tries)]) if 0 < new.bad < new.tries else None
+    if known and not (past and new.is_bad and past.telling and past.improbable()):
+        was = past.until(1).rate() if past else None
+        return Change(Kind.FLAKY, case, before, after, was is None, good, bad, known)
+    if new.is_bad:
+        if old is None or not old.is_bad:
+            return Change(Kind.NEW_FAILURE, case, before, after, True, good, bad, known)
+        same = (old.verdict, old.reason) == (new.verdict, new.reason)
+        return Change(Kind.STILL if same else Kind.OTHERWISE, case, before, after, not same, good, bad, known)
+    if old is None:
+        return Change(Kind.NEW, case, before, after)
+    if old.is_bad:
+        return Change(Kind.FIXED, case, before, after)
+    return _slower(case, before, after, past, budget) if past else None
+
+
+def _slower(case: Case, before: Seen | None, after: Seen | None, past: _Past, budget: float) -> Change | None:
+    durations = past.durations()
+    found = steps.find([seconds for seconds, _ in durations], budget)
+    if found is None or found.after <= found.before:
+        return None
+    was = steps.find([seconds for seconds, _ in durations[:-1]], budget)
+    step = Step(found.before, found.after, durations[found.position][1], found.chance)
+    return Change(Kind.SLOWER, case, before, after, was is None or was.after <= was.before, step=step)

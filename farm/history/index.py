@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Run directories into the history."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.history import reading, store
+from farm.history.model import Case, Seen, Summary
+from farm.history.reading import Unreadable
+
+#: What a directory is known again by: size and time of these files of it. The last two
+#: are there in runs of the kernel's own tests and in hunts only.
+STAMPED = ("run.json", "verdicts.jsonl", "comparison.json", "score.json")
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What an index did: the ids of the runs and hunts that it took in, how many it knew
+    as they are, and why it could not take in others."""
+
+    taken: tuple[str, ...]
+    known: int
+    skipped: tuple[str, ...]
+
+
+def index(results: Path) -> Indexed:
+    """Take what is new or has changed into the history of a results directory. A run that
+    goes on is taken as far as it is, and again the next time.
+
+    Of two at once the second waits. Raises FarmError where the history cannot be
+    written: all of it is as it was then, and the next index makes up for it.
+    """
+    with store.writing(store.path(results)) as db:
+        return _take_all(db, results, _places(db), _stamps(db))
+
+
+def reindex(results: Path) -> Indexed:
+    """Make the history anew from the run directories. Of runs whose directory is gone or
+    has become unreadable is kept what the old history knows. Readers see the old one until this is done."""
+    with store.writing(store.path(results), anew=True) as db:
+        known = {run.id: run for run in store.runs(db)}
+        old = [(run, store.stamp(db, run.id), store.verdicts(db, run.id)) for run in _lost(results, known)]
+        store.clear(db)
+        for run, stamp, seen in old:
+            store.put_run(db, run, stamp, seen)
+        return _take_all(db, results, _places(db), {})
+
+
+def _lost(results: Path, known: Mapping[str, Summary]) -> list[Summary]:
+    """The runs that no directory tells of any more."""
+    lost = []
+    for run in known.values():
+        try:
+            if run.place and reading.read(results / run.place).run.id == run.id:
+                continue
+        except Unreadable:
+            pass
+        lost.append(run)
+    return lost
+
+
+def _take_all(db: sqlite3.Connection, results: Path, places: dict[str, str], stamps: Mapping[str, str]) -> Indexed:
+    taken, skipped, known = [], [], 0
+    directories = sorted(path for path in results.iterdir() if path.is_dir())
+    here = {directory.name for directory in directories}
+    for run in [run for run, place in places.items() if place and place not in here]:
+        store.tell_gone(db, run)
+        places[run] = ""
+    for directory in directories:
+        stamp = _stamp(directory)
+        if not stamp:
+            continue  # neither a run nor a hunt
+        if stamps.get(directory.name) == stamp:
+            known += 1
+            continue
+        try:
+            taken.append(_take(db, directory, stamp, places))
+        except Unreadable as error:
+            skipped.append(str(error))
+    return Indexed(tuple(taken), known, tuple(skipped))
+
+
+def _take(db: sqlite3.Connection, directory: Path, stamp: str, places: dict[str, str]) -> str:
+    if not (directory / "run.json").exists():
+        hunt = reading.mutation(directory)
+        store.put_mutation(db, hunt, stamp)
+        return hunt.id
+    run, seen = take(directory)
+    if places.get(run.id, directory.name) not in ("", directory.name):
+        raise Unreadable(f"{directory}: is run {run.id}, which {places[run.id]} is already; remove one of them")
+    places[run.id] = directory.name
+    store.put_run(db, run, stamp, seen)
+    return run.id
+
+
+def take(directory: Path) -> tuple[Summary, dict[Case, Seen]]:
+    """A run as the history has it, of its directory. Raises Unreadable."""
+    read = reading.read(directory)
+    seen = reading.seen(read.verdicts)
+    return reading.summary(directory, read, seen), seen
+
+
+def _places(db: sqlite3.Connection) -> dict[str, str]:
+    """The directories of the runs that the history has."""
+    return {json.loads(run): json.loads(place) for run, place in db.execute("SELECT id, place FROM run")}
+
+
+def _stamps(db: sqlite3.Connection) -> dict[str, str]:
+    rows = [*db.execute("SELECT place, stamp FROM run"), *db.execute("SELECT place, stamp FROM mutation")]
+    return {json.loads(place): stamp for place, stamp in rows}
+
+
+def _stamp(directory: Path) -> str:
+    """What changes when a directory does; empty where it has neither a run nor a hunt."""
+    found = {}
+    for name in STAMPED:
+        try:
+            status = (directory / name).stat()
+        except OSError:
+            continue
+        found[name] = [status.st_size, status.st_mtime_ns]
+    return json.dumps(found) if "run.json" in found or "score.json" in found else ""

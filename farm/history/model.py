@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The records of the history."""
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from farm.base.errors import Exit
+from farm.run.records import EXIT, Verdict
+
+#: How a case is written in the columns of the store: 0 is "not in this run".
+CODES = (None, *Verdict)
+CODE = {verdict: number for number, verdict in enumerate(CODES)}
+
+#: What says something of the kernel. INFRA and LOST do not: the farm failed; nor does SKIP.
+TELLING = frozenset(
+    {Verdict.PASS, Verdict.FAIL, Verdict.CRASH, Verdict.HANG, Verdict.BOOT, Verdict.BUILD},
+)
+
+
+def is_bad(verdict: Verdict) -> bool:
+    return EXIT[verdict] != Exit.PASSED
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """One test in one cell, the same in every run."""
+
+    cell: str
+    suite: str
+    test: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of a case in a run. `reason` is the first line of the reason without
+    values and addresses: the same for the same failure of another kernel. The run
+    tried the case `tries` times, of which `bad` went wrong; of several verdicts
+    this is the first bad one."""
+
+    verdict: Verdict
+    reason: str = ""
+    seconds: float = 0.0
+    tries: int = 1
+    bad: int = 0
+
+    @property
+    def is_bad(self) -> bool:
+        return is_bad(self.verdict)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a cell ran in a run. `key` is the hash of all that went into the build,
+    `commit` and `content` name the source; all are empty where there was no kernel,
+    `failure` then says why. Seconds are of the build (0: it was in the cache, or
+    the run is older than the record of it) and of each guest's boot, in order."""
+
+    source: str = ""
+    commit: str = ""
+    content: str = ""
+    key: str = ""
+    build_seconds: float = 0.0
+    boot_seconds: tuple[float, ...] = ()
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run without its verdicts.
+
+    `place` is the directory's name below the results, empty where it is gone.
+    `line` is the same for runs that may be compared, empty where a run may not be
+    (farm.history.changes says what that means). `counts` has how many cases of a
+    suite in a cell ended how. `troubles` is what could not be read of its directory.
+    """
+
+    id: str
+    place: str
+    line: str
+    command: tuple[str, ...]
+    started: str
+    finished: str
+    status: str
+    exit: int | None
+    tree: str | None
+    series: str | None
+    select: str
+    cells: tuple[str, ...]
+    accel: str
+    workers: int
+    planned: int
+    kernels: Mapping[str, Kernel] = field(default_factory=dict)
+    counts: Mapping[tuple[str, str], Counter[Verdict]] = field(default_factory=dict)
+    troubles: tuple[str, ...] = ()
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        return order(self.id, self.started)
+
+    @property
+    def totals(self) -> Counter[Verdict]:
+        return sum(self.counts.values(), Counter())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was planned has come to an end."""
+        return self.status == "finished"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A hunt for mutants: how many ended how (the outcomes of farm.hunt.mutants), and
+    for each its outcome."""
+
+    id: str
+    place: str
+    started: str
+    status: str
+    seconds: float
+    outcomes: Mapping[str, str]
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(self.outcomes.values())
+
+    @property
+    def score(self) -> float | None:
+        """Of the mutants that were tested and can be seen, the part that was; None
+        where there were none."""
+        counts = self.counts
+        caught = counts["caught"] + counts["caught otherwise"]
+        tested = caught + counts["survived"]
+        return caught / tested if tested else None
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One case over several runs, oldest first. Columns are parallel to these runs;
+    `codes` has 0 where the case is not in a run."""
+
+    codes: bytes
+    milliseconds: "array[int]"
+    reasons: "array[int]"
+    tries: "array[int]"
+    bad: "array[int]"
+    texts: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def seen(self, position: int) -> Seen | None:
+        """What came of the case in the run at that position, None where it is not in it."""
+        verdict = CODES[self.codes[position]]
+        if verdict is None:
+            return None
+        return Seen(
+            verdict,
+            self.texts[self.reasons[position]],
+            self.milliseconds[position] / 1000,
+            self.tries[position],
+            self.bad[position],
+        )
+
+
+_ID = re.compile(r"(?:.*-)?(\d{8}-\d{6})(?:-(\d+))?")
+
+
+def order(name: str, started: str) -> tuple[str, int, str]:
+    """What runs are sorted by: the stamp and the number of their id, which never
+    go back within one results directory (farm.run.records.new_directory), even if
+    the clock does. Of a name that is none of the farm's, when it says that it started.
+    """
+    if match := _ID.fullmatch(name):
+        return match[1], int(match[2] or 1), name
+    return re.sub(r"[-:]", "", started[:19]).replace("T", "-"), 0, name

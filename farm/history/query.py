@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is asked of the history: the comparison of one run with another."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from farm.base.errors import UsageError
+from farm.history import changes, index, reading, store
+from farm.history.changes import Comparison, Side
+from farm.history.model import Case, Seen, Summary
+
+
+def latest(db: sqlite3.Connection) -> Summary | None:
+    """The last run that may be compared, else the last one."""
+    runs = store.runs(db)
+    return next((run for run in reversed(runs) if run.line), runs[-1] if runs else None)
+
+
+def compared(db: sqlite3.Connection, run: Summary, before: Summary | None = None) -> Comparison:
+    """A run against `before`, else against the last comparable one, judged by those before it."""
+    runs = store.runs(db)
+    before = before or changes.last_comparable(runs, run)
+    over = changes.past(runs, run)
+    old = Side(before, store.verdicts(db, before.id)) if before else None
+    return changes.compare(old, Side(run, store.verdicts(db, run.id)), over, store.timelines(db, over))
+
+
+def named(results: Path, before: str, after: str) -> Comparison:
+    """Compare two runs as a person names them: an id, a run directory, or RUN:CELL.
+    What is new in `results` is indexed before, if that is there.
+
+    With cells on both sides the tests of these two cells are compared. Raises
+    UsageError for what is neither a run of the history nor a run directory.
+    """
+    with ExitStack() as stack:
+        db = None
+        if results.is_dir():
+            index.index(results)
+            db = stack.enter_context(store.reading(results))
+        return _named(db, results, before, after)
+
+
+def _named(db: sqlite3.Connection | None, results: Path, before: str, after: str) -> Comparison:
+    old, old_cell = _side(db, results, before)
+    new, new_cell = _side(db, results, after)
+    if bool(old_cell) != bool(new_cell):
+        raise UsageError(f"{before}, {after}: name a cell of both runs or of neither, as in {before}:CELL {after}:CELL")
+    if not new_cell:
+        if db is None or run(db, new.run.id) is None:
+            return changes.compare(old, new)
+        over = changes.past(store.runs(db), new.run)
+        return changes.compare(old, new, over, store.timelines(db, over))
+    return changes.compare(_of_cell(old, old_cell, new_cell), _of_cell(new, new_cell, new_cell))
+
+
+def _side(db: sqlite3.Connection | None, results: Path, name: str) -> tuple[Side, str]:
+    """A run and the cell that is named of it, if one is."""
+    run, cell = _find(db, results, name), ""
+    if run is None and ":" in name:
+        place, _, cell = name.rpartition(":")
+        run = _find(db, results, place)
+    if run is None:
+        raise UsageError(f"{name}: neither a run directory nor a run of {results}")
+    if cell and cell not in run.run.cells:
+        raise UsageError(f"{name}: {run.run.id} has no cell {cell}; it has {', '.join(run.run.cells)}")
+    return run, cell
+
+
+def _find(db: sqlite3.Connection | None, results: Path, name: str) -> Side | None:
+    for directory in (Path(name), results / name):
+        if name and (directory / "run.json").exists():
+            try:
+                return Side(*index.take(directory))
+            except reading.Unreadable as error:
+                raise UsageError(str(error)) from error
+    if db and (known := run(db, name)):
+        return Side(known, store.verdicts(db, known.id))
+    return None
+
+
+def run(db: sqlite3.Connection, name: str) -> Summary | None:
+    """The run with that id, None if the history has none."""
+    return next((run for run in store.runs(db) if run.id == name), None)
+
+
+def _of_cell(side: Side, cell: str, called: str) -> Side:
+    """One cell of a run, its cases as if they were those of another cell."""
+    seen: Mapping[Case, Seen] = {
+        replace(case, cell=called): one for case, one in side.seen.items() if case.cell == cell
+    }
+    return Side(replace(side.run, cells=(called,)), seen)

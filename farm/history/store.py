@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The history on disk: SQLite with a write-ahead log.
+
+A run is one row. What came of its cases is one blob of columns in it, with a place
+for each case that was ever seen: so a run of ten thousand cases is added as one row,
+and a thousand runs are read as a thousand blobs, which are turned into one timeline
+a case by strided slices. A row a verdict would be ten million of them.
+
+Names go in as JSON: what a test may be called, SQLite's text may not hold.
+"""
+
+import json
+import sqlite3
+import sys
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from farm.base.errors import FarmError, UsageError
+from farm.history.model import CODE, CODES, Case, Kernel, Mutation, Seen, Summary, Timeline
+from farm.run.records import Verdict
+
+#: Raised when what is in the file changes. The file is then made anew.
+SCHEMA = 1
+
+NAME = "history.sqlite"
+
+#: How long one who writes waits for another, in seconds.
+PATIENCE = 60.0
+
+TABLES = (
+    # directory below the results, empty if it is gone; stamp of its files; model.Summary; pack()
+    "CREATE TABLE run (id TEXT PRIMARY KEY, place TEXT, stamp TEXT, summary TEXT, columns BLOB)",
+    # where a case is in the columns
+    "CREATE TABLE cell_suite_test (number INTEGER PRIMARY KEY, name TEXT UNIQUE)",
+    "CREATE TABLE reason (number INTEGER PRIMARY KEY, text TEXT UNIQUE)",
+    # model.Mutation
+    "CREATE TABLE mutation (id TEXT PRIMARY KEY, place TEXT, stamp TEXT, summary TEXT)",
+)
+
+#: The columns of a run, one number a case each: of how many bytes, as array.array names it.
+COLUMNS = {"codes": "B", "milliseconds": "I", "reasons": "I", "tries": "H", "bad": "H"}
+
+Columns = dict[str, "array[int]"]
+
+
+def path(results: Path) -> Path:
+    return results / NAME
+
+
+@contextmanager
+def reading(results: Path) -> Iterator[sqlite3.Connection]:
+    """The history of a results directory, to be read. What is read within one block is
+    of one moment, whoever writes meanwhile. Raises UsageError where there is none, or
+    one of another farm."""
+    file = path(results)
+    if not file.exists():
+        raise UsageError(f"{results}: no history yet; `farm report --reindex` makes it from the run directories")
+    db = None
+    try:
+        db = _open_to_read(file)
+        _check(db, file)
+        db.execute("BEGIN")
+        yield db
+    except sqlite3.DatabaseError as error:
+        raise broken(file, error) from error
+    finally:
+        if db:
+            db.close()
+
+
+def _open_to_read(file: Path) -> sqlite3.Connection:
+    uri = f"{file.resolve().as_uri()}?mode=ro"
+    try:
+        db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
+        db.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError:
+        # a log must be written even by who only reads: not in a directory that is read-only
+        db = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+    return db
+
+
+def _check(db: sqlite3.Connection, file: Path) -> None:
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    if found != SCHEMA:
+        raise UsageError(f"{file}: schema {found}, this farm reads {SCHEMA}; `farm report --reindex` makes it anew")
+
+
+def broken(file: Path, error: sqlite3.Error) -> FarmError:
+    """What SQLite says, with what to do. The verdicts are in the run directories."""
+    said = str(error)
+    if "locked" in said:
+        advice = f"another farm has been writing for {PATIENCE:.0f} s: try again when it is done"
+    elif "full" in said or "I/O" in said:
+        advice = "make room, then `farm report --reindex`; the verdicts are safe in the run directories"
+    else:
+        advice = "`farm report --reindex` makes it anew from the run directories, where the verdicts are safe"
+    return FarmError(f"{file}: {said}; {advice}")
+
+
+def runs(db: sqlite3.Connection) -> list[Summary]:
+    """All runs, oldest first."""
+    rows = db.execute("SELECT summary FROM run")
+    return sorted((load_summary(text) for (text,) in rows), key=lambda run: run.order)
+
+
+def verdicts(db: sqlite3.Connection, run: str) -> dict[Case, Seen]:
+    """What came of each case of a run. Raises UsageError for a run that is not there."""
+    row = db.execute("SELECT columns FROM run WHERE id = ?", (json.dumps(run),)).fetchone()
+    if row is None:
+        raise UsageError(f"the history has no run {run}")
+    columns, texts, seen = unpack(row[0]), reasons(db), {}
+    width = len(columns["codes"])
+    for number, case in cases(db):
+        if number < width and (verdict := CODES[columns["codes"][number]]):
+            seen[case] = Seen(
+                verdict,
+                texts[columns["reasons"][number]],
+                columns["milliseconds"][number] / 1000,
+                columns["tries"][number],
+                columns["bad"][number],
+            )
+    return seen
+
+
+def timelines(
+    db: sqlite3.Connection, over: Sequence[Summary], only: "frozenset[Case] | None" = None
+) -> dict[Case, Timeline]:
+    """Each case that is in any of these runs, over all of them; `only` these cases.
+
+    Takes 13 bytes a case and run while it works: for more cases than a thousand
+    times ten thousand, ask for some at a time.
+    """
+    wanted = [(number, case) for number, case in cases(db) if only is None or case in only]
+    width = max((number for number, _ in wanted), default=-1) + 1
+    table: Columns = {name: array(kind) for name, kind in COLUMNS.items()}
+    for run in over:
+        row = db.execute("SELECT columns FROM run WHERE id = ?", (json.dumps(run.id),)).fetchone()
+        one = unpack(row[0]) if row else unpack(pack({}))
+        for name, column in one.items():
+            have = column[:width]
+            table[name].extend(have)
+            table[name].frombytes(bytes((width - len(have)) * have.itemsize))
+    texts, found = reasons(db), {}
+    codes = table["codes"].tobytes()
+    for number, case in wanted:
+        mine = codes[number::width]
+        if any(mine):
+            found[case] = Timeline(
+                mine,
+                table["milliseconds"][number::width],
+                table["reasons"][number::width],
+                table["tries"][number::width],
+                table["bad"][number::width],
+                texts,
+            )
+    return found
+
+
+def mutations(db: sqlite3.Connection) -> list[Mutation]:
+    """All hunts for mutants, oldest first."""
+    found = [Mutation(**json.loads(text)) for (text,) in db.execute("SELECT summary FROM mutation")]
+    return sorted(found, key=lambda one: (one.started, one.id))
+
+
+def cases(db: sqlite3.Connection) -> list[tuple[int, Case]]:
+    """The cases that were ever seen, with their places in the columns."""
+    rows = db.execute("SELECT number, name FROM cell_suite_test ORDER BY number")
+    return [(number, Case(*json.loads(name))) for number, name in rows]
+
+
+def reasons(db: sqlite3.Connection) -> list[str]:
+    """The reasons that columns refer to; the first is the empty one."""
+    return ["", *(json.loads(text) for (text,) in db.execute("SELECT text FROM reason ORDER BY number"))]
+
+
+def pack(numbers: Mapping[int, tuple[int, int, int, int, int]]) -> bytes:
+    """For each case's number its columns (code, milliseconds, reason, tries, bad) as one blob."""
+    width = max(numbers, default=-1) + 1
+    columns = {name: array(kind, bytes(width * array(kind).itemsize)) for name, kind in COLUMNS.items()}
+    for number, values in numbers.items():
+        for column, value in zip(columns.values(), values, strict=True):
+            column[number] = min(value, (1 << 8 * column.itemsize) - 1)
+    return zlib.compress(b"".join(_little(column).tobytes() for column in columns.values()), 1)
+
+
+def unpack(blob: bytes) -> Columns:
+    """The columns of a run; a case that came later has no place in them."""
+    data = zlib.decompress(blob)
+    width = len(data) // sum(array(kind).itemsize for kind in COLUMNS.values())
+    columns, start = {}, 0
+    for name, kind in COLUMNS.items():
+        column = array(kind)
+        end = start + width * column.itemsize
+        column.frombytes(data[start:end])
+        columns[name], start = _little(column), end
+    return columns
+
+
+def _little(column: "array[int]") -> "array[int]":
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column
+
+
+def save_summary(run: Summary) -> str:
+    raw: dict[str, Any] = {**vars(run), "kernels": {cell: asdict(kernel) for cell, kernel in run.kernels.items()}}
+    raw["counts"] = [[cell, suite, dict(tally)] for (cell, suite), tally in run.counts.items()]
+    return json.dumps(raw)
+
+
+def load_summary(text: str) -> Summary:
+    raw = json.loads(text)
+    for name in ("command", "cells", "troubles"):
+        raw[name] = tuple(raw[name])
+    raw["kernels"] = {
+        cell: Kernel(**{**kernel, "boot_seconds": tuple(kernel["boot_seconds"])})
+        for cell, kernel in raw["kernels"].items()
+    }
+    raw["counts"] = {(cell, suite): _tally(tally) for cell, suite, tally in raw["counts"]}
+    return Summary(**raw)
+
+
+_VERDICTS = {str(verdict): verdict for verdict in Verdict}
+
+
+def _tally(counts: Mapping[str, int]) -> Counter[Verdict]:
+    """A Counter of names: filled by hand, as there are some hundred thousand of them."""
+    tally: Counter[Verdict] = Counter.__new__(Counter)
+    for name, number in counts.items():
+        tally[_VERDICTS[name]] = number
+    return tally
+
+
+@contextmanager
+def writing(file: Path, anew: bool = False) -> Iterator[sqlite3.Connection]:
+    """The history in that file, to be added to; made if it is not there, and with `anew`
+    if it is of another farm or no database at all. One at a time: the next one waits.
+    All that is written in the block is there behind it, or nothing.
+
+    Raises FarmError where it cannot be written, UsageError where it is of another farm."""
+    db = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if anew:
+            _remove_ruin(file)
+        db = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last index, never the file
+        db.execute("BEGIN IMMEDIATE")
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if anew and db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
+            for name in tables:
+                db.execute(f'DROP TABLE "{name}"')
+            tables = []
+        if not tables:
+            for statement in TABLES:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {SCHEMA}")
+        _check(db, file)
+        yield db
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise broken(file, error) from error
+    except OSError as error:
+        raise FarmError(f"{error.filename}: {error.strerror}") from error
+    finally:
+        if db:
+            db.close()
+
+
+def _remove_ruin(file: Path) -> None:
+    """Remove a history that SQLite cannot read: as a crash of the host may leave it."""
+    db = sqlite3.connect(file, timeout=PATIENCE)
+    try:
+        good = db.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    except sqlite3.OperationalError:
+        raise  # locked, or no file can be made: it says nothing of what is in it
+    except sqlite3.DatabaseError:
+        good = False
+    finally:
+        db.close()
+    for name in () if good else ("", "-wal", "-shm"):
+        Path(f"{file}{name}").unlink(missing_ok=True)
+
+
+def clear(db: sqlite3.Connection) -> None:
+    """Forget all."""
+    for table in ("run", "cell_suite_test", "reason", "mutation"):
+        db.execute(f"DELETE FROM {table}")
+
+
+def stamp(db: sqlite3.Connection, run: str) -> str:
+    """What the directory of a run was known by when it was taken in."""
+    return str(db.execute("SELECT stamp FROM run WHERE id = ?", (json.dumps(run),)).fetchone()[0])
+
+
+def tell_gone(db: sqlite3.Connection, run: str) -> None:
+    """Keep a run whose directory is there no more."""
+    (text,) = db.execute("SELECT summary FROM run WHERE id = ?", (json.dumps(run),)).fetchone()
+    gone = replace(load_summary(text), place="")
+    db.execute("UPDATE run SET place = '\"\"', summary = ? WHERE id = ?", (save_summary(gone), json.dumps(run)))
+
+
+def put_run(db: sqlite3.Connection, run: Summary, stamp: str, seen: Mapping[Case, Seen]) -> None:
+    """Add a run, in place of what is known of it."""
+    case_numbers = _numbers(
+        db, "cell_suite_test", "name", (json.dumps([case.cell, case.suite, case.test]) for case in seen)
+    )
+    reason_numbers = _numbers(db, "reason", "text", (json.dumps(one.reason) for one in seen.values() if one.reason))
+    numbers = {
+        case_numbers[json.dumps([case.cell, case.suite, case.test])]: (
+            CODE[one.verdict],
+            round(one.seconds * 1000),
+            reason_numbers[json.dumps(one.reason)] if one.reason else 0,
+            one.tries,
+            one.bad,
+        )
+        for case, one in seen.items()
+    }
+    row = (json.dumps(run.id), json.dumps(run.place), stamp, save_summary(run), pack(numbers))
+    db.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?)", row)
+
+
+def _numbers(db: sqlite3.Connection, table: str, column: str, names: Iterable[str]) -> dict[str, int]:
+    """The numbers of names, from 1 (0 is free for "none"); new names get the next ones."""
+    known: dict[str, int] = dict(db.execute(f"SELECT {column}, number FROM {table}"))
+    new = [name for name in dict.fromkeys(names) if name not in known]
+    numbered = {name: len(known) + number for number, name in enumerate(new, 1)}
+    db.executemany(f"INSERT INTO {table} ({column}, number) VALUES (?, ?)", numbered.items())
+    return known | numbered
+
+
+def put_mutation(db: sqlite3.Connection, mutation: Mutation, stamp: str) -> None:
+    row = (json.dumps(mutation.id), json.dumps(mutation.place), stamp, json.dumps(asdict(mutation)))
+    db.execute("INSERT OR REPLACE INTO mutation VALUES (?, ?, ?, ?)", row)

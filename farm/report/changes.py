@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Two runs against one another: on the screen, and as Markdown for a mail or a pull request."""
+
+import re
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from farm.history.changes import Comparison, Group, Kind, grouped
+from farm.history.model import Seen, Summary
+
+STYLES = {
+    Kind.NEW_FAILURE: "bold red",
+    Kind.OTHERWISE: "red",
+    Kind.FLAKY: "yellow",
+    Kind.STILL: "dim red",
+    Kind.SLOWER: "yellow",
+    Kind.GONE: "magenta",
+    Kind.FIXED: "green",
+    Kind.NEW: "cyan",
+}
+
+#: Tests of one group that are named, and groups that are shown; the rest is counted.
+NAMED = 3
+MOST = 40
+
+
+def verdict_line(comparison: Comparison) -> str:
+    """The comparison in one line: worse, better or the same, and the counts."""
+    counts = comparison.counts
+    said = [f"{counts[kind]} {kind}" for kind in Kind if counts[kind]]
+    return ", ".join([*said, f"{comparison.same} as before"])
+
+
+def title(comparison: Comparison) -> str:
+    before = comparison.before.id if comparison.before else "nothing"
+    return f"{comparison.after.id} against {before}"
+
+
+def show(console: Console, comparison: Comparison) -> None:
+    """Print the comparison."""
+    table = Table(box=SIMPLE, pad_edge=False, title=title(comparison), title_justify="left")
+    for heading in ("", "cell", "tests", "was", "is", "what is known"):
+        table.add_column(heading, overflow="fold")
+    groups = grouped(comparison.changes)
+    for group in groups[:MOST]:
+        first = group.changes[0]
+        table.add_row(
+            Text(group.kind, STYLES[group.kind]),
+            Text(group.cell),
+            Text(tests(group)),
+            Text(told(first.before)),
+            Text(told(first.after)),
+            Text(known(group)),
+        )
+    if groups:
+        console.print(table)
+    if len(groups) > MOST:
+        console.print(f"… and {len(groups) - MOST} more groups of changes; --markdown has them all", highlight=False)
+    for side, run in (("was", comparison.before), ("is", comparison.after)):
+        if run:
+            console.print(Text(f"{side + ':':5}{run.id}: {identity(run)}"), soft_wrap=True)
+    for note in comparison.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
+    console.print(Text(verdict_line(comparison)), soft_wrap=True)
+
+
+def markdown(comparison: Comparison) -> str:
+    """The comparison as a table that GitHub, GitLab and mail readers show."""
+    lines = [f"**{escaped(title(comparison))}**: {escaped(verdict_line(comparison))}", ""]
+    groups = grouped(comparison.changes)
+    if groups:
+        lines += ["| | cell | tests | was | is | what is known |", "|---|---|---|---|---|---|"]
+    for group in groups:
+        first = group.changes[0]
+        fields = [group.kind, group.cell, tests(group), told(first.before), told(first.after), known(group)]
+        lines.append(f"| {' | '.join(escaped(field) for field in fields)} |")
+    lines.append("")
+    for run in (comparison.before, comparison.after):
+        if run:
+            lines.append(f"- {escaped(run.id)}: {escaped(identity(run))}")
+    lines += [f"- {escaped(note)}" for note in comparison.notes]
+    return "\n".join(lines) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, on one line."""
+    line = " ".join(text.split())
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", line)
+
+
+def tests(group: Group) -> str:
+    """The tests of a group by name, or how many there are."""
+    names = [f"{change.case.suite} {change.case.test}" for change in group.changes]
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def told(seen: Seen | None) -> str:
+    """What came of a case, in a word and the reason."""
+    if seen is None:
+        return "-"
+    return f"{seen.verdict}: {seen.reason}" if seen.reason else str(seen.verdict)
+
+
+def known(group: Group) -> str:
+    """What the runs before say of a group's first case."""
+    change = group.changes[0]
+    said = []
+    if change.rate:
+        said.append(f"fails {change.rate} over {change.rate.runs} runs")
+    if change.step:
+        step = change.step
+        said.append(f"{step.before:.3g} s to {step.after:.3g} s since {step.since}, by chance {step.chance:.1g}")
+    if change.first_bad:
+        said.append(f"passed in {change.last_good}, fails since {change.first_bad}")
+    return "; ".join(said)
+
+
+def identity(run: Summary) -> str:
+    """Which kernels a run had, in short."""
+    sources: Sequence[str] = sorted({_source(run, cell) for cell in run.cells})
+    shown = ", ".join(sources[:2]) + (f" and {len(sources) - 2} more" if len(sources) > 2 else "")
+    cells = run.cells[0] if len(run.cells) == 1 else f"{len(run.cells)} cells"
+    return f"{cells}, {shown}, {run.accel}, {run.status}"
+
+
+def _source(run: Summary, cell: str) -> str:
+    kernel = run.kernels.get(cell)
+    if not kernel or not kernel.source:
+        return "no kernel"
+    return f"{kernel.source} ({kernel.commit[:12]})" if kernel.commit else kernel.source
