@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The page of one cell: its verdicts, its kernel, its options."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment
+
+from farm.history.model import Case, Seen
+from farm.report.site import files
+from farm.report.site.kernel import kernel
+from farm.report.site.render import in_words, look
+from farm.run.records import Run, Verdict, repeat_command
+
+#: Options of a config and failures that are shown; a page must load on a phone.
+MOST_OPTIONS = 4000
+MOST_BAD = 100
+
+ROOT = "../"
+
+
+def page(
+    pages: Environment,
+    results: Path,
+    place: str,
+    run: Run,
+    cell: str,
+    seen: Mapping[Case, Seen],
+    failures: Mapping[Case, str],
+) -> str:
+    """What a run saw in this cell, and the pages of its failures from the site's
+    directory. `place` is the run's directory below the results, "" if it is gone."""
+    built = kernel(results, place, run, cell)
+    options = None
+    if built.config is not None:
+        options = [line for line in built.config.splitlines() if line and not line.startswith("#")]
+    bad = [case for case in sorted(seen) if seen[case].is_bad]
+    return pages.get_template("cell.html").render(
+        root=ROOT,
+        here="cells.html",
+        cell=cell,
+        run=run,
+        summary=in_words(tally(seen)),
+        suites=_suites(seen),
+        bad=[
+            {"case": case, "seen": seen[case], "page": failures.get(case) or files.test_page(case.suite, case.test)}
+            for case in bad[:MOST_BAD]
+        ],
+        more=max(0, len(bad) - MOST_BAD),
+        failed=built.failed,
+        facts=built.facts,
+        files=[(name, ROOT + link) for name, link in built.files],
+        again=repeat_command(run, cell),
+        dropped=built.dropped,
+        config=options and options[:MOST_OPTIONS],
+        unshown=max(0, len(options or ()) - MOST_OPTIONS),
+        lacks=built.lacks,
+    )
+
+
+def tally(seen: Mapping[Case, Seen]) -> Counter[Verdict]:
+    return Counter(one.verdict for one in seen.values())
+
+
+def _suites(seen: Mapping[Case, Seen]) -> list[dict[str, object]]:
+    tallies: dict[str, Counter[Verdict]] = defaultdict(Counter)
+    took: Counter[str] = Counter()
+    for case, one in seen.items():
+        tallies[case.suite][one.verdict] += 1
+        took[case.suite] += round(one.seconds * 1000)
+    return [
+        {
+            "name": suite,
+            "anchor": files.safe(suite),
+            "passed": mine[Verdict.PASS],
+            "skipped": mine[Verdict.SKIP],
+            "bad": sum(number for verdict, number in mine.items() if look(verdict) in ("bad", "farm")),
+            "seconds": took[suite] / 1000,
+        }
+        for suite, mine in sorted(tallies.items())
+    ]

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The page of one failure: the frame, the console, the kernel, the command."""
+
+import json
+from pathlib import Path
+
+from jinja2 import Environment
+
+from farm.history.model import Case, Seen
+from farm.report.frame import WITNESSES, witnesses
+from farm.report.site import files
+from farm.report.site.excerpt import excerpt
+from farm.report.site.kernel import kernel
+from farm.run.records import Run, VerdictRecord, from_json, k_expression, repeat_command
+
+#: Of a test's traceback, the end: what it stopped at stands there.
+DETAIL_LENGTH = 60_000
+
+#: From the page to the site's directory.
+ROOT = "../../"
+
+
+#: How a line of verdicts.jsonl says that there is nothing to tell.
+_GOOD = (b'"verdict": "PASS"', b'"verdict": "SKIP"')
+
+
+def bad_records(directory: Path) -> dict[Case, VerdictRecord]:
+    """The first bad verdict of each case of a run. Lines that cannot be read are
+    left away: the history says of what it could not read."""
+    try:
+        data = (directory / "verdicts.jsonl").read_bytes()
+    except OSError:
+        return {}
+    found: dict[Case, VerdictRecord] = {}
+    for line in data.split(b"\n")[:-1]:
+        if any(good in line for good in _GOOD):
+            continue
+        try:
+            record = from_json(json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+        if record.bad:
+            found.setdefault(Case(record.cell, record.suite, record.test), record)
+    return found
+
+
+def from_history(case: Case, seen: Seen) -> VerdictRecord:
+    """What the history knows of a failure whose run directory does not tell of it."""
+    return VerdictRecord(case.test, case.suite, case.cell, seen.verdict, seen.seconds, seen.reason)
+
+
+def page(
+    pages: Environment, results: Path, place: str, run: Run, record: VerdictRecord, seen: Seen, others: int = 0
+) -> str:
+    """The page of a failure that stands for so many others as well. `place` is the
+    run's directory below the results, "" if it is gone."""
+    built = kernel(results, place, run, record.cell)
+    detail = record.detail.strip("\n")
+    return pages.get_template("failure.html").render(
+        root=ROOT,
+        here="",
+        run=run,
+        record=record,
+        others=others,
+        again=repeat_command(run, record.cell, k_expression(record)),
+        witnesses=[(name, WITNESSES[name]) for name in witnesses(record.slots)],
+        excerpt=excerpt(results / place, record),
+        seen=seen,
+        detail=detail[-DETAIL_LENGTH:],
+        cut=max(0, len(detail) - DETAIL_LENGTH),
+        facts=built.facts,
+        files=[(name, ROOT + link) for name, link in built.files],
+        lacks=built.lacks,
+        cell_page=files.cell_page(record.cell),
+        test_page=files.test_page(record.suite, record.test),
+    )

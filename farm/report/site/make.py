@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The site over a results directory: which pages there are, and which are due."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as resources
+from pathlib import Path
+
+from jinja2 import Environment
+
+from farm.base.errors import UsageError
+from farm.history import changes, store
+from farm.history.changes import Comparison, Side
+from farm.history.model import Case, Mutation, Seen, Summary, Timeline
+from farm.matrix import MATRIX
+from farm.report.site import cell, failure, files, index, tests, trends
+from farm.report.site.render import environment, gravity, in_words, look, symbol
+from farm.run import records
+from farm.run.records import Run, Verdict
+
+#: Of the results directory, the site's.
+NAME = "site"
+
+#: What the pages were made by, so that another farm makes them anew.
+STAMP = ".made-by"
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What the pages are made from: the runs that are shown, the newest last, each
+    case over them, and what is to be said of the newest."""
+
+    runs: Sequence[Summary]
+    line: Sequence[Summary]
+    over: Sequence[Summary]
+    lines: Mapping[Case, Timeline]
+    found: Comparison
+    hunts: Sequence[Mutation]
+
+
+def make(results: Path, run: str = "") -> Path:
+    """Write the pages that are not there yet or have changed; the newest run that
+    may be compared is on the first of them, or the one that is named. Its path.
+
+    Raises UsageError where there is no such run, FarmError if the pages cannot be
+    written; those that were are whole then, and the same again writes the others.
+    """
+    past = _read(results, run)
+    site = results / NAME
+    pages = environment()
+    fresh = _restyle(site)
+    failures = _failures(pages, results, past, fresh)
+    last = len(past.over) - 1
+    by_test: dict[tuple[str, str], dict[Case, Timeline]] = defaultdict(dict)
+    for case, line in past.lines.items():
+        by_test[case.suite, case.test][case] = line
+    steps = {change.case: change.step.since for change in past.found.changes if change.step}
+    for (suite, test), cases in by_test.items():
+        text = tests.page(pages, past.over, cases, failures, steps)
+        files.write(site / files.test_page(suite, test), text)
+    files.write(site / "tests.html", _tests(pages, by_test))
+    _cells(pages, results, past, failures)
+    shown = [*trends.of_runs(past.line), trends.mutation(past.hunts)]
+    files.write(site / "trends.html", trends.page(pages, shown))
+    today = past.over[last]
+    facts = index.Facts(
+        run=_run(results, today),
+        shown=len(past.over),
+        started={one.id: one.started for one in past.runs},
+        commits={(one.id, name): kernel.commit for one in past.over for name, kernel in one.kernels.items()},
+        records=failure.bad_records(results / today.place) if today.place else {},
+        failures={case: page for (position, case), page in failures.items() if position == last},
+    )
+    files.write(site / "index.html", index.page(pages, past.found, facts))
+    files.write(site / STAMP, _version())
+    return site / "index.html"
+
+
+def _read(results: Path, run: str) -> _Past:
+    with store.reading(results) as db:
+        runs = store.runs(db)
+        wanted = [one for one in runs if one.id == run] if run else [one for one in runs if one.line] or runs
+        if not wanted:
+            raise UsageError(f"{results}: the history has no run {run}".rstrip())
+        today = wanted[-1]
+        over = changes.past(runs, today)
+        lines = store.timelines(db, over)
+        before = changes.last_comparable(runs, today)
+        found = changes.compare(
+            Side(before, store.verdicts(db, before.id)) if before else None,
+            Side(today, store.verdicts(db, today.id)),
+            over,
+            lines,
+        )
+        line = [one for one in runs if one.line and one.line == today.line and one.order <= today.order]
+        return _Past(runs, line or [today], over, lines, found, store.mutations(db))
+
+
+def _restyle(site: Path) -> bool:
+    """Put the style sheet there. Whether what pages there are were made by another farm."""
+    files.write(site / "style.css", resources("farm.report.site").joinpath("style.css").read_text())
+    stamp = site / STAMP
+    return not stamp.is_file() or stamp.read_text() != _version()
+
+
+def _version() -> str:
+    """A hash of all that makes pages."""
+    digest = hashlib.blake2s()
+    own = resources("farm.report.site")
+    for place in (own, own.joinpath("templates")):
+        for file in sorted(place.iterdir(), key=lambda file: file.name):
+            if file.is_file():
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _failures(pages: Environment, results: Path, past: _Past, fresh: bool) -> dict[tuple[int, Case], str]:
+    """The page of each failure in the runs that are shown. A page that is there
+    stays: a verdict does not change, and its run directory may be gone by now."""
+    bad: dict[int, list[Case]] = defaultdict(list)
+    for case, line in past.lines.items():
+        if line.codes.translate(None, tests.GOOD):
+            for position, code in enumerate(line.codes):
+                if code not in tests.GOOD:
+                    bad[position].append(case)
+    found = {}
+    for position, cases in bad.items():
+        run = past.over[position]
+        shown: dict[tuple[str, Verdict, str], Case] = {}
+        stands_for: dict[Case, int] = defaultdict(int)
+        for case in sorted(cases):
+            seen = past.lines[case].seen(position)
+            assert seen
+            first = case
+            if seen.verdict in index.OF_A_CELL:
+                first = shown.setdefault((case.cell, seen.verdict, seen.reason), case)
+            stands_for[first] += 1
+            found[position, case] = files.failure_page(run.id, first.cell, first.suite, first.test)
+        wanted = [case for case in stands_for if fresh or not (results / NAME / found[position, case]).exists()]
+        if wanted:
+            _write_failures(pages, results, past, position, {case: stands_for[case] - 1 for case in wanted})
+    return found
+
+
+def _write_failures(pages: Environment, results: Path, past: _Past, position: int, wanted: Mapping[Case, int]) -> None:
+    summary = past.over[position]
+    told = failure.bad_records(results / summary.place) if summary.place else {}
+    run = _run(results, summary)
+    for case, others in wanted.items():
+        page = results / NAME / files.failure_page(run.id, case.cell, case.suite, case.test)
+        if not summary.place and page.exists():
+            continue  # it was made while there was a run directory, and says more
+        seen = past.lines[case].seen(position)
+        assert seen
+        record = told.get(case) or failure.from_history(case, seen)
+        files.write(page, failure.page(pages, results, summary.place, run, record, seen, others))
+
+
+def _run(results: Path, summary: Summary) -> Run:
+    """The record of a run; what the history knows, where its directory is gone or lacks it."""
+    if summary.place:
+        try:
+            return records.load_run(results / summary.place)
+        except (UsageError, OSError, ValueError, TypeError):
+            pass
+    return Run(
+        id=summary.id,
+        command=list(summary.command),
+        tree=summary.tree,
+        series=summary.series,
+        select=summary.select,
+        cells=list(summary.cells),
+        accel=summary.accel,
+        accel_reason="",
+        workers=summary.workers,
+        host={},
+        versions={},
+        matrix=str(MATRIX),
+        started=summary.started,
+        status=summary.status,
+    )
+
+
+def _cells(pages: Environment, results: Path, past: _Past, failures: Mapping[tuple[int, Case], str]) -> None:
+    """A page a cell, of the last run that had it, and the list of them."""
+    site = results / NAME
+    seen: dict[str, dict[int, dict[Case, Seen]]] = defaultdict(lambda: defaultdict(dict))
+    newest = {name: position for position, run in enumerate(past.over) for name in run.cells}
+    for case, line in past.lines.items():
+        position = newest.get(case.cell)
+        if position is not None and (one := line.seen(position)):
+            seen[case.cell][position][case] = one
+    listed = []
+    for name, position in sorted(newest.items()):
+        run, mine = past.over[position], seen[name][position]
+        linked = {case: failures[position, case] for case in mine if (position, case) in failures}
+        text = cell.page(pages, results, run.place, _run(results, run), name, mine, linked)
+        files.write(site / files.cell_page(name), text)
+        verdicts = {one.verdict for one in mine.values()}
+        listed.append(
+            {
+                "name": name,
+                "page": files.cell_page(name),
+                "started": run.started,
+                "look": look(min(verdicts, key=gravity)) if verdicts else "none",
+                "summary": in_words(cell.tally(mine)),
+            }
+        )
+    files.write(site / "cells.html", pages.get_template("cells.html").render(root="", here="cells.html", cells=listed))
+
+
+def _tests(pages: Environment, by_test: Mapping[tuple[str, str], Mapping[Case, Timeline]]) -> str:
+    suites: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for (suite, test), cases in sorted(by_test.items()):
+        ends = [tests.latest(line) for line in cases.values()]
+        worst = min(ends, key=gravity)
+        number = f" {ends.count(worst)}/{len(ends)}" if look(worst) in ("bad", "farm") else ""
+        suites[suite].append(
+            {
+                "name": test,
+                "page": files.test_page(suite, test),
+                "look": look(worst),
+                "said": f"{symbol(worst)} {worst}{number}",
+            }
+        )
+    return pages.get_template("tests.html").render(
+        root="",
+        here="tests.html",
+        number=len(by_test),
+        suites=[{"name": suite, "anchor": files.safe(suite), "tests": rows} for suite, rows in suites.items()],
+    )

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The page of one test: how it ends in each cell, and how it did before."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from statistics import median
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from farm.base.errors import Exit
+from farm.history.model import CODE, CODES, Case, Summary, Timeline
+from farm.report.site import files, plots
+from farm.report.site.render import day, gravity, look
+from farm.run.records import EXIT, Verdict
+
+ROOT = "../"
+
+#: Changes that are told, the newest.
+MOST_CHANGES = 60
+
+#: The page of a failure, from the site's directory, by the position of its run.
+Failures = Mapping[tuple[int, Case], str]
+
+#: The codes of what there is no page for.
+GOOD = bytes([0, *(CODE[verdict] for verdict in Verdict if EXIT[verdict] == Exit.PASSED)])
+
+_PASSED = CODE[Verdict.PASS]
+_MARKS = {CODE[verdict]: plots.Mark(look(verdict), str(verdict)) for verdict in Verdict} | {
+    0: plots.Mark("none", "not run")
+}
+
+
+def page(
+    pages: Environment,
+    over: Sequence[Summary],
+    cases: Mapping[Case, Timeline],
+    failures: Failures,
+    steps: Mapping[Case, str],
+) -> str:
+    """The cases are those of one test, over these runs, the newest last; `steps` has
+    the run since which a case is slower."""
+    first = next(iter(cases))
+    slower = {steps[case] for case in cases if case in steps}
+    days = [day(run.started) for run in over]
+    return pages.get_template("test.html").render(
+        root=ROOT,
+        here="tests.html",
+        suite=first.suite,
+        test=first.test,
+        summary=said(cases.values()),
+        shown=len(over),
+        rows=[_row(case, cases[case], days, failures) for case in sorted(cases)],
+        changes=_changes(over, cases, failures),
+        plot=_plot(days, list(cases.values()), [n for n, run in enumerate(over) if run.id in slower]),
+    )
+
+
+def latest(line: Timeline) -> Verdict:
+    """How a case ended when it last ran."""
+    verdict: Verdict | None = CODES[line.codes.rstrip(b"\0")[-1]]
+    assert verdict  # a case that never ran has no timeline
+    return verdict
+
+
+def said(lines: Iterable[Timeline]) -> str:
+    """In how many cells a test ends how, bad ones first."""
+    tally = Counter(map(latest, lines))
+    order = sorted(tally, key=gravity)
+    return ", ".join(f"{verdict} in {tally[verdict]} cell{'s' if tally[verdict] > 1 else ''}" for verdict in order)
+
+
+def _row(case: Case, line: Timeline, days: Sequence[str], failures: Failures) -> dict[str, object]:
+    codes = line.codes
+    ran = [position for position, code in enumerate(codes) if code]
+    now = codes[ran[-1]]
+    since = next((after for before, after in pairwise(reversed(ran)) if codes[after] != now), None)
+    first = ran[0] if since is None else ran[ran.index(since) + 1]
+    return {
+        "cell": case.cell,
+        "page": files.cell_page(case.cell),
+        "now": CODES[now],
+        "failure": failures.get((ran[-1], case), ""),
+        "since": f"{days[first]} or before" if first == ran[0] == 0 else days[first],
+        "bad": len(codes.translate(None, GOOD)),
+        "runs": len(ran),
+        "strip": _strip(codes),
+    }
+
+
+@cache
+def _strip(codes: bytes) -> Markup:
+    """The picture of a timeline. Most cases have the same one: they always passed."""
+    said = ", ".join(f"{number} {_MARKS[code].word}" for code, number in Counter(codes).most_common())
+    return plots.strip([_MARKS[code] for code in codes], said)
+
+
+def _changes(over: Sequence[Summary], cases: Mapping[Case, Timeline], failures: Failures) -> list[dict[str, object]]:
+    """Where a case ended otherwise than the time before, the newest first."""
+    found = []
+    for case, line in cases.items():
+        if len(set(line.codes) - {0}) < 2:
+            continue
+        ran = [position for position, code in enumerate(line.codes) if code]
+        found += [(after, case, before) for before, after in pairwise(ran) if line.codes[before] != line.codes[after]]
+    found.sort(key=lambda item: (-item[0], item[1]))
+    return [
+        {
+            "started": over[after].started,
+            "cell": case.cell,
+            "before": CODES[cases[case].codes[before]],
+            "after": CODES[cases[case].codes[after]],
+            "failure": failures.get((after, case), ""),
+        }
+        for after, case, before in found[:MOST_CHANGES]
+    ]
+
+
+def _plot(days: Sequence[str], lines: Sequence[Timeline], shifts: Sequence[int]) -> object:
+    """The median over the cells, where there is a line to draw."""
+    points = []
+    for position, label in enumerate(days):
+        took = [line.milliseconds[position] for line in lines if line.codes[position] == _PASSED]
+        points.append(plots.Point(label, median(took) / 1000 if took else None))
+    if sum(point.value is not None for point in points) < 2:
+        return ""
+    return plots.plot("Seconds where it passed, the median of the cells", points, "seconds", shifts)

@@ -1,0 +1,423 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The site: its pages as text. tests/test_browser.py has them as a person sees them."""
+
+import errno
+import os
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+from xml.etree import ElementTree
+
+import html5lib
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.base.errors import FarmError, UsageError
+from farm.history.index import index
+from farm.report.site import excerpt, files, plots, render
+from farm.report.site.make import make
+from farm.run import records
+from tests import nights
+
+texts = st.text(st.characters(exclude_categories=()))
+
+
+# Names and files.
+
+
+@given(st.lists(texts, min_size=1, max_size=4))
+def test_file_names_are_safe(names: list[str]) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", files.safe(*names))
+    assert len(files.safe(*names)) < 80
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [(("a", "b"), ("a-b",)), (("a/b",), ("a b",)), (("A",), ("a",)), (("\ud800",), ("?",)), (("",), ("-",))],
+)
+def test_other_names_are_other_files(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    assert files.safe(*one).lower() != files.safe(*other).lower()
+
+
+def test_same_page_is_not_written(tmp_path: Path) -> None:
+    page = tmp_path / "a/page.html"
+    assert files.write(page, "x")
+    before = page.stat().st_mtime_ns
+    assert not files.write(page, "x")
+    assert page.stat().st_mtime_ns == before
+    assert files.write(page, "y")
+    assert page.read_text() == "y"
+
+
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the page reaches the disk: the old one stays, and no half is left."""
+    page = tmp_path / "page.html"
+    files.write(page, "old")
+    write_bytes = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        write_bytes(self, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FarmError, match=r"page\.html: the disk is full; make room .* verdicts are untouched"):
+        files.write(page, "new and longer")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert page.read_text() == "old"
+
+
+def test_what_html_cannot_carry(tmp_path: Path) -> None:
+    files.write(tmp_path / "p", "a\0b\x1b[1m\ud800\ufffe\u202eü𝄞\n\tc")
+    assert (tmp_path / "p").read_text() == "a\ufffdb\ufffd[1m\ufffd\ufffd\ufffdü𝄞\n\tc"
+
+
+# The frame.
+
+
+def test_wrong_bytes_stand_out() -> None:
+    shown = str(render.hexadecimal(0x23016745AB89EF00, 0x23016745AB89EFC2))
+    assert shown == '<span class="half">23016745</span><span class="half">ab89ef<i>00</i></span>'
+    assert "<i>" not in render.hexadecimal(7, 7)
+
+
+# The console.
+
+
+def crashed(tmp_path: Path, console: str, span: tuple[int, int] | None = None) -> excerpt.Excerpt:
+    log = tmp_path / "cells/c/console-1.log"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(console.encode())
+    span = span or (0, len(console.encode()))
+    record = records.VerdictRecord("t", "s", "c", records.Verdict.CRASH, 1.0, console="console-1.log", span=span)
+    return excerpt.excerpt(tmp_path, record)
+
+
+def test_complaint_is_marked(tmp_path: Path) -> None:
+    start = len(nights.BEFORE)
+    shown = crashed(tmp_path, nights.CONSOLE, (start, start + len(nights.MINE)))
+    assert [(block.kind, len(block.lines)) for block in shown.blocks] == [("", 2), ("WARN", 6)]
+    assert "target: <b>loaded</b> & ready" in shown.blocks[0].lines[0]
+    assert "WARNING: CPU: 0" in shown.blocks[1].lines[0]
+    assert shown.blocks[1].lines[-1].endswith("---[ end trace 0000000000000000 ]---")
+    assert not shown.lacks
+
+
+def test_two_complaints_are_two(tmp_path: Path) -> None:
+    shown = crashed(tmp_path, nights.SPLAT + nights.SPLAT)
+    assert [block.kind for block in shown.blocks] == ["", "WARN", "", "WARN"]
+
+
+def test_long_console_is_cut(tmp_path: Path) -> None:
+    """The complaint with what leads to it, and the end; what is between is counted."""
+    noise = "".join(f"[    5.{n:06}] noise {n}\n" for n in range(1000))
+    shown = crashed(tmp_path, noise + nights.SPLAT + noise)
+    first, splat, last = shown.blocks
+    assert (first.left, len(first.lines)) == (1001 - excerpt.LINES_BEFORE, excerpt.LINES_BEFORE)
+    assert splat.kind == "WARN"
+    assert (last.left, len(last.lines)) == (1000 - excerpt.LAST_LINES, excerpt.LAST_LINES)
+    assert last.lines[-1].endswith("noise 999")
+
+
+def test_no_console(tmp_path: Path) -> None:
+    record = records.VerdictRecord("t", "s", "c", records.Verdict.CRASH, 1.0, console="console-1.log")
+    assert excerpt.excerpt(tmp_path, record).lacks == "The run directory lacks cells/c/console-1.log."
+    assert "names no console" in excerpt.excerpt(tmp_path, replace(record, console="")).lacks
+    assert "said nothing" in crashed(tmp_path, "").lacks
+
+
+# Plots.
+
+
+@given(st.floats(1e-6, 1e9))
+def test_scale_is_round_and_reaches(largest: float) -> None:
+    ticks = plots.scale(largest)
+    assert ticks[0] == 0
+    assert ticks[-1] >= largest * (1 - 1e-9)
+    assert ticks[-2] < largest * (1 + 1e-9)
+    assert 3 <= len(ticks) <= 7
+
+
+def test_plot_keeps_the_peak_of_many() -> None:
+    points = [plots.Point(str(n), 1.0) for n in range(1000)]
+    points[333] = plots.Point("peak", 50.0)
+    drawn = str(plots.plot("title <b>", points, "s"))
+    assert len(re.findall(r"\d+\.\d,\d+\.\d", drawn)) <= plots.MOST_POINTS
+    assert f",{plots.TOP:.1f}" in drawn
+    assert "title &lt;b&gt;" in drawn
+    assert "from 1 to 50 s" in drawn
+
+
+def test_plot_of_nothing() -> None:
+    assert "no values" in plots.plot("t", [plots.Point("a", None)])
+
+
+# The site of three nights.
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three nights, and the site of the last; who changes it takes a copy."""
+    where = tmp_path_factory.mktemp("results")
+    for night in range(3):
+        nights.write_night(where, night)
+    nights.write_score(where, "20260301-040000", {"a": "caught", "b": "survived"})
+    nights.write_score(where, "20260302-040000", {"a": "caught", "b": "caught otherwise", "c": "error"})
+    index(where)
+    make(where)
+    return where
+
+
+@pytest.fixture
+def copy(results: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(results, tmp_path / "copy", copy_function=shutil.copy2)
+
+
+def html(results: Path) -> list[Path]:
+    return sorted((results / "site").rglob("*.html"))
+
+
+def parsed(page: Path) -> ElementTree.Element:
+    """A page as a browser reads it. Raises where it would have to guess."""
+    tree: ElementTree.Element = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page.read_text())
+    return tree
+
+
+def shown(page: Path) -> str:
+    """The text of a page, without that of its head."""
+    body = parsed(page).find("body")
+    assert body is not None
+    return " ".join("".join(body.itertext()).split())
+
+
+def failure(results: Path, night: int, cell: str, suite: str, test: str) -> Path:
+    return results / "site" / files.failure_page(nights.NIGHTS[night], cell, suite, test)
+
+
+def test_every_kind_of_page_is_there(results: Path) -> None:
+    names = [str(page.relative_to(results / "site")) for page in html(results)]
+    tests = sum(map(len, nights.TESTS.values()))
+    assert [name for name in names if "/" not in name] == ["cells.html", "index.html", "tests.html", "trends.html"]
+    assert sum(name.startswith("tests/") for name in names) == tests
+    assert sum(name.startswith("cells/") for name in names) == len(nights.CELLS)
+    bad = sum(
+        nights.verdict(night, cell, suite, test).bad
+        for night in range(3)
+        for cell in nights.CELLS
+        for suite, names in nights.TESTS.items()
+        for test in names
+    )
+    assert sum(name.startswith("failures/") for name in names) == bad > 20
+
+
+def test_pages_are_sound(results: Path) -> None:
+    """They parse without an error, every link of them leads to something that is
+    there, each id is there once, and they need nothing from outside."""
+    ids: dict[Path, list[str]] = {}
+    links: list[tuple[Path, str]] = []
+    for page in html(results):
+        assert page.stat().st_size < 300_000
+        tree = parsed(page)
+        ids[page.resolve()] = [element.get("id", "") for element in tree.iter() if element.get("id")]
+        assert len(set(ids[page.resolve()])) == len(ids[page.resolve()]), page
+        links += [(page, link) for element in tree.iter() for name in ("href", "src") if (link := element.get(name))]
+        assert not tree.findall(".//script")
+        assert not [name for element in tree.iter() for name in element.attrib if name.startswith("on")]
+        assert tree.find(".//main") is not None
+        assert len(tree.findall(".//h1")) == 1
+        assert all(cell.get("scope") for cell in tree.findall(".//th"))
+    assert len(links) > 500
+    for page, link in links:
+        if link == "data:,":
+            continue
+        address, anchor = urldefrag(link)
+        assert not urlsplit(link).scheme
+        target = (page.parent / unquote(address)).resolve() if address else page.resolve()
+        assert target.is_file(), f"{page}: {link}"
+        if anchor:
+            assert unquote(anchor) in ids[target], f"{page}: {link}"
+
+
+@pytest.mark.parametrize("name", nights.NASTY)
+def test_names_are_shown_as_text(results: Path, name: str) -> None:
+    test = f"test_name[{name}]"
+    visible = " ".join(test.replace("\u202e", "\ufffd").replace("\ud800", "\ufffd").split())
+    site = results / "site"
+    pages = [
+        site / "index.html",
+        site / "tests.html",
+        site / files.test_page("privileges", test),
+        site / files.cell_page("x86_64-regs"),
+        failure(results, 2, "x86_64-regs", "privileges", test),
+    ]
+    for page in pages:
+        assert visible in shown(page), page
+
+
+def test_failure_says_all(results: Path) -> None:
+    page = failure(results, 2, "x86_64-regs", "slots", nights.REGRESSION)
+    text = shown(page)
+    assert "FAIL test_arguments[args6-ftrace_caller-function]" in text
+    assert "arg2 (rsi, 104(%rsp)) was passed as 0x23016745ab89efc2" in text
+    assert "farm run x86_64-regs -k 'test_arguments[x86_64-regs-args6-ftrace_caller-function]'" in text
+    wrong = [row for row in parsed(page).iter("tr") if row.get("class") == "wrong"]
+    assert [" ".join("".join(row.itertext()).split()) for row in wrong] == [
+        "arg2, wrong rsi, 104(%rsp) 23016745ab89efc2 wrong: 1032547698badcf1 wrong: 23016745ab89ef00 23016745ab89efc2"
+    ]
+    assert "arg6 r9, no slot" in text
+    assert "E SlotsDiffer: arg2" in text
+
+
+def test_crash_has_its_complaint_marked(results: Path) -> None:
+    page = failure(results, 0, "x86_64-kasan", "routes", nights.CRASH)
+    (splat,) = [element for element in parsed(page).iter("div") if element.get("class") == "splat"]
+    assert splat.get("aria-label") == "Complaint: WARN"
+    assert "WARNING: CPU: 0" in "".join(splat.itertext())
+    assert "target: <b>loaded</b> & ready" in shown(page)
+    assert "of another test" not in shown(page)
+
+
+def test_first_page_of_a_worse_night(copy: Path) -> None:
+    """Where, since when, and what to type."""
+    make(copy, nights.NIGHTS[1])
+    text = shown(copy / "site/index.html")
+    assert "▼ Worse than before: 3 new failures In x86_64-kasan, x86_64-regs, x86_64-regs-fp" in text
+    assert "x86_64-regs, x86_64-regs-fp · since 2026-03-02 02:00; passed last 2026-03-01 02:00" in text
+    assert "farm run x86_64-regs -k 'test_arguments[x86_64-regs-args6-ftrace_caller-function]'" in text
+    assert "slots: 1 of 3 failed, worse than before: none bad then" in text
+
+
+def test_first_page_of_a_better_night(results: Path) -> None:
+    text = shown(results / "site/index.html")
+    assert "▲ Better than before: 1 fixed, 8 still failing" in text
+    assert "routes: 1 of 3 failed, better than before: 2 bad then" in text
+
+
+def test_first_page_of_the_first_night(copy: Path) -> None:
+    make(copy, nights.NIGHTS[0])
+    text = shown(copy / "site/index.html")
+    assert "✗ 6 failures in the first run" in text
+    assert "There is no earlier run to compare it with" in text
+
+
+def test_test_shows_its_history(results: Path) -> None:
+    page = results / "site" / files.test_page("slots", nights.REGRESSION)
+    text = shown(page)
+    assert "FAIL in 2 cells, PASS in 1 cell, SKIP in 1 cell" in text
+    assert "x86_64-regs ✗ FAIL 2026-03-02 2 of 3" in text
+    assert "2026-03-02 02:00 x86_64-regs ✓ PASS ✗ FAIL" in text
+    labels = [element.get("aria-label") for element in parsed(page).iter() if element.get("class") == "strip"]
+    assert labels.count("2 FAIL, 1 PASS") == 2
+
+
+def test_cell_shows_its_kernel(results: Path) -> None:
+    text = shown(results / "site" / files.cell_page("x86_64-kasan"))
+    assert "CONFIG_KASAN_STACK=y: needs CC_IS_CLANG" in text
+    assert "40 options that are set" in text
+    assert "CONFIG_OPTION_7=y" in text
+    assert "debian-6.12 + series (7 patches)" in text
+    assert "the tree took every option" in shown(results / "site" / files.cell_page("x86_64-regs"))
+
+
+def test_trends(results: Path) -> None:
+    text = shown(results / "site/trends.html")
+    assert "Mutation score" in text
+    assert "2 values, from 50 to 100 %, the last 100." in text
+    assert "3 values, from 6 to 9 cases, the last 8." in text
+
+
+def changed(results: Path, before: dict[Path, int]) -> set[str]:
+    return {
+        str(page.relative_to(results / "site")) for page in html(results) if page.stat().st_mtime_ns != before.get(page)
+    }
+
+
+def test_what_did_not_change_is_not_written(copy: Path) -> None:
+    before = {page: page.stat().st_mtime_ns for page in html(copy)}
+    make(copy)
+    assert not changed(copy, before)
+    partial = copy / nights.NIGHTS[2]
+    verdicts = [record for record in records.load_verdicts(partial) if record.suite == "routes"]
+    run = nights.write_run(copy, "20260304-020000", ["x86_64-regs"])
+    for record in verdicts:
+        if record.cell == "x86_64-regs":
+            records.append_verdict(run, record)
+    index(copy)
+    make(copy)
+    written = changed(copy, before)
+    assert files.cell_page("x86_64-regs") in written
+    assert files.cell_page("x86_64-off") not in written
+    assert not [name for name in written if name.startswith("failures/")]
+
+
+def test_another_farm_writes_all_anew(copy: Path) -> None:
+    page = failure(copy, 0, "x86_64-kasan", "routes", nights.CRASH)
+    text = page.read_text()
+    page.write_text("of an older farm")
+    make(copy)
+    assert page.read_text() == "of an older farm"
+    (copy / "site/.made-by").write_text("an older farm")
+    make(copy)
+    assert page.read_text() == text
+
+
+def test_run_directory_that_lacks_files(copy: Path) -> None:
+    """The pages say what is not there, and have no link to it."""
+    night = copy / nights.NIGHTS[2]
+    os.unlink(night / "cells/x86_64-kasan/console-1.log")
+    os.unlink(night / "cells/x86_64-kasan/dropped-options")
+    (night / "cells/x86_64-kasan/metadata.json").write_text("{cut o")
+    shutil.rmtree(night / "cells/x86_64-regs")
+    shutil.rmtree(copy / "site")
+    make(copy)
+    text = shown(failure(copy, 2, "x86_64-kasan", "routes", nights.CRASH))
+    assert "The run directory lacks cells/x86_64-kasan/console-1.log." in text
+    assert "The run directory lacks cells/x86_64-kasan/dropped-options." in text
+    assert "cells/x86_64-kasan/metadata.json cannot be read" in text
+    assert "The run directory lacks cells/x86_64-regs." in shown(copy / "site" / files.cell_page("x86_64-regs"))
+    test_pages_are_sound(copy)
+
+
+def test_run_directory_that_is_gone(copy: Path) -> None:
+    """A page that was made before stays; one that was not says what the history knows."""
+    stays = failure(copy, 0, "x86_64-kasan", "routes", nights.CRASH)
+    before = stays.read_text()
+    shutil.rmtree(copy / nights.NIGHTS[0])
+    gone = failure(copy, 0, "x86_64-regs", "privileges", f"test_name[{nights.NASTY[0]}]")
+    gone.unlink()
+    index(copy)
+    (copy / "site/.made-by").unlink()
+    make(copy)
+    assert stays.read_text() == before
+    assert "The run directory is gone, only the history knows of it." in shown(gone)
+
+
+def test_no_such_run(results: Path) -> None:
+    with pytest.raises(UsageError, match="the history has no run 20250101-000000"):
+        make(results, "20250101-000000")
+
+
+def test_disk_fills_up_in_the_middle(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page is whole then, and the same command again makes the others."""
+    shutil.rmtree(copy / "site")
+    write_bytes, left = Path.write_bytes, [9]
+
+    def filling(self: Path, data: bytes) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            write_bytes(self, data[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_bytes(self, data)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", filling)
+        with pytest.raises(FarmError, match="the disk is full"):
+            make(copy)
+    assert 0 < len(html(copy)) <= 9
+    for page in html(copy):
+        parsed(page)
+    assert not list((copy / "site").rglob("*.partial"))
+    make(copy)
+    test_pages_are_sound(copy)
