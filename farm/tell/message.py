@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is told of a run, as plain text and as JSON. Pure: nothing is sent here."""
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from farm.base.errors import Exit
+from farm.history.changes import Change, Comparison, Kind, grouped
+from farm.history.model import Case
+from farm.report import terminal
+from farm.run.records import Run, Verdict, VerdictRecord, all_cells, counts, k_expression, repeat_command
+
+#: Of the JSON; raised when a reader of the old one would go wrong.
+SCHEMA = 1
+
+#: Groups of changes, and tests of one group, that are listed; the rest is counted.
+MOST, MEMBERS = 12, 4
+
+#: Columns of a mail, as far as names allow.
+WIDTH = 78
+
+#: What makes a run worse than the last one, and what makes it better.
+WORSE = (Kind.NEW_FAILURE, Kind.OTHERWISE, Kind.FLAKY, Kind.SLOWER, Kind.GONE)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A run, what came of it, and how it differs from the last comparable one."""
+
+    directory: Path
+    run: Run
+    verdicts: Sequence[VerdictRecord]
+    comparison: Comparison
+
+
+def worth(told: Told) -> bool:
+    """Whether there is news: something changed, or the run itself went wrong."""
+    return bool(told.comparison.news) or _broken(told)
+
+
+def _broken(told: Told) -> bool:
+    return told.run.status not in ("finished", "stopped") or not told.verdicts
+
+
+def state(told: Told) -> str:
+    """The run in a word: broken, worse, better, changed or same."""
+    if _broken(told):
+        return "broken"
+    kinds = {change.kind for change in told.comparison.news}
+    if kinds & set(WORSE):
+        return "worse"
+    return "better" if Kind.FIXED in kinds else "changed" if kinds else "same"
+
+
+def verdict(told: Told) -> str:
+    """The run in one line."""
+    if _broken(told):
+        return f"BROKEN: the run is {told.run.status}, {len(told.verdicts)} of {told.run.planned} tests have a verdict"
+    tally = Counter(change.kind for change in told.comparison.news)
+    news = [f"{tally[kind]} {kind}" for kind in Kind if tally[kind]]
+    news = [f"{said}s" if said.endswith(" new failure") and not said.startswith("1 ") else said for said in news]
+    still = sum(change.kind is Kind.STILL for change in told.comparison.changes)
+    said = ", ".join([*news, *([f"{still} still failing"] if still else [])])
+    word = {"worse": "WORSE: ", "better": "better: ", "changed": "changed: ", "same": ""}[state(told)]
+    if not said:
+        bad = sum(record.bad for record in told.verdicts)
+        said = f"{bad} bad" if bad else f"all {len(told.verdicts)} passed or rightly skipped"
+    return word + ("no change, " if not news else "") + said
+
+
+def subject(told: Told) -> str:
+    return f"[farm] {verdict(told)} ({told.run.id})"
+
+
+def mail(told: Told, sender: str, to: Sequence[str], now: datetime) -> EmailMessage:
+    """The mail. Its id is made of the run's: sent twice it is one, and each answers the one before."""
+    made = EmailMessage()
+    made["From"] = Address("ftrace farm", addr_spec=sender)
+    made["To"] = ", ".join(to)
+    made["Subject"] = plain(subject(told))
+    made["Date"] = format_datetime(now)
+    made["Message-ID"] = _message_id(told.run.id, sender)
+    if before := told.comparison.before:
+        made["In-Reply-To"] = made["References"] = _message_id(before.id, sender)
+    made["Auto-Submitted"] = "auto-generated"
+    made["X-Farm-State"] = state(told)
+    made.set_content(body(told), cte="quoted-printable")
+    return made
+
+
+def _message_id(run: str, sender: str) -> str:
+    return f"<farm-{re.sub(r'[^A-Za-z0-9._-]', '_', run)}@{sender.rpartition('@')[2]}>"
+
+
+def body(told: Told) -> str:
+    """The mail's text."""
+    parts = [[verdict(told)], _facts(told), table(told), _changes(told), _first(told), _again(told)]
+    text = "\n\n".join("\n".join(part) for part in parts if part)
+    return "\n".join(plain(line) for line in text.split("\n")) + "\n"
+
+
+def plain(line: str) -> str:
+    """A line without what a terminal or a mail reader would act on."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in line.expandtabs()).rstrip()
+
+
+def _facts(told: Told) -> list[str]:
+    run, comparison = told.run, told.comparison
+    tally = counts(told.verdicts)
+    sources = list(dict.fromkeys(f"{k.source}, {k.commit[:12]}" for k in comparison.after.kernels.values() if k.source))
+    before = comparison.before
+    facts = {
+        "run": f"{run.id}, {run.status}{_duration(run)}, {run.accel}",
+        "before": f"{before.id}, {before.status}" if before else "nothing to compare with",
+        "source": sources[0] if sources else "nothing was built",
+        "verdicts": ", ".join(f"{tally[each]} {each}" for each in Verdict if tally[each]) or "none",
+        "results": str(told.directory),
+    }
+    lines = [f"{name + ':':10}{value}" for name, value in facts.items()]
+    lines[3:3] = [f"{'':10}{source}" for source in sources[1:]]
+    return lines + [f"{'note:':10}{note}" for note in comparison.notes]
+
+
+def _duration(run: Run) -> str:
+    try:
+        seconds = (datetime.fromisoformat(run.finished) - datetime.fromisoformat(run.started)).total_seconds()
+    except (ValueError, TypeError):
+        return ""
+    return f" after {seconds / 60:.0f} min" if seconds >= 0 else ""
+
+
+def table(told: Told) -> list[str]:
+    """Cells x suites, of which those that have nothing bad share a column."""
+    bad = list(dict.fromkeys(record.suite for record in told.verdicts if record.bad))
+    heads = ["cell", *bad, "other suites" if bad else "all suites"]
+    rows = [heads]
+    for cell in all_cells(told.run, told.verdicts):
+        mine = [record for record in told.verdicts if record.cell == cell]
+        groups = [[record for record in mine if record.suite == suite] for suite in bad]
+        groups.append([record for record in mine if record.suite not in bad])
+        rows.append([plain(cell), *(terminal.field(group).plain for group in groups)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    lines = []
+    for first, *rest in rows:
+        lines.append("  ".join([first.ljust(widths[0]), *(f.rjust(w) for f, w in zip(rest, widths[1:], strict=True))]))
+    return [line.rstrip() for line in lines]
+
+
+def _changes(told: Told) -> list[str]:
+    """What is different, most important first; then what is as bad as it was."""
+    groups = grouped(told.comparison.news)
+    lines = [f"Changes since {told.comparison.before.id}:" if told.comparison.before else "Failures:"] if groups else []
+    for group in groups[:MOST]:
+        lines += ["", f"  {group.kind}: {group.cell}" + (f", {len(group.changes)} tests" if group.changes[1:] else "")]
+        lines += [f"    {change.case.suite} {change.case.test}{_besides(change)}" for change in group.changes[:MEMBERS]]
+        if len(group.changes) > MEMBERS:
+            lines.append(f"    and {len(group.changes) - MEMBERS} more")
+        if group.reason:
+            said = fill(f"{group.verdict}: {plain(group.reason)}", WIDTH, break_long_words=False)
+            lines += [f"      {line}" for line in said.split("\n")]
+    if len(groups) > MOST:
+        lines += ["", f"  and {sum(len(group.changes) for group in groups[MOST:])} tests more"]
+    return lines
+
+
+def _besides(change: Change) -> str:
+    """What is known of a change: how often, since when, how much."""
+    if change.kind is Kind.FLAKY and change.rate:
+        return f": failed {change.rate} times"
+    if change.kind is Kind.SLOWER and change.step:
+        step = change.step
+        return f": {step.before:.2f} s, since {step.since} {step.after:.2f} s"
+    if change.first_bad:
+        return f": since {change.first_bad}, passed in {change.last_good}"
+    return ""
+
+
+def first_failure(told: Told) -> VerdictRecord | None:
+    """The failure that a mail shows in full: the first new one, else the first."""
+    bad = {Case(record.cell, record.suite, record.test): record for record in reversed(told.verdicts) if record.bad}
+    new = [bad[change.case] for change in told.comparison.news if change.case in bad]
+    return next(iter([*new, *reversed(bad.values())]), None)
+
+
+def _first(told: Told) -> list[str]:
+    record = first_failure(told)
+    if record is None:
+        return []
+    lines = [f"{record.verdict} {record.cell} {record.suite} {record.test}"]
+    lines += [f"  {line}" for line in (record.reason.strip() or "no reason was given").splitlines()]
+    picture = terminal.picture(record.slots)
+    besides = terminal.told_besides(told.directory, record)
+    return [*lines, *([""] if picture else []), *picture, *([""] if besides else []), *besides]
+
+
+def _again(told: Told) -> list[str]:
+    """How to see the first failure, all of it, and who may have done it."""
+    record, before = first_failure(told), told.comparison.before
+    if record is None:
+        return []
+    lines = ["To see it again:", "", f"  {repeat_command(told.run, record.cell, k_expression(record))}"]
+    case = Case(record.cell, record.suite, record.test)
+    new = any(change.case == case and change.kind is Kind.NEW_FAILURE for change in told.comparison.news)
+    old = before.kernels.get(record.cell) if before else None
+    now = told.comparison.after.kernels.get(record.cell)
+    tree = told.run.tree.rpartition("@")[0] or told.run.tree if told.run.tree else ""
+    if new and tree and old and now and old.commit and now.commit and old.commit != now.commit:
+        words = ["farm", "bisect", "--tree", tree, "--good", old.commit, "--bad", now.commit, "--cell", record.cell]
+        lines += ["", "To find the commit:", "", f"  {shlex.join([*words, '-k', k_expression(record)])}"]
+    return lines
+
+
+def document(told: Told) -> dict[str, Any]:
+    """What a webhook gets. `text` is what chat programs show."""
+    return {
+        "schema": SCHEMA,
+        "text": f"{plain(subject(told))}\n\n{body(told)}",
+        "subject": plain(subject(told)),
+        "state": state(told),
+        "run": told.run.id,
+        "before": told.comparison.before.id if told.comparison.before else None,
+        "status": told.run.status,
+        "exit": told.run.exit,
+        "passed": told.run.exit == Exit.PASSED,
+        "verdicts": {str(each): number for each, number in counts(told.verdicts).items()},
+        "changes": list(_news(told)),
+    }
+
+
+def _news(told: Told) -> Iterator[dict[str, Any]]:
+    for change in told.comparison.news:
+        seen = change.after or change.before
+        yield {
+            "kind": str(change.kind),
+            **asdict(change.case),
+            "verdict": str(seen.verdict) if seen else None,
+            "reason": seen.reason if seen else "",
+            "last_good": change.last_good or None,
+            "first_bad": change.first_bad or None,
+        }

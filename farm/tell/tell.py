@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A run told to whom the configuration names, if it is worth it."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from farm.base.errors import Blamed, FarmError
+from farm.history import index, query, reading, store
+from farm.tell import deliver, message
+from farm.tell.config import Config
+from farm.tell.message import Told
+
+
+def look(directory: Path) -> Told:
+    """A run and how it differs from the last comparable one beside it. Raises
+    UsageError where there is no run, FarmError where the history cannot be read."""
+    try:
+        read = reading.read(directory)
+    except reading.Unreadable as error:
+        raise FarmError(f"{error}: nothing can be told of it") from error
+    results = directory.resolve().parent
+    index.index(results)
+    summary, _ = index.take(directory)
+    with store.reading(results) as db:
+        return Told(directory, read.run, read.verdicts, query.compared(db, summary))
+
+
+def tell(told: Told, config: Config, always: bool = False) -> list[str]:
+    """Send what is to be sent; who was told. Raises FarmError behind all that could
+    be sent; the verdicts are where they were."""
+    if not always and config.when == "changed" and not message.worth(told):
+        return []
+    ways: list[Callable[[], str]] = []
+    if mail := config.mail:
+        made = message.mail(told, mail.sender, mail.to, datetime.now().astimezone())
+        ways.append(lambda: deliver.mail(made, mail))
+    if hook := config.webhook:
+        ways.append(lambda: deliver.webhook(message.document(told), hook))
+    done, failed = [], []
+    for way in ways:
+        try:
+            done.append(way())
+        except Blamed as error:
+            failed.append(error)
+    if failed:
+        also = f"told: {'; '.join(done)}\n" if done else ""
+        causes = "\n".join(str(error) for error in failed)
+        raise FarmError(f"{causes}\n{also}the verdicts are safe; once it is mended: farm tell {told.directory}")
+    return done
+
+
+def draft(told: Told, config: Config | None) -> str:
+    """What a mail would be, to be looked at."""
+    mail = config.mail if config else None
+    sender, to = (mail.sender, mail.to) if mail else ("farm@localhost", ["you@localhost"])
+    made = message.mail(told, sender, to, datetime.now().astimezone())
+    head = "".join(f"{name}: {value}\n" for name, value in made.items() if name in ("From", "To", "Subject"))
+    return f"{head}\n{message.body(told)}"
