@@ -2,6 +2,7 @@
 #
 #   make run    set everything up, then build, boot and test all cells
 #   make test   set everything up, then pass the farm's own tests
+#   make nightly  all there is to be run, in BUDGET (6h)
 #
 # sudo is asked for Debian's packages only, and only if some are missing.
 
@@ -9,11 +10,14 @@ PYTHON ?= python3
 VENV := .venv
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test lint setup packages
+.PHONY: run test nightly lint setup packages
 .DEFAULT_GOAL := run
 
 run: setup
 	$(VENV)/bin/farm run $(CELLS)
+
+nightly: setup
+	$(VENV)/bin/farm nightly --budget $(or $(BUDGET),6h)
 
 test: setup lint
 	$(VENV)/bin/pytest tests

@@ -6,6 +6,7 @@ import shutil
 import sys
 import traceback
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,25 +15,35 @@ from rich.console import Console
 from rich.table import Table
 
 from farm import doctor as requirements
+from farm import timer
 from farm.base import cache
 from farm.base.command import VERBOSE
 from farm.base.errors import Blamed, Exit, FarmError, KernelError, UsageError
 from farm.guest import accel, vm
 from farm.guest import poke as pokes
 from farm.guest.image import image
+from farm.history import index, query, retention, store
 from farm.hunt import bisect as bisect_hunt
+from farm.hunt import configs as config_hunt
 from farm.hunt import mutant as mutant_files
 from farm.hunt import mutants as mutant_hunt
 from farm.hunt import series as series_hunt
 from farm.kernel import builder
-from farm.matrix import MATRIX, choose, load
+from farm.matrix import CHECKOUT, MATRIX, choose, load
+from farm.nightly import night
 from farm.report import bisection as bisect_report
+from farm.report import changes as change_report
 from farm.report import comparison as differences
-from farm.report import junit, terminal
+from farm.report import configs as config_report
+from farm.report import export as exports
+from farm.report import kcidb, terminal
 from farm.report import mutants as mutant_report
 from farm.report import series as series_report
 from farm.report.live import Live
+from farm.report.site.make import make as make_site
 from farm.run import comparison, records, session
+from farm.tell import config as tell_config
+from farm.tell import tell as telling
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -78,6 +89,20 @@ PokeOption = Annotated[
     ),
 ]
 AccelOption = Annotated[str, typer.Option("--accel", metavar="auto|kvm|tcg", help="What runs the guests.")]
+SelectOption = Annotated[str, typer.Option("-k", metavar="EXPR", help="Only tests that match, as with pytest.")]
+GuestsOption = Annotated[int, typer.Option("-n", "--guests", min=0, help="Guests at once; 0: as many as fit.")]
+ResultsOption = Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")]
+OneRun = Annotated[str, typer.Argument(help="A run directory, or the name of one among the results.", metavar="RUN")]
+FailureOption = Annotated[
+    str, typer.Option("--failure", metavar="TEXT", help="Of several failures the one with this text in its name.")
+]
+ConfidenceOption = Annotated[
+    float, typer.Option("--confidence", help="How sure the result must be, where the failure comes and goes.")
+]
+TriesOption = Annotated[
+    int, typer.Option("--tries", metavar="N", min=1, help="The bad end may pass so often before it is called good.")
+]
+RestartOption = Annotated[bool, typer.Option("--restart", help="Begin anew what was left or has ended.")]
 MatrixOption = Annotated[Path, typer.Option("--matrix", help="Another matrix.yaml.", metavar="FILE")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print the external commands.")]
 
@@ -233,11 +258,11 @@ def exec(
 def run(
     cell: Cells = None,
     everything: All = False,
-    select: Annotated[str, typer.Option("-k", metavar="EXPR", help="Only tests that match, as with pytest.")] = "",
+    select: SelectOption = "",
     tree: TreeOption = None,
     series: SeriesOption = None,
     accelerator: AccelOption = "auto",
-    guests: Annotated[int, typer.Option("-n", "--guests", min=0, help="Guests at once; 0: as many as fit.")] = 0,
+    guests: GuestsOption = 0,
     patch: PatchOption = None,
     poke: PokeOption = None,
     partial: Annotated[
@@ -246,7 +271,11 @@ def run(
     ] = False,
     repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Run each test so often.")] = 1,
     stop: Annotated[bool, typer.Option("-x", "--stop", help="Stop at the first failure.")] = False,
-    results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with this interrupted run, as it was asked for."),
+    ] = None,
+    results: ResultsOption = None,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
@@ -269,6 +298,7 @@ def run(
         partial=partial,
         repeat=repeat,
         stop=stop,
+        resume=resume.resolve() if resume else None,
         matrix=matrix,
     )
     _report(replace(request, results=results.resolve()) if results else request)
@@ -279,9 +309,64 @@ def _report(request: session.Request) -> NoReturn:
     with Live(out) as live:
         directory, status = session.execute(request, live)
     finished, verdicts = records.load_run(directory), records.load_verdicts(directory)
-    junit.write(finished, verdicts, directory / "junit.xml")
+    _leave_exports(directory, finished, verdicts)
     terminal.show(out, directory, finished, verdicts)
     raise typer.Exit(status)
+
+
+def _leave_exports(directory: Path, finished: records.Run, verdicts: list[records.VerdictRecord]) -> None:
+    for complaint in exports.leave(directory, finished, verdicts):
+        err.print(complaint, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: OneRun,
+    format: Annotated[str, typer.Option("--format", metavar="|".join(exports.FORMATS), help="What to make of it.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Instead of stdout.")] = None,
+    origin: Annotated[
+        str, typer.Option("--origin", metavar="NAME", envvar="FTRACE_FARM_ORIGIN", help="Who reports it, for KCIDB.")
+    ] = kcidb.ORIGIN,
+    results: ResultsOption = None,
+) -> None:
+    """A run in the format of another program: JUnit XML, KTAP, KCIDB, JSON lines.
+    `docs/formats.md` describes each.
+
+    Examples: `farm export 20260101-000000 --format ktap`, `farm export ~/nightly/run --format kcidb -o r.json`
+    """
+    text, troubles = exports.text(records.find(results or session.Request.results, run), format, origin)
+    for trouble in troubles:
+        err.print(trouble, markup=False, highlight=False, soft_wrap=True)
+    exports.write(output, text) if output else exports.say(text)
+
+
+@app.command()
+def tell(
+    run: OneRun,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the mail, send nothing.")] = False,
+    always: Annotated[bool, typer.Option("--always", help="Also if nothing changed.")] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Instead of tell.yaml in your configuration.")
+    ] = None,
+    results: ResultsOption = None,
+    verbose: Verbose = False,
+) -> None:
+    """Tell what came of a run, and what changed, by mail or webhook, as tell.yaml
+    says; docs/telling.md has one. Exit status: 0 told or nothing to tell, 2 wrong
+    configuration, 3 it could not be delivered.
+
+    Examples: `farm tell 20260101-000000 --dry-run`, `farm tell 20260101-000000 --always`
+    """
+    _verbose(verbose)
+    path = config or tell_config.default()
+    told = telling.look(records.find(results or session.Request.results, run))
+    if dry_run:
+        exports.say(telling.draft(told, tell_config.load(path) if path.exists() or config else None))
+    else:
+        done = telling.tell(told, tell_config.load(path), always)
+        out.print(
+            f"told {'; '.join(done)}" if done else "nothing changed, nobody was told", highlight=False, soft_wrap=True
+        )
 
 
 @app.command()
@@ -297,7 +382,7 @@ def selftests(
         ),
     ] = None,
     accelerator: AccelOption = "auto",
-    results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
+    results: ResultsOption = None,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
@@ -315,7 +400,7 @@ def selftests(
     with Live(out) as live:
         directory, status = comparison.execute(request, built, live)
     finished, verdicts = records.load_run(directory), records.load_verdicts(directory)
-    junit.write(finished, verdicts, directory / "junit.xml")
+    _leave_exports(directory, finished, verdicts)
     differences.show(out, directory, finished, verdicts)
     raise typer.Exit(status)
 
@@ -326,13 +411,13 @@ def check_series(
         list[str] | None,
         typer.Argument(help="Cells with the feature and without; default: x86_64-off x86_64-regs.", metavar="[CELL]…"),
     ] = None,
-    select: Annotated[str, typer.Option("-k", metavar="EXPR", help="Only tests that match, as with pytest.")] = "",
+    select: SelectOption = "",
     tree: TreeOption = None,
     series: Annotated[str | None, typer.Option("--series", metavar="DIR", help="Patches; default: the farm's.")] = None,
     first: Annotated[int, typer.Option("--from", metavar="N", min=1, help="Begin with the Nth patch.")] = 1,
     goon: Annotated[bool, typer.Option("--all", help="Go on behind a patch that fails.")] = False,
     accelerator: AccelOption = "auto",
-    results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
+    results: ResultsOption = None,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
@@ -376,21 +461,15 @@ def bisect(
     bad: Annotated[str, typer.Option("--bad", metavar="REV", help="A later one that fails.")],
     tree: Annotated[str, typer.Option("--tree", metavar="PATH", help="A git tree of yours.")] = ".",
     cell: Annotated[str, typer.Option("--cell", metavar="CELL", help="A cell of the matrix.")] = "x86_64-regs",
-    select: Annotated[str, typer.Option("-k", metavar="EXPR", help="Only tests that match, as with pytest.")] = "",
-    failure: Annotated[
-        str, typer.Option("--failure", metavar="TEXT", help="Of several failures the one with this text in its name.")
-    ] = "",
-    confidence: Annotated[
-        float, typer.Option("--confidence", help="How sure the result must be, where the failure comes and goes.")
-    ] = 0.99,
-    tries: Annotated[
-        int, typer.Option("--tries", metavar="N", min=1, help="The bad end may pass so often before it is called good.")
-    ] = 50,
+    select: SelectOption = "",
+    failure: FailureOption = "",
+    confidence: ConfidenceOption = 0.99,
+    tries: TriesOption = 50,
     series: SeriesOption = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew what was left or has ended.")] = False,
+    restart: RestartOption = False,
     accelerator: AccelOption = "auto",
-    guests: Annotated[int, typer.Option("-n", "--guests", min=0, help="Guests at once; 0: as many as fit.")] = 0,
-    results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
+    guests: GuestsOption = 0,
+    results: ResultsOption = None,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
@@ -431,6 +510,60 @@ def bisect(
 
 
 @app.command()
+def config_bisect(
+    good: Annotated[str, typer.Option("--good", metavar="CELL", help="A cell that passes.")] = "",
+    bad: Annotated[str, typer.Option("--bad", metavar="CELL", help="One that fails.")] = "",
+    minimise: Annotated[
+        str, typer.Option("--minimise", metavar="CELL", help="Instead: the fewest options with which this one fails.")
+    ] = "",
+    select: SelectOption = "",
+    failure: FailureOption = "",
+    confidence: ConfidenceOption = 0.99,
+    tries: TriesOption = 50,
+    tree: TreeOption = None,
+    series: SeriesOption = None,
+    restart: RestartOption = False,
+    accelerator: AccelOption = "auto",
+    guests: GuestsOption = 0,
+    results: ResultsOption = None,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Find the options that make a test fail, or the fewest with which it does.
+
+    Tests both ends first, and then what lies between them by delta debugging:
+    a kernel a step, of some minutes. Only the failure of the bad end counts.
+    Stopped or killed, the same command goes on. Exit status: 0 found, 2 wrong
+    cells or wrong usage, 3 the farm failed.
+
+    Examples: `farm config-bisect --good x86_64-regs --bad x86_64-kasan -k test_arguments`,
+    `farm config-bisect --minimise x86_64-lockdep --tree ~/linux@mine -k load`
+    """
+    _verbose(verbose)
+    if bool(minimise) == bool(good or bad) or bool(good) != bool(bad):
+        raise UsageError("give --good CELL and --bad CELL, or --minimise CELL")
+    request = config_hunt.Request(
+        good=good,
+        bad=bad or minimise,
+        tree=tree,
+        series=series,
+        select=select,
+        failure=failure,
+        confidence=confidence,
+        tries=tries,
+        accel=_accelerator(accelerator),
+        workers=guests,
+        restart=restart,
+        matrix=matrix,
+    )
+    if results:
+        request = replace(request, results=results.resolve())
+    with bisect_report.Progress(out) as progress:
+        directory, hunt = config_hunt.bisect(request, progress, progress.tell)
+    config_report.show(out, directory, hunt)
+
+
+@app.command()
 def mutants(
     name: Annotated[
         list[str] | None,
@@ -444,8 +577,8 @@ def mutants(
         typer.Option("--clean", metavar="N", min=0, help="No mutant: the clean kernel, N times. Counts false alarms."),
     ] = 0,
     accelerator: AccelOption = "auto",
-    guests: Annotated[int, typer.Option("-n", "--guests", min=0, help="Guests at once; 0: as many as fit.")] = 0,
-    results: Annotated[Path | None, typer.Option("--results", help="Where run directories go.", metavar="DIR")] = None,
+    guests: GuestsOption = 0,
+    results: ResultsOption = None,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
@@ -472,14 +605,118 @@ def mutants(
 
 
 @app.command()
+def nightly(
+    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long it may take: 6h, 90m.")] = "6h",
+    install: Annotated[bool, typer.Option("--install", help="Run nothing now, but every night from now on.")] = False,
+    at: Annotated[str, typer.Option("--at", metavar="HH:MM", help="When, with --install.")] = "02:00",
+    restart: RestartOption = False,
+    results: ResultsOption = None,
+    matrix: MatrixOption = MATRIX,
+) -> None:
+    """All cells and suites, the kernel's own tests and a sample of the mutants that
+    changes every night, as much as fits; then what changed since the last night, the
+    site of `farm report`, and `farm tell` if tell.yaml is there.
+
+    Killed at any moment, the same command goes on within 20 hours. `--install` makes a
+    timer of your systemd's, or prints a line for cron where there is none. Exit
+    status: the highest of its steps'.
+
+    Examples: `farm nightly --budget 6h`, `farm nightly --install --at 01:30`
+    """
+    place = (results or session.Request.results).resolve()
+    if install:
+        night.seconds(budget)
+        command = [sys.executable, "-m", "farm", "nightly", "--budget", budget, "--results", str(place)]
+        out.print(f"installed in {timer.install([*command, '--matrix', str(matrix.resolve())], at)}", soft_wrap=True)
+        return
+    with night.alone(place):
+        found = None if restart else night.left_open(place, datetime.now(UTC))
+        directory, planned = found or night.begin(place, night.seconds(budget), matrix)
+        said = f"{planned.id}: {'goes on' if found else f'{planned.expected / 60:.0f} min expected'}"
+        out.print(said, *(f"left out: {one}" for one in planned.left), sep="\n", markup=False, highlight=False)
+        ended = night.go_on(directory, planned)
+        for one in index.index(place).skipped:
+            err.print(f"not taken: {one}", markup=False, highlight=False, soft_wrap=True)
+    with store.reading(place) as db:
+        for step in ended.steps:
+            if (ran := query.run(db, step.run)) and step.name == "cells":
+                change_report.show(out, query.compared(db, ran))
+    out.print(make_site(place, ""), markup=False, highlight=False, soft_wrap=True)
+    if tell_config.default().exists():
+        for step in ended.steps:
+            telling.tell(telling.look(place / step.run), tell_config.load(tell_config.default()))
+    raise typer.Exit(ended.exit)
+
+
+@app.command()
+def report(
+    run: Annotated[
+        str, typer.Argument(help="The run of the first page; the newest if none is named.", metavar="[RUN]")
+    ] = "",
+    reindex: Annotated[bool, typer.Option("--reindex", help="Make the history anew from the run directories.")] = False,
+    results: ResultsOption = None,
+) -> None:
+    """Make the site of the results: what changed, each test, each failure, each cell,
+    trends. Static pages below `results/site`; only what changed is written.
+
+    Examples: `farm report`, `farm report 20260301-020000`, `farm report --reindex`
+    """
+    where = (results or CHECKOUT / "results").resolve()
+    indexed = index.reindex(where) if reindex else index.index(where)
+    for said in indexed.skipped:
+        err.print(f"not taken: {said}", markup=False, highlight=False, soft_wrap=True)
+    out.print(make_site(where, Path(run).name), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    before: Annotated[str, typer.Argument(help="A run: its id or its directory; RUN:CELL: one cell of it.")],
+    after: Annotated[str, typer.Argument(help="Another one, the later.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="For a mail or a pull request.")] = False,
+    results: ResultsOption = None,
+) -> None:
+    """What is different between two runs, test by test: of two nights, trees, series
+    or cells. Exit status: 0 nothing is worse, 1 something is, 2 wrong usage.
+
+    Examples: `farm compare 20260101-020000 20260102-020000 --markdown`,
+    `farm compare results/20260101-020000:x86_64-regs results/20260101-020000:x86_64-kasan`
+    """
+    comparison = query.named((results or session.Request.results).resolve(), before, after)
+    if markdown:
+        print(change_report.markdown(comparison), end="")
+    else:
+        change_report.show(out, comparison)
+    raise typer.Exit(Exit.KERNEL if comparison.worse else Exit.PASSED)
+
+
+@app.command()
 def clean(
     everything: Annotated[bool, typer.Option("--all", help="Sources, ccache and finished kernels as well.")] = False,
+    runs: Annotated[
+        float | None, typer.Option("--runs", metavar="DAYS", min=0, help="Instead: run directories that are older.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --runs: only say which would go.")] = False,
+    results: ResultsOption = None,
 ) -> None:
     """Remove build directories and what interrupted builds left; kernels stay.
 
     The next build of a cell starts anew, from ccache. `--all` empties the
-    cache and takes the time of a first run to fill again.
+    cache and takes the time of a first run to fill again. `--runs` leaves of the
+    run directories those that a failure is hunted from, the last good and the
+    first bad one; the history keeps the verdicts of all.
+
+    Examples: `farm clean`, `farm clean --runs 90 --dry-run`
     """
+    if runs is not None:
+        where = (results or session.Request.results).resolve()
+        index.index(where)
+        with store.reading(where) as db:
+            planned = retention.plan(db, runs)
+        for kept, why in planned.kept:
+            out.print(f"keeping {kept.id}: {why}", highlight=False, markup=False, soft_wrap=True)
+        for gone in planned.prunable if dry_run else retention.prune(where, runs):
+            out.print(f"{'would remove' if dry_run else 'removed'} {gone.id}", highlight=False, markup=False)
+        return
     root = cache.root()
     victims = [root] if everything else [*root.glob("worktrees/*/build-*"), *root.glob("*/.partial-*")]
     for victim in victims:

@@ -21,6 +21,7 @@ PROOF = {
     "bison": "bison",
     "busybox-static": "/bin/busybox",
     "ccache": "ccache",
+    "chromium": "chromium",
     "clang": "clang",
     "clang-16": "clang-16",
     "dropbear-bin": "/usr/sbin/dropbear",

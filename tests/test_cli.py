@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The command line, as a process: what it prints and how it exits."""
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +12,15 @@ from pathlib import Path
 import pytest
 
 from farm.matrix import load
+from tests import nights
 from tests.conftest import Repository
 
 pytestmark = pytest.mark.usefixtures("cache_root")
 
-COMMANDS = ["doctor", "cells", "build", "boot", "exec", "run", "selftests", "mutants", "bisect", "series", "clean"]
+COMMANDS = [
+    "doctor", "cells", "build", "boot", "exec", "run", "selftests", "series", "bisect", "config-bisect", "mutants",
+    "nightly", "report", "compare", "export", "tell", "clean",
+]  # fmt: skip
 
 
 def farm(*words: str) -> "subprocess.CompletedProcess[str]":
@@ -33,7 +40,7 @@ def test_help(command: str) -> None:
 def test_help_lists_every_command() -> None:
     """The list above is all there is, so that none goes without a test."""
     words = farm("--help").stdout.split()
-    box = [words[i + 1] for i, word in enumerate(words) if word == "│" and words[i + 1].isalpha()]
+    box = [words[i + 1] for i, word in enumerate(words) if word == "│" and re.fullmatch(r"[a-z]+(-[a-z]+)*", words[i + 1])]
     assert set(box) == set(COMMANDS)
 
 
@@ -117,6 +124,23 @@ def test_clean(cache_root: Path) -> None:
     assert [path.name for path in (cache_root / "worktrees/x+base").iterdir()] == ["kernel"]
     assert farm("clean", "--all").returncode == 0
     assert not cache_root.exists()
+
+
+def test_clean_of_old_runs(tmp_path: Path) -> None:
+    """A night in which nothing begins may go, once there is another to compare the next with."""
+    for night in range(3):
+        nights.write_night(tmp_path, night)
+    idle, later = tmp_path / nights.NIGHTS[2], tmp_path / "20261231-020000"
+    shutil.copytree(idle, later)
+    run = json.loads((later / "run.json").read_text())
+    (later / "run.json").write_text(json.dumps(run | {"id": later.name, "started": "2026-12-31T02:00:00+00:00"}))
+    would = farm("clean", "--runs", "0", "--dry-run", "--results", str(tmp_path)).stdout
+    assert f"would remove {idle.name}" in would
+    assert idle.exists()
+    said = farm("clean", "--runs", "0", "--results", str(tmp_path)).stdout
+    assert f"removed {idle.name}" in said
+    assert f"keeping {nights.NIGHTS[0]}: it is the last good one before a failure" in said
+    assert {path.name for path in tmp_path.glob("2*")} == {*nights.NIGHTS[:2], later.name}
 
 
 def test_doctor_names_what_is_missing(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The farm every night: units for the user's own systemd, or a line for cron."""
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from farm.base.command import run
+from farm.base.errors import Exit, FarmError, UsageError
+
+NAME = "ftrace-farm-nightly"
+
+#: What systemd is given to answer, in seconds.
+SYSTEMCTL_SECONDS = 60
+
+
+def units(command: Sequence[str], at: str, path: str) -> dict[str, str]:
+    """The files of the service and its timer, by name. `at` is HH:MM of this host's
+    clock, `path` the $PATH that the farm's tools are found by. Raises UsageError."""
+    hour, minute = _time(at)
+    service = f"""\
+[Unit]
+Description=ftrace farm: what changed since yesterday
+
+[Service]
+Type=oneshot
+# by env: the name of a program itself may hold no quotes and no dollar signs here
+ExecStart=/usr/bin/env {" ".join(map(_quoted, command))}
+Environment={_quoted(f"PATH={path}", expanded=False)}
+# a kernel that failed something is a result, and no failure of the service
+SuccessExitStatus={int(Exit.KERNEL)}
+TimeoutStartSec=infinity
+# the farm ends its guests itself; what is left behind it is killed
+KillMode=mixed
+TimeoutStopSec=60
+Nice=10
+"""
+    timer = f"""\
+[Unit]
+Description=ftrace farm, every night
+
+[Timer]
+OnCalendar=*-*-* {hour:02}:{minute:02}:00
+# a night that the host slept through is made up for
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+    return {f"{NAME}.service": service, f"{NAME}.timer": timer}
+
+
+def _time(at: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at, re.ASCII)
+    if not match:
+        raise UsageError(f"{at!r}: the time must be HH:MM, 00:00 to 23:59")
+    return int(match[1]), int(match[2])
+
+
+def _quoted(word: str, expanded: bool = True) -> str:
+    """A word as systemd reads it: quoted, and nothing in it expanded. Only in a command
+    are variables."""
+    if not word.isprintable():
+        raise UsageError(f"{word!r}: systemd cannot be told of such a name; move the farm")
+    coded = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    coded = coded.replace("$", "$$") if expanded else coded
+    return f'"{coded}"'
+
+
+def cron_line(command: Sequence[str], at: str) -> str:
+    """The same for `crontab -e`. Raises UsageError."""
+    hour, minute = _time(at)
+    # to cron a percent sign ends the line
+    return f"{minute} {hour} * * * {shlex.join(command)}".replace("%", "\\%")
+
+
+def install(command: Sequence[str], at: str) -> Path:
+    """Install and start the timer in the user's systemd; where its files are. Again with
+    another time it replaces them. Raises UsageError, and FarmError with the line for
+    cron where there is no systemd of the user's."""
+    files = units(command, at, os.environ.get("PATH", os.defpath))
+    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    directory = configuration / "systemd/user"
+    systemctl = ["systemctl", "--user"]
+    try:
+        run([*systemctl, "show-environment"], timeout=SYSTEMCTL_SECONDS)
+    except FarmError as error:
+        line = cron_line(command, at)
+        raise FarmError(f"no systemd of yours answers; for cron, by `crontab -e`:\n{line}") from error
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            partial = directory / f".{name}.partial"
+            partial.write_text(text)
+            partial.replace(directory / name)
+    except OSError as error:
+        raise FarmError(f"{directory}: {error.strerror}") from error
+    run([*systemctl, "daemon-reload"], timeout=SYSTEMCTL_SECONDS)
+    run([*systemctl, "enable", "--now", f"{NAME}.timer"], timeout=SYSTEMCTL_SECONDS)
+    return directory
