@@ -420,6 +420,17 @@ def test_ended_hunt_is_told_again_and_restarted(tmp_path: Path, lab: Lab) -> Non
     assert len(lab.tried) == 2 * tried
 
 
+def test_changed_series_is_another_hunt(tmp_path: Path, lab: Lab) -> None:
+    made = history(tmp_path, *planted(6, 3))
+    (tmp_path / "series").mkdir()
+    patch = tmp_path / "series/0001-x.patch"
+    patch.write_text("1\n")
+    first, _ = hunt(made.request, lab, series=str(patch.parent))
+    assert hunt(made.request, lab, series=str(patch.parent))[0].id == first.id
+    patch.write_text("2\n")
+    assert hunt(made.request, lab, series=str(patch.parent))[0].id != first.id
+
+
 def test_two_at_once_are_refused(tmp_path: Path, lab: Lab) -> None:
     made = history(tmp_path, *planted(6, 3))
     request = replace(made.request, results=lab.results)

@@ -15,11 +15,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from farm.base.errors import BuildFailed, UsageError
+from farm.base.errors import BuildFailed, FarmError, UsageError
 from farm.hunt.configs import SUFFIX, Request, bisect
 from farm.hunt.evidence import Hunt, Role, Status
 from farm.hunt.judge import Bench
-from farm.hunt.trial import Trial
+from farm.hunt.trial import Config, Trial
 from farm.kernel import kconfig
 from farm.matrix import choose, load
 from farm.report import configs as reports
@@ -31,6 +31,9 @@ pytestmark = pytest.mark.usefixtures("cache_root")
 
 #: An option of the fragment "extra" each, and what it depends on.
 EXTRA = {"LOCKS": "", "PROVE": "LOCKS", "POISON": "", "LEAKS": "POISON", "PAGES": "", "LISTS": ""}
+
+#: What an option brings that nobody asks for.
+FOLLOWER = {"POISON": "STACKS"}
 
 FRAGMENTS = {
     "base": "CONFIG_CONSOLE=y\nCONFIG_NET=y\n",
@@ -50,7 +53,10 @@ CELLS: dict[str, dict[str, object]] = {
 @dataclass
 class Lab:
     """Kernels that fail one test if all options of `bug` came out as it says, in
-    one of `rarity` attempts, and do not boot without a console."""
+    one of `rarity` attempts, and do not boot without a console.
+
+    Options depend on others as in EXTRA. With FOLLOWER's comes another one.
+    """
 
     bug: dict[str, str]
     rarity: int = 1
@@ -58,24 +64,32 @@ class Lab:
     die_after: int = 0
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     refused: frozenset[str] = frozenset()
+    built: list[Path] = field(default_factory=list)
+    source: str = "content"
 
     @property
     def bench(self) -> Bench:
         return Bench(self.build, self.attempt, self.config)
 
-    def config(self, asked: session.Request, watcher: session.Watcher) -> dict[str, str]:
+    def config(self, asked: session.Request, watcher: session.Watcher) -> Config:
+        (cell,) = choose(load(asked.matrix), asked.cells)
+        return Config(cell.fragments, self.options(asked), self.source, "a tree")
+
+    def options(self, asked: session.Request) -> dict[str, str]:
         (cell,) = choose(load(asked.matrix), asked.cells)
         options: dict[str, str] = {}
         for fragment in cell.fragments:
             options |= kconfig.parse(fragment.read_text())
-        return {
+        followers = {follower: "y" for name, follower in FOLLOWER.items() if options.get(name, "n") != "n"}
+        return followers | {
             name: value
             for name, value in options.items()
             if value != "n" and options.get(EXTRA.get(name, "")) != "n" and EXTRA.get(name, "") in ("", *options)
         }
 
     def build(self, asked: session.Request, watcher: session.Watcher) -> str:
-        options = self.config(asked, watcher)
+        self.built.append(asked.matrix)
+        options = self.options(asked)
         if self.refused and self.refused <= set(options):
             raise BuildFailed("does not link")
         return hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()
@@ -89,7 +103,7 @@ class Lab:
             raise KeyboardInterrupt
         if asked.select == "nothing":
             raise UsageError("-k 'nothing' selects no test")
-        options = self.config(asked, watcher)
+        options = self.options(asked)
         found = []
         for number in range(1, asked.repeat + 1):
             verdict, reason = Verdict.PASS, ""
@@ -147,8 +161,8 @@ def test_two_causes(matrix: Path) -> None:
     """Either option is enough: one of them is found, and that there is another is said."""
 
     class Either(Lab):
-        def config(self, asked: session.Request, watcher: session.Watcher) -> dict[str, str]:
-            options = super().config(asked, watcher)
+        def options(self, asked: session.Request) -> dict[str, str]:
+            options = super().options(asked)
             return options | ({"EITHER": "y"} if "PAGES" in options or "LISTS" in options else {})
 
     found, _ = hunt(Either({"EITHER": "y"}), matrix)
@@ -172,14 +186,98 @@ def test_failure_that_comes_and_goes(matrix: Path) -> None:
 
 
 def test_minimise(matrix: Path) -> None:
-    found, _ = hunt(Lab({"PROVE": "y"}), matrix, good="")
-    assert set(found.candidates) == {"CONSOLE", "LOCKS", "PROVE"}, "it must boot to fail"
+    found, said = hunt(Lab({"PROVE": "y"}), matrix, good="")
+    assert found.candidates == ["LOCKS", "PROVE"], "and the fragment base, without which nothing boots"
     assert found.of(Role.GOOD_END) is None
+    assert (
+        "6 options are asked for, beside what the fragment base does, by 1 fragments; about 7 configurations" in said[3]
+    )
+
+
+def test_minimise_keeps_what_is_switched_off(matrix: Path) -> None:
+    """To leave that away would make the kernel larger."""
+    lab = Lab({"PAGES": "y"})
+    found, _ = hunt(lab, matrix, good="")
+    assert found.candidates == ["PAGES"]
+    assert all("# CONFIG_SMP is not set" in fragment_of(path) for path in lab.matrices)
+
+
+def test_minimise_where_nothing_is_needed(matrix: Path) -> None:
+    found, _ = hunt(Lab({"NET": "y"}), matrix, good="")
+    assert found.candidates == []
+    assert "0 of 6 options are needed for the failure, beside the fragment base:" in reports.found(found)
+
+
+def fragment_of(matrix: Path) -> str:
+    """What the candidate of a matrix asks for."""
+    (cell,) = load(matrix).cells.values()
+    return "".join(fragment.read_text() for fragment in cell.fragments)
+
+
+def test_no_configuration_is_built_twice(matrix: Path) -> None:
+    """LEAKS without POISON is dropped: what is left was tested already."""
+    lab = Lab({"LEAKS": "y"})
+    found, _ = hunt(lab, matrix)
+    seen = [tuple(sorted(lab.options(session.Request([f"checked{SUFFIX}"], matrix=path)))) for path in lab.built]
+    assert len(seen) == len(set(seen))
+    (same,) = [one for one in found.evidence if one.same_as]
+    assert same.runs == []
+    assert same.subject == "NR_CPUS, SMP, LEAKS"
+    (first,) = [one for one in found.evidence if one.commit == same.same_as]
+    assert first.subject == "NR_CPUS, SMP"
+
+
+def test_trouble_of_the_farm_is_no_answer_of_a_configuration(matrix: Path) -> None:
+    """Once there is no compiler: when the same configuration comes again it is tested."""
+
+    class Poor(Lab):
+        def build(self, asked: session.Request, watcher: session.Watcher) -> str:
+            binary = super().build(asked, watcher)
+            if len(self.built) == 4:
+                raise FarmError("no compiler")
+            return binary
+
+    found, _ = hunt(Poor({"LEAKS": "y"}), matrix)
+    (poor,) = [one for one in found.evidence if one.why == "INFRA: no compiler"]
+    (again,) = [one for one in found.evidence if one.config == poor.config and one is not poor]
+    assert again.runs
+    assert found.candidates == ["POISON", "LEAKS"]
+    assert "1 configurations could not be tested: of the options above some may not be needed" in reports.found(found)
+
+
+def test_what_follows_is_told(matrix: Path) -> None:
+    found, _ = hunt(Lab({"LEAKS": "y"}), matrix)
+    assert found.follows == ["STACKS: n -> y"]
+    assert "and these follow from them: STACKS: n -> y" in reports.found(found)
+
+
+def test_what_is_no_option_is_told(matrix: Path) -> None:
+    _, said = hunt(Lab({"PAGES": "y"}), matrix)
+    no_option = "the guest's cpus: 2 at the good end, 1 at the bad one"
+    assert f"no option is {no_option}; all is tested with the latter" in said
+    with pytest.raises(UsageError, match="--good plain is bad: it fails in all the ways") as error:
+        hunt(Lab({"CONSOLE": "y"}), matrix, restart=True)
+    assert f"so the failure may come from there and from no option: {no_option}" in str(error.value)
+
+
+def test_source_that_changes(matrix: Path) -> None:
+    """What was tested says nothing of another source: neither now nor when the hunt goes on."""
+
+    class Edited(Lab):
+        def attempt(self, asked: session.Request, watcher: session.Watcher) -> Trial:
+            self.source = f"content {len(self.matrices) // 4}"
+            return super().attempt(asked, watcher)
+
+    with pytest.raises(UsageError, match=r"the source has changed since this hunt began; .* --tree PATH@REV"):
+        hunt(Edited({"PAGES": "y"}, source="content 0"), matrix)
+    found, said = hunt(Lab({"PAGES": "y"}, source="content 1"), matrix)
+    assert not any("going on with" in line for line in said)
+    assert found.candidates == ["PAGES"]
 
 
 def test_report(matrix: Path) -> None:
     lab = Lab({"PAGES": "y", "SMP": "n"})
-    found, said = hunt(lab, matrix)
+    found, _ = hunt(lab, matrix)
     directory = matrix.parent.parent / "results" / found.id
     console = Console(record=True, width=240)
     reports.show(console, directory, found)
@@ -192,10 +290,10 @@ def test_report(matrix: Path) -> None:
     assert words[1:4] == ["farm", "run", cell]
     asked = session.Request([cell], matrix=again)
     assert lab.attempt(asked, Nothing()).red
-    options = lab.config(asked, Nothing())
+    options = lab.options(asked)
     assert "SMP" not in options
     assert set(options) == {"CONSOLE", "NET", "NR_CPUS", "PAGES"}
-    assert "the machine of checked is taken for both: only options are compared" in said
+    assert fragment_of(again).endswith("# CONFIG_SMP is not set\nCONFIG_PAGES=y\n"), "what was chosen wins"
 
 
 def test_candidates_have_the_guest_and_the_facts_of_the_bad_cell(matrix: Path) -> None:
@@ -231,7 +329,9 @@ def test_wrong_cells(matrix: Path) -> None:
     assert "are the same cell" in refused({}, good="checked")
     assert "no cell 'nix'" in refused({}, good="nix")
     assert "it is only built" in refused({}, good="unbooted")
-    assert "what tells them apart is the toolchain, the patches or the guest" in refused({}, good="same", bad="plain")
+    said = refused({}, good="same", bad="plain")
+    assert "have the same value of each option that either asks for, and these are no options: " in said
+    assert "the guest's memory: 512 at the good end, 224 at the bad one" in said
     assert "is good: it passed 50 times" in refused({"NOTHING": "y"})
     assert "is bad: it fails in all the ways" in refused({"CONSOLE": "y"})
     assert "selects no test" in refused({"PAGES": "y"}, select="nothing")

@@ -4,31 +4,37 @@
 Between two cells lie the options that either asks for and that came out
 differently. A candidate is the good cell's configuration with some of them as
 the bad cell has them; olddefconfig decides what follows, and what it drops for
-want of a dependency is as if nobody had asked. Delta debugging finds options
-of which none can be left away, whole fragments first. To minimise a cell is
-the same with nothing at the good end.
+want of a dependency is as if nobody had asked. Options of which none can be
+left away are found by leaving away what can, whole fragments first
+(farm.hunt.minimal). A kernel takes minutes and its configuration seconds: where
+that is one that was tested, nothing is built.
 
-Toolchain, patches and guest are the bad cell's for all: they are no options.
+To minimise a cell is the same with nothing at the good end but what a guest
+needs to boot, and the options that are switched off.
+
+Tree, toolchain, patches and guest are the bad cell's for all: they are no options.
 """
 
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from farm.base import cache
-from farm.base.errors import UsageError
-from farm.hunt.evidence import Answer, Hunt, Role, Status
+from farm.base.errors import BuildFailed, UsageError
+from farm.hunt.evidence import Answer, Evidence, Hunt, Role, Status
 from farm.hunt.judge import Bench, Judge, Question, Tell, alone, kept, left, told
 from farm.hunt.minimal import minimal
+from farm.hunt.trial import Config
 from farm.kernel import kconfig
 from farm.matrix import Cell, choose, load
 from farm.run import records, session
+from farm.run.records import Verdict
 from farm.run.session import Watcher
 
 #: A candidate's cell is named for the bad one, and built beside it.
@@ -36,6 +42,9 @@ SUFFIX = "-candidate"
 
 #: Where the matrix of each candidate lies, in the hunt's directory.
 CONFIGS = "configs"
+
+#: The fragment that stays whole where a cell is minimised: without it no guest boots.
+BASE = "base"
 
 #: What a subject names before it stops.
 MOST_NAMED = 6
@@ -66,8 +75,7 @@ def bisect(request: Request, watcher: Watcher, tell: Tell, bench: Bench = Bench(
     """Hunt to the end, or go on with a hunt that was left; its directory and state.
     `candidates` of the latter are the options.
 
-    Raises UsageError for cells and tests that allow no hunt, BuildFailed for a
-    cell that gives no kernel, FarmError, KeyboardInterrupt.
+    Raises UsageError for cells and tests that allow no hunt, FarmError, KeyboardInterrupt.
     """
     matrix = load(request.matrix)
     if request.good == request.bad:
@@ -77,49 +85,86 @@ def bisect(request: Request, watcher: Watcher, tell: Tell, bench: Bench = Bench(
     for cell in cells.values():
         if cell.machine is None:
             raise UsageError(f"{cell.name}: it is only built, it has no guest; see `farm cells`")
-    configs = {}
-    for cell in cells.values():
-        tell(f"the configuration of {cell.name}")
-        asked = request.run(cell.name, "", request.results, request.tree)
-        configs[cell.name] = bench.config(asked, watcher)
-    base, options = _between(good, bad, configs, with_feature=request.series != "none")
-    key = cache.digest(request.key, repr(request.tree), request.good, request.bad, repr(base), repr(options))
+    configs = {cell.name: _config(cell, request, watcher, tell, bench) for cell in cells.values()}
+    apart = _apart(good, bad) if good else []
+    if good:
+        base, options = _between(configs[good.name], configs[bad.name])
+        if not options:
+            also = f", and these are no options: {', '.join(apart)}" if apart else ""
+            raise UsageError(
+                f"--good {good.name} and --bad {bad.name} have the same value of each option that either asks for{also}"
+            )
+    else:
+        base, options = _beside_base(configs[bad.name])
+    sources = [configs[name].source for name in cells]
+    key = cache.digest(request.key, *sources, request.good, request.bad, repr(apart), repr(base), repr(options))
     directory = request.results / f"config-bisect-{key[:8]}"
     with alone(directory, request.restart):
-        hunter = _Hunter(base, options, bad, request, directory, left(directory, tell), watcher, tell, bench)
+        source = configs[bad.name].source
+        hunter = _Hunter(base, options, source, bad, request, directory, left(directory, tell), watcher, tell, bench)
         if hunter.hunt.status is Status.RUNNING:
             with kept(directory, tell):
-                hunter.go(good)
+                hunter.go(good is not None, apart)
         return directory, hunter.hunt
 
 
-def _between(
-    good: Cell | None, bad: Cell, configs: dict[str, dict[str, str]], with_feature: bool
-) -> tuple[dict[str, str], tuple[Option, ...]]:
+def _config(cell: Cell, request: Request, watcher: Watcher, tell: Tell, bench: Bench) -> Config:
+    """The configuration of a cell, and on the screen of what source it is."""
+    tell(f"the configuration of {cell.name}")
+    try:
+        config = bench.config(request.run(cell.name, "", request.results, request.tree), watcher)
+    except BuildFailed as error:
+        raise UsageError(f"{cell.name} cannot be tested:\n{error}") from error
+    tell(f"  of {config.label}")
+    return config
+
+
+def _asked(config: Config) -> dict[str, str]:
+    """What a cell asks for, with the fragment that does, in the order of its fragments."""
+    return {name: file.stem for file in config.fragments for name in kconfig.parse(file.read_text(), str(file))}
+
+
+def _between(good: Config, bad: Config) -> tuple[dict[str, str], tuple[Option, ...]]:
     """What every candidate asks for, and the options that may make the difference,
     those of one fragment side by side."""
-
-    def asked(cell: Cell) -> dict[str, str]:
-        fragments = cell.fragments + (cell.feature if with_feature else ())
-        return {name: file.stem for file in fragments for name in kconfig.parse(file.read_text(), str(file))}
-
-    at_bad = configs[bad.name]
-    if good is None:
-        found = [Option(name, "", at_bad.get(name, "n"), fragment) for name, fragment in asked(bad).items()]
-        return {}, tuple(sorted(found, key=lambda option: option.fragment))
-    at_good, of_good, of_bad = configs[good.name], asked(good), asked(bad)
+    of_good, of_bad = _asked(good), _asked(bad)
     found = [
-        Option(name, at_good.get(name, "n"), at_bad.get(name, "n"), of_bad.get(name) or of_good[name])
+        Option(name, good.options.get(name, "n"), bad.options.get(name, "n"), of_bad.get(name) or of_good[name])
         for name in of_good | of_bad
-        if at_good.get(name, "n") != at_bad.get(name, "n")
+        if good.options.get(name, "n") != bad.options.get(name, "n")
     ]
-    if not found:
-        raise UsageError(
-            f"--good {good.name} and --bad {bad.name} have the same value of each option that either asks for; what "
-            "tells them apart is the toolchain, the patches or the guest"
-        )
-    base = {name: at_good.get(name, "n") for name in of_good}
-    return base, tuple(sorted(found, key=lambda option: option.fragment))
+    return {name: good.options.get(name, "n") for name in of_good}, _by_fragment(found, [good, bad])
+
+
+def _beside_base(config: Config) -> tuple[dict[str, str], tuple[Option, ...]]:
+    """What every candidate asks for where a cell is minimised, and what may be left away.
+    An option that is switched off makes a kernel smaller: it stays so."""
+    asked = {name: (config.options.get(name, "n"), fragment) for name, fragment in _asked(config).items()}
+    base = {name: value for name, (value, fragment) in asked.items() if value == "n" or fragment == BASE}
+    found = [Option(name, "", value, fragment) for name, (value, fragment) in asked.items() if name not in base]
+    return base, _by_fragment(found, [config])
+
+
+def _by_fragment(options: Sequence[Option], configs: Sequence[Config]) -> tuple[Option, ...]:
+    """In the order of the fragments, as what depends on another stands behind it."""
+    order = list(dict.fromkeys(file.stem for config in configs for file in config.fragments))
+    return tuple(sorted(options, key=lambda option: order.index(option.fragment)))
+
+
+def _apart(good: Cell, bad: Cell) -> list[str]:
+    """What tells two cells apart and is no option."""
+
+    def facts(cell: Cell) -> dict[str, object]:
+        patches = " ".join(patch.name for patch in cell.patches)
+        guest = {f"guest's {name}": value for name, value in vars(cell.machine).items()}
+        return {"tree": cell.tree, "toolchain": cell.toolchain, "patches": patches, **guest}
+
+    of_good = facts(good)
+    return [
+        f"the {name}: {of_good[name] or 'none'} at the good end, {value or 'none'} at the bad one"
+        for name, value in facts(bad).items()
+        if value != of_good[name]
+    ]
 
 
 class _Hunter(Judge):
@@ -132,16 +177,17 @@ class _Hunter(Judge):
         self,
         base: dict[str, str],
         options: tuple[Option, ...],
+        source: str,
         cell: Cell,
         request: Request,
         directory: Path,
         hunt: Hunt | None,
         *rest: Any,
     ) -> None:
-        self.base, self.options, self.cell = base, options, cell
+        self.base, self.options, self.source, self.cell = base, options, source, cell
+        self.tree = request.tree
         self.sets: dict[str, tuple[Option, ...]] = {}
         super().__init__(request, directory, hunt or self._begin(request, directory.name), *rest)
-        self.tree = request.tree
         for chosen in ((), options):
             self._point(chosen)
 
@@ -165,35 +211,40 @@ class _Hunter(Judge):
 
     def _point(self, options: Sequence[Option]) -> str:
         chosen = tuple(option for option in self.options if option in options)
-        point = cache.digest(*(option.name for option in chosen))
+        point = point_of([option.name for option in chosen])
         self.sets[point] = chosen
         return point
 
-    def go(self, good: Cell | None) -> None:
+    def go(self, between: bool, apart: Sequence[str]) -> None:
+        """Hunt between two cells that stand `apart` by what is no option, or minimise one."""
         hunt = self.hunt
         self.tell(f"hunt {self.directory}")
         groups = [tuple(members) for _, members in groupby(self.options, key=lambda option: option.fragment)]
-        hunt.steps = _steps(groups) if good else len(groups) + len(self.options)
+        hunt.steps = _steps(groups) if between else len(groups) + len(self.options)
         self.save()
-        what = "options are different" if good else "options are asked for"
+        what = "options are different" if between else f"options are asked for, beside what the fragment {BASE} does"
         self.tell(
-            f"{hunt.suspects} {what}, in {len(groups)} fragments; about {hunt.steps} configurations to test, "
-            f"{self.forecast()}"
+            f"{hunt.suspects} {what}, by {len(groups)} fragments; about {hunt.steps} configurations to test, "
+            f"{self.forecast()}; the first build takes some minutes more"
         )
-        for name in ("toolchain", "patches", "machine"):
-            if good and getattr(good, name) != getattr(self.cell, name):
-                self.tell(f"the {name} of {self.cell.name} is taken for both: only options are compared")
+        for difference in apart:
+            self.tell(f"no option is {difference}; all is tested with the latter")
+        if apart:
+            self.elsewhere = (
+                f"it was tested with the bad end's, so the failure may come from there and from no option: "
+                f"{'; '.join(apart)}"
+            )
         if hunt.failure is None:
             self.find_failure()
         self.measure()
-        if good:
+        if between:
             self.check_good_end()
-        fragments = minimal(groups, lambda chosen: self._shows(tuple(chain(*chosen))))
-        found = minimal(tuple(chain(*fragments)), self._shows)
+        found = minimal(groups, self._shows)
         hunt.candidates = [option.name for option in found]
         hunt.subjects = {option.name: _changed(option) for option in found}
-        if good:
+        if between:
             self._confirm(tuple(option for option in self.options if option not in found))
+            hunt.follows = self._follows(self._point(found))
         hunt.status, hunt.finished = Status.FOUND, records.now()
         self.save()
 
@@ -205,10 +256,39 @@ class _Hunter(Judge):
         if known:
             return known[0].answer is Answer.BAD
         one = self.evidence_of(Role.STEP, point)
-        self.tell(f"{len(self.sets[point])} options: {one.subject}")
-        self.build_and_judge(one, self.ask(point, self.select))
-        self.tell(f"  {told(one)}")
+        self.tell(f"{len(self.sets[point])} of {len(self.options)} options, {self.forecast()}: {one.subject}")
+        self._answer(one)
         return one.answer is Answer.BAD
+
+    def _answer(self, one: Evidence) -> None:
+        """The answer of a configuration that was tested, else test it."""
+        self._note_config(one)
+        for other in self.hunt.evidence:
+            if other is not one and other.answer is not Answer.TESTING and not other.config:
+                self._note_config(other)  # the ends, whose kernels had to be built in any case
+        same = [other for other in self.hunt.evidence if other.config == one.config and _is_final(other)]
+        if same:
+            one.answer, one.why = same[0].answer, same[0].why
+            one.same_as = "" if one.answer is Answer.SKIP else same[0].same_as or same[0].commit
+            self.save()
+        else:
+            self.build_and_judge(one, self.ask(one.commit, self.select))
+        self.tell(f"  {told(one)}")
+
+    def _note_config(self, one: Evidence) -> None:
+        one.config = cache.digest(repr(sorted(self._came_out(one.commit).items())))
+
+    def _came_out(self, point: str) -> dict[str, str]:
+        """The options that come of a candidate. Raises UsageError where it is no
+        longer made of what the others are."""
+        config = self.bench.config(self.ask(point, ""), self.watcher)
+        if config.source != self.source:
+            where = f"--tree {self.tree}" if self.tree else "the source"
+            raise UsageError(
+                f"{where} has changed since this hunt began; what was tested says nothing of it: hunt anew, or in "
+                "a revision, as --tree PATH@REV"
+            )
+        return config.options
 
     def _confirm(self, others: Sequence[Option]) -> None:
         """Test the bad end without what was found."""
@@ -219,12 +299,21 @@ class _Hunter(Judge):
         one = self.evidence_of(Role.REVERTED, point)
         if one.answer is Answer.TESTING:
             self.tell("the bad end with these as the good one has them")
-            self.build_and_judge(one, self.ask(point, self.select))
-            self.tell(f"  {told(one)}")
+            self._answer(one)
         hunt.confirmed = {
             Answer.GOOD: f"confirmed: with these as the good end has them the bad end is {told(one)}",
             Answer.BAD: "there are other options that do it as well: without these the bad end still fails",
         }.get(one.answer, f"not confirmed: without these the bad end cannot be tested: {one.why}")
+
+    def _follows(self, point: str) -> list[str]:
+        """What nobody asked for and came with a set of options all the same, as NAME: good -> bad."""
+        good, bad = self._came_out(self.hunt.good), self._came_out(point)
+        asked = self.base.keys() | {option.name for option in self.sets[point]}
+        return [
+            f"{name}: {good.get(name, 'n')} -> {bad.get(name, 'n')}"
+            for name in sorted(good.keys() | bad.keys())
+            if name not in asked and good.get(name, "n") != bad.get(name, "n")
+        ]
 
     def ask(self, point: str, select: str) -> session.Request:
         return self.question.run(self.hunt.cell, select, self.directory, self.tree, self._write(point))
@@ -232,7 +321,7 @@ class _Hunter(Judge):
     def subject(self, point: str) -> str:
         chosen = self.sets[point]
         if not chosen:
-            return "the good configuration" if self.hunt.good else "nothing asked for"
+            return "the good configuration" if self.hunt.good else f"only what the fragment {BASE} asks for"
         more = f" and {len(chosen) - MOST_NAMED} more" if len(chosen) > MOST_NAMED else ""
         return ", ".join(option.name for option in chosen[:MOST_NAMED]) + more
 
@@ -244,7 +333,9 @@ class _Hunter(Judge):
         """The matrix of a candidate: one cell, of one fragment."""
         top = matrix_of(self.directory, point).parent
         fragment, cell = top / self.cell.arch / "candidate.config", self.cell
-        wanted = self.base | {option.name: option.bad for option in self.sets[point]}
+        chosen = {option.name: option.bad for option in self.sets[point]}
+        # behind the rest: of two options of a choice, the last one that is set wins
+        wanted = {name: value for name, value in self.base.items() if name not in chosen} | chosen
         fragment.parent.mkdir(parents=True, exist_ok=True)
         fragment.write_text("# SPDX-License-Identifier: GPL-2.0\n" + "".join(map(_line, wanted.items())))
         assert cell.machine
@@ -265,6 +356,11 @@ class _Hunter(Judge):
         return top / "matrix.yaml"
 
 
+def point_of(names: Sequence[str]) -> str:
+    """The key of a set of options, in their order."""
+    return cache.digest(*names)
+
+
 def matrix_of(directory: Path, point: str) -> Path:
     """Where a hunt keeps the matrix of a candidate, as `farm run --matrix` takes it."""
     return directory / CONFIGS / point[:16] / "kconfigs" / "matrix.yaml"
@@ -275,8 +371,16 @@ def _steps(groups: Sequence[Sequence[Option]]) -> int:
     return 2 * sum(math.ceil(math.log2(max(2, size))) for size in (len(groups), max(map(len, groups))))
 
 
+def _is_final(one: Evidence) -> bool:
+    """Whether another kernel of the same configuration would get the same answer."""
+    if one.answer is Answer.SKIP:
+        return not one.why.startswith((Verdict.INFRA, Verdict.LOST))
+    return one.answer is not Answer.TESTING
+
+
 def _changed(option: Option) -> str:
-    return f"{option.good or 'not asked for'} -> {option.bad}, by the fragment {option.fragment}"
+    change = f"{option.good} -> {option.bad}" if option.good else option.bad
+    return f"{change}, by the fragment {option.fragment}"
 
 
 def _line(option: tuple[str, str]) -> str:

@@ -57,9 +57,9 @@ class Evidence:
     `passes` and `failures` count attempts of the hunted test, the latter with
     the hunted failure; `others` those that ended in another way, which say
     nothing. `needed` is how many passes make it good. `binary` is the hash of
-    kernel and modules, `same_as` the commit with the same binary whose answer
-    this is. Seconds are of the build, 0 where the kernel was there, and of the
-    runs of the hunted test.
+    kernel and modules, `config` that of the options where these are hunted, and
+    `same_as` the commit with the same ones whose answer this is. Seconds are of
+    the build, 0 where the kernel was there, and of the runs of the hunted test.
     """
 
     role: Role
@@ -72,6 +72,7 @@ class Evidence:
     others: int = 0
     needed: int = 0
     binary: str = ""
+    config: str = ""
     same_as: str = ""
     build_seconds: float = 0.0
     test_seconds: float = 0.0
@@ -104,7 +105,8 @@ class Hunt:
     were asked for `good_name`, `bad_name`. `commits` counts those of which one
     is the first bad one. The bad end was `tried` so often until it failed.
     `candidates` is the culprit, or where it cannot be told the range.
-    `subjects` has the candidates' first lines.
+    `subjects` has the candidates' first lines. `follows` are options that nobody
+    asked for and that came with the candidates, where these are options.
     """
 
     id: str
@@ -127,6 +129,7 @@ class Hunt:
     evidence: list[Evidence] = field(default_factory=list)
     candidates: list[str] = field(default_factory=list)
     subjects: dict[str, str] = field(default_factory=dict)
+    follows: list[str] = field(default_factory=list)
     confirmed: str = ""
     finished: str = ""
     schema: int = SCHEMA

@@ -30,10 +30,10 @@ from farm.base.errors import BuildFailed, FarmError, UsageError
 from farm.hunt import evidence
 from farm.hunt.evidence import Answer, Evidence, Failure, Hunt, Role, Status
 from farm.hunt.sequential import FEW, MANY, passes_needed, rarest_seen, share
-from farm.hunt.trial import TESTED, Trial, attempt, binary, config, marks
+from farm.hunt.trial import TESTED, Config, Trial, attempt, binary, config, marks
 from farm.kernel.build import NEEDED_BYTES
 from farm.kernel.tree import disk_left, need_disk
-from farm.matrix import CHECKOUT, MATRIX
+from farm.matrix import CHECKOUT, MATRIX, load
 from farm.run import records, session
 from farm.run.records import Verdict, VerdictRecord
 from farm.run.session import Watcher
@@ -113,10 +113,16 @@ class Question:
 
     @property
     def key(self) -> str:
-        """The same for the same tests, judged in the same way."""
+        """The same for the same tests of the same series, judged in the same way."""
         asked = [repr(self.series), self.select, self.failure, str(self.confidence), self.accel, str(self.matrix)]
-        suites = [part for path in sorted(self.suites.glob("*.py")) for part in (path.name, path.read_bytes())]
-        return cache.digest(*asked, *suites)
+        named = (
+            [Path(self.series).expanduser()] if self.series else [t.series for t in load(self.matrix).trees.values()]
+        )
+        series = [path for directory in named for path in sorted(directory.glob("*.patch"))]
+        files = [
+            part for path in [*series, *sorted(self.suites.glob("*.py"))] for part in (path.name, path.read_bytes())
+        ]
+        return cache.digest(*asked, *files)
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ class Bench:
 
     build: Callable[[session.Request, Watcher], str] = binary
     attempt: Callable[[session.Request, Watcher], Trial] = attempt
-    config: Callable[[session.Request, Watcher], dict[str, str]] = config
+    config: Callable[[session.Request, Watcher], Config] = config
 
 
 class Judge(ABC):

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """One kernel under one selection of tests: what every hunt is made of."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.base import cache
-from farm.base.errors import FarmError
-from farm.kernel import builder, kconfig
+from farm.base.command import CommandFailed, run
+from farm.base.errors import BuildFailed, FarmError
+from farm.kernel import build as kernels
+from farm.kernel import builder, kconfig, series
+from farm.kernel.tree import check_out
+from farm.matrix import choose, load
 from farm.run import records, session
 from farm.run.records import Verdict, VerdictRecord, signature
 
@@ -77,7 +82,46 @@ def binary(request: session.Request, watcher: session.Watcher) -> str:
     return cache.digest((Path(built.kernel) / "bzImage").read_bytes(), cache.digest_files(Path(built.module)))
 
 
-def config(request: session.Request, watcher: session.Watcher) -> dict[str, str]:
-    """Build as `build` does; the options that came out."""
-    path = Path(build(request, watcher).kernel) / "config"
-    return kconfig.parse(path.read_text(), str(path))
+@dataclass(frozen=True)
+class Config:
+    """The configuration of a cell: the fragments that ask for it, the options that came
+    out as in a .config, and of what source, by its content and for people."""
+
+    fragments: tuple[Path, ...]
+    options: dict[str, str]
+    source: str
+    label: str
+
+
+def config(request: session.Request, watcher: session.Watcher) -> Config:
+    """Configure the one cell of a request, in seconds where a kernel takes minutes.
+    Raises BuildFailed, also for options that the tree dropped; UsageError, FarmError."""
+    matrix = load(request.matrix)
+    (cell,) = choose(matrix, request.cells)
+    watcher.building(cell.name, "resolving the source")
+    source = series.resolve(cell, matrix.trees[cell.tree], request.tree, request.series, request.patches)
+    fragments = kernels.plan(cell, source, request.series).fragments
+    compiler = kernels.llvm(cell) or {"CC": cell.toolchain}
+    watcher.building(cell.name, "configuring")
+    with check_out(source) as tree, cache.scratch("configs") as directory:
+        path = directory / ".config"
+        configure(tree, directory, fragments, {"ARCH": cell.arch, **compiler})
+        dropped = kconfig.compare(fragments, path)
+        if dropped and not cell.lenient:
+            reasons = kconfig.explain(dropped, tree, path, cell.arch, cell.toolchain)
+            lines = "\n".join(f"  {reason}" for reason in reasons)
+            raise BuildFailed(f"{cell.name}: the tree dropped options that the cell asks for:\n{lines}")
+        return Config(fragments, kconfig.parse(path.read_text(), str(path)), source.content, source.label)
+
+
+def configure(tree: Path, directory: Path, fragments: Sequence[Path], variables: Mapping[str, str]) -> None:
+    """Leave in `directory` the .config that TuxMake makes of fragments, with these
+    variables of make's. Raises BuildFailed."""
+    make: list[str | Path] = ["make", "-C", tree, f"O={directory}", *(f"{k}={v}" for k, v in variables.items())]
+    merge: list[str | Path] = [tree / "scripts/kconfig/merge_config.sh", "-m", "-O", directory, directory / ".config"]
+    try:
+        run([*make, "tinyconfig"])
+        run([*merge, *fragments], cwd=directory)
+        run([*make, "olddefconfig"])
+    except CommandFailed as error:
+        raise BuildFailed(f"{tree}: no configuration comes of it:\n{error}") from error

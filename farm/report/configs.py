@@ -6,9 +6,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from farm.hunt.configs import matrix_of
-from farm.hunt.evidence import Answer, Hunt, Role
+from farm.hunt.configs import BASE, matrix_of, point_of
+from farm.hunt.evidence import Answer, Hunt
 from farm.report import bisection
+
+#: Of the options that came with others.
+MOST_FOLLOWING = 12
 
 
 def show(console: Console, directory: Path, hunt: Hunt) -> None:
@@ -17,18 +20,24 @@ def show(console: Console, directory: Path, hunt: Hunt) -> None:
 
 
 def found(hunt: Hunt) -> list[str]:
-    """The options, and what their test without the others said."""
-    what = "turn good into bad, together" if hunt.good else "show the failure, none of them can be left away"
+    """The options, what came with them, and what their test without the others said."""
+    together = ", together" if len(hunt.candidates) > 1 else ""
+    what = f"turn good into bad{together}" if hunt.good else f"are needed for the failure, beside the fragment {BASE}"
     lines = [f"{len(hunt.candidates)} of {hunt.suspects} options {what}:"]
     lines += [f"  CONFIG_{name}: {hunt.subjects[name]}" for name in hunt.candidates]
+    if hunt.follows:
+        lines.append(f"and these follow from them: {', '.join(hunt.follows[:MOST_FOLLOWING])}")
+        if len(hunt.follows) > MOST_FOLLOWING:
+            lines[-1] += f", and {len(hunt.follows) - MOST_FOLLOWING} more"
+    skipped = sum(one.answer is Answer.SKIP for one in hunt.evidence)
+    if skipped:
+        lines.append(f"{skipped} configurations could not be tested: of the options above some may not be needed")
     return lines + ([hunt.confirmed] if hunt.confirmed else [])
 
 
 def show_command(directory: Path, hunt: Hunt) -> str:
     """The command that shows the failure with the options that were found alone."""
-    steps = [one for one in hunt.evidence if one.role is Role.STEP and one.answer is Answer.BAD]
-    point = steps[-1].commit if steps else hunt.bad
-    words = ["farm", "run", hunt.cell, "--matrix", str(matrix_of(directory, point))]
+    words = ["farm", "run", hunt.cell, "--matrix", str(matrix_of(directory, point_of(hunt.candidates)))]
     if hunt.tree:
         words += ["--tree", hunt.tree]
     if hunt.series:
