@@ -129,6 +129,24 @@ def write_cell(where: Path, cell: str, night: int) -> None:
     (where / "metadata.json").write_text(json.dumps(metadata))
 
 
+#: The kernel's own tests, of which one is worse in the second night.
+OWN_CELL, OWN_TESTS, OWN_WORSE = "x86_64-regs", ("00basic/basic1.tc", "test.d/ftrace/<b>func</b>.tc"), 1
+
+
+def write_own_tests(results: Path, night: int) -> Path:
+    """What `farm selftests` leaves behind the cells of a night."""
+    name = NIGHTS[night].replace("-02", "-03")
+    directory = write_run(results, name, [OWN_CELL])
+    (directory / "comparison.json").write_text("{}")
+    records.update_run(directory, command=["farm", "selftests", OWN_CELL])
+    for number, test in enumerate(OWN_TESTS):
+        one = VerdictRecord(test, "selftests", OWN_CELL, Verdict.PASS, 1.0)
+        if number == OWN_WORSE and night == 1:
+            one = replace(one, verdict=Verdict.FAIL, reason="PASS on the base, FAIL with the series")
+        records.append_verdict(directory, one)
+    return directory
+
+
 def write_score(results: Path, stamp: str, outcomes: dict[str, str]) -> None:
     """What `farm mutants` leaves of its score: the outcome of each mutant."""
     directory = results / f"mutants-{stamp}"

@@ -343,7 +343,7 @@ def test_compare_by_name(tmp_path: Path) -> None:
     assert not cells.worse
     assert not query.named(tmp_path, "20260102-000000", "20260102-000000").worse
     with store.reading(tmp_path) as db:
-        latest = query.latest(db)
+        latest = query.latest(store.runs(db))
         assert latest
         assert query.compared(db, latest) == comparison
 

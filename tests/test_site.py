@@ -2,9 +2,11 @@
 """The site: its pages as text. tests/test_browser.py has them as a person sees them."""
 
 import errno
+import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
@@ -16,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.base.errors import FarmError, UsageError
+from farm.history import reading
 from farm.history.index import index
 from farm.report.site import excerpt, files, plots, render
 from farm.report.site.make import make
 from farm.run import records
+from farm.run.records import Verdict, VerdictRecord
 from tests import nights
 
 texts = st.text(st.characters(exclude_categories=()))
@@ -283,7 +287,7 @@ def test_first_page_of_a_worse_night(copy: Path) -> None:
     """Where, since when, and what to type."""
     make(copy, nights.NIGHTS[1])
     text = shown(copy / "site/index.html")
-    assert "▼ Worse than before: 3 new failures In x86_64-kasan, x86_64-regs, x86_64-regs-fp" in text
+    assert "▼ Worse than before: 3 new failures, 6 still failing In x86_64-kasan, x86_64-regs, x86_64-regs-fp" in text
     assert "x86_64-regs, x86_64-regs-fp · since 2026-03-02 02:00; passed last 2026-03-01 02:00" in text
     assert "farm run x86_64-regs -k 'test_arguments[x86_64-regs-args6-ftrace_caller-function]'" in text
     assert "slots: 1 of 3 failed, worse than before: none bad then" in text
@@ -300,6 +304,97 @@ def test_first_page_of_the_first_night(copy: Path) -> None:
     text = shown(copy / "site/index.html")
     assert "✗ 6 failures in the first run" in text
     assert "There is no earlier run to compare it with" in text
+
+
+def headline(results: Path) -> str:
+    heading = parsed(results / "site/index.html").find(".//h1")
+    assert heading is not None
+    return "".join(heading.itertext())
+
+
+def test_first_page_has_the_whole_night(copy: Path) -> None:
+    """The kernel's own tests and the mutants that went with the run, what the night says besides; and not
+    those of another night."""
+    for night in range(3):
+        nights.write_own_tests(copy, night)
+    (copy / nights.NIGHTS[2] / reading.NIGHT).write_text(
+        '{"news": ["mutant <m> survived"], "notes": ["left out: x86_64-kcfi"]}'
+    )
+    index(copy)
+    make(copy, nights.NIGHTS[1])
+    text = shown(copy / "site/index.html")
+    assert headline(copy) == "▼ Worse than before: 3 new failures, 6 still failing"
+    assert "The kernel's own tests: 1 new failure Mutants: 2 of 2 caught, 1 undecided" in text
+    assert "test.d/ftrace/<b>func</b>.tc x86_64-regs · since" in text
+    assert "farm selftests x86_64-regs -k 'test.d/ftrace/<b>func</b>.tc'" in text
+    assert "left out" not in text
+    test_pages_are_sound(copy)
+    make(copy)
+    text = shown(copy / "site/index.html")
+    assert headline(copy) == "▼ Worse than before: mutant <m> survived, 1 fixed, 8 still failing"
+    assert "The kernel's own tests: 1 fixed" in text
+    assert "The night left out: x86_64-kcfi" in text
+    assert "Mutants" not in text
+    make(copy, nights.NIGHTS[0])
+    assert "Mutants: 1 of 2 caught" in shown(copy / "site/index.html")
+    assert "farm mutants b" in shown(copy / "site/index.html")
+
+
+def test_own_tests_are_not_the_first_page(copy: Path) -> None:
+    """Also not those that were killed before they said what they are."""
+    own = nights.write_own_tests(copy, 2)
+    (own / "comparison.json").unlink()
+    index(copy)
+    make(copy)
+    assert f"Run {nights.NIGHTS[2]}" in shown(copy / "site/index.html")
+    assert "test.d/ftrace/<b>func</b>.tc" in shown(copy / "site/tests.html")
+
+
+def later(results: Path, keep: Callable[[VerdictRecord], bool], **more: object) -> None:
+    """One more night, with those verdicts of the last one that are kept."""
+    run = nights.write_run(results, "20260304-020000", nights.CELLS)
+    for record in records.load_verdicts(results / nights.NIGHTS[2]):
+        if keep(record):
+            records.append_verdict(run, record)
+    records.update_run(run, **more)
+    index(results)
+    make(results)
+
+
+def test_tests_that_are_gone_are_worse(copy: Path) -> None:
+    later(copy, lambda record: record.suite != "routes")
+    assert headline(copy) == "▼ Worse than before: 12 gone, 7 still failing"
+    text = shown(copy / "site/index.html")
+    assert text.index("Gone 12") < text.index("The matrix") < text.index("Still failing 7")
+
+
+def test_a_run_that_was_cut_off_says_so(copy: Path) -> None:
+    """What it did not come to is no failure."""
+    lost = Verdict.LOST
+    later(copy, lambda record: record.suite != "routes", status="interrupted", planned=48)
+    assert headline(copy) == "! Not to its end: 36 of 48 tests have a verdict; 7 still failing"
+    run = copy / "20260304-020000"
+    for record in records.load_verdicts(copy / nights.NIGHTS[2]):
+        if record.suite == "routes":
+            records.append_verdict(run, replace(record, verdict=lost, reason="the run was interrupted"))
+    index(copy)
+    make(copy)
+    assert headline(copy) == "! Not to its end: 36 of 48 tests have a verdict; 7 still failing"
+
+
+def test_commit_between_two_nights_can_be_looked_for(copy: Path) -> None:
+    """In a tree of the user's, where it is not the same."""
+    for night, commit in zip(nights.NIGHTS, "abc", strict=True):
+        records.update_run(copy / night, tree="/home/me/linux@next")
+        for built in (copy / night).glob("cells/*/built.json"):
+            built.write_text(json.dumps({**json.loads(built.read_text()), "commit": commit * 40}))
+    index(copy)
+    make(copy)
+    text = shown(copy / "site/index.html")
+    assert "commit aaaaaaaaaaaa to bbbbbbbbbbbb" in text
+    between = f"--good {'a' * 40} --bad {'b' * 40}"
+    assert f"Find the commit farm bisect --tree /home/me/linux {between} --cell x86_64-regs -k 'test_arg" in text
+    assert f"at {'c' * 12}; before: debian-6.12 + series (7 patches) at {'b' * 12}" in text
 
 
 def test_test_shows_its_history(results: Path) -> None:

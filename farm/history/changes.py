@@ -52,6 +52,10 @@ class Kind(StrEnum):
     NEW = "new"  # was not tested, or was skipped, and passes
 
 
+#: What makes a run worse, if it is news.
+WORSE = (Kind.NEW_FAILURE, Kind.OTHERWISE, Kind.FLAKY, Kind.SLOWER, Kind.GONE)
+
+
 @dataclass(frozen=True)
 class Rate:
     """How often a case failed: `bad` of `tries`, over `runs` comparable runs. The true rate is
@@ -122,8 +126,7 @@ class Comparison:
     @property
     def worse(self) -> bool:
         """Whether something fails, is slower, or is not tested any more, and was not so before."""
-        kinds = (Kind.NEW_FAILURE, Kind.OTHERWISE, Kind.FLAKY, Kind.SLOWER, Kind.GONE)
-        return any(change.news and change.kind in kinds for change in self.changes)
+        return any(change.news and change.kind in WORSE for change in self.changes)
 
     def of(self, kind: Kind) -> tuple[Change, ...]:
         return tuple(change for change in self.changes if change.kind is kind)
@@ -190,20 +193,27 @@ def compare(
     """Compare two runs; `lines` are the timelines over `over`, which is past(runs, after):
     without them nothing is known to be flaky or slower, or since when."""
     lines = lines or {}
-    old: Mapping[Case, Seen] = before.seen if before else {}
+    old, new = _answered(before) if before else {}, _answered(after)
     notes = list(_differences(before.run, after.run)) if before else ["there is no run to compare with"]
     found, same = [], 0
-    budget = steps.FALSE_ALARMS / max(1, len(after.seen))
-    for case in {*old, *after.seen}:
+    budget = steps.FALSE_ALARMS / max(1, len(new))
+    for case in {*old, *new}:
         past = _Past(case, lines[case], over) if case in lines else None
-        change = _change(case, old.get(case), after.seen.get(case), past, budget)
+        change = _change(case, old.get(case), new.get(case), past, budget)
         if change is None:
-            same += case in old and case in after.seen
+            same += case in old and case in new
         elif _fair(change, before.run if before else None, after.run):
             found.append(change)
     order = list(Kind)
     found.sort(key=lambda change: (order.index(change.kind), not change.news, change.case))
     return Comparison(before.run if before else None, after.run, tuple(found), same, tuple(notes))
+
+
+def _answered(side: Side) -> Mapping[Case, Seen]:
+    """The cases that are compared: of a run that did not come to its end not those that it did not come to."""
+    if side.run.complete:
+        return side.seen
+    return {case: seen for case, seen in side.seen.items() if seen.verdict is not Verdict.LOST}
 
 
 def _fair(change: Change, before: Summary | None, after: Summary) -> bool:

@@ -2,7 +2,7 @@
 """What is asked of the history: the comparison of one run with another."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,23 @@ from farm.history.changes import Comparison, Side
 from farm.history.model import Case, Seen, Summary
 
 
-def latest(db: sqlite3.Connection) -> Summary | None:
-    """The last run that may be compared, else the last one."""
-    runs = store.runs(db)
-    return next((run for run in reversed(runs) if run.line), runs[-1] if runs else None)
+def latest(runs: Sequence[Summary]) -> Summary | None:
+    """The last run of the suites that may be compared, else the last one; `runs` oldest first."""
+    of_suites = [run for run in runs if reading.own_tests(run.line)] or [run for run in runs if run.line]
+    return next(reversed(of_suites or runs), None)
+
+
+def own_tests(runs: Sequence[Summary], run: Summary) -> Summary | None:
+    """The run of the kernel's own tests that goes with one of the suites: the last behind it, and before
+    the next of its line."""
+    line = reading.own_tests(run.line)
+    following = min((one.order for one in runs if one.line == run.line and one.order > run.order), default=None)
+    found = [
+        one
+        for one in runs
+        if line and one.line == line and one.order > run.order and (following is None or one.order < following)
+    ]
+    return max(found, key=lambda one: one.order, default=None)
 
 
 def compared(db: sqlite3.Connection, run: Summary, before: Summary | None = None) -> Comparison:

@@ -24,6 +24,10 @@ MOST = 3
 SELFTESTS = "comparison.json"
 
 
+#: What a night leaves in the directory of its run.
+NIGHT = "night.json"
+
+
 class Unreadable(Exception):
     """Nothing can be made of a directory; the message says why."""
 
@@ -35,6 +39,21 @@ class Reading:
     run: Run
     verdicts: tuple[VerdictRecord, ...]
     troubles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Besides:
+    """What is to be said of the night that a run was part of, in lines: bad `news`, and what is only `notes`."""
+
+    news: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def besides(directory: Path) -> Besides:
+    """What a night left with its run; nothing with a run that was not part of one."""
+    raw = _json(directory / NIGHT)
+    news, notes = (raw.get(name) for name in ("news", "notes"))
+    return Besides(*(tuple(map(str, lines)) if isinstance(lines, list) else () for lines in (news, notes)))
 
 
 def read(directory: Path) -> Reading:
@@ -125,10 +144,20 @@ def line(directory: Path, run: Run) -> str:
     """The same for runs that may be compared without being named (farm.history.changes)."""
     if run.patches or run.pokes or run.partial:
         return ""
-    kind = "selftests" if (directory / SELFTESTS).exists() else "run"
+    # of one that was killed the command alone tells
+    of_kernel = (directory / SELFTESTS).exists() or run.command[1:2] == ["selftests"]
+    return line_of("selftests" if of_kernel else "run", run.tree, run.series, run.matrix)
+
+
+def line_of(kind: str, tree: str | None, series: str | None, matrix: str) -> str:
+    """The line of runs of the suites ("run"), or of the kernel's own tests ("selftests")."""
     # where the checkout lies says nothing: the farm's own matrix is the same in each
-    matrix = "/".join(Path(run.matrix).parts[-2:])
-    return json.dumps([kind, run.tree, run.series, matrix])
+    return json.dumps([kind, tree, series, "/".join(Path(matrix).parts[-2:])])
+
+
+def own_tests(line: str) -> str:
+    """The line of the kernel's own tests that goes with one of the suites; empty if there is none."""
+    return line.replace('["run"', '["selftests"', 1) if line.startswith('["run"') else ""
 
 
 def seen(verdicts: Iterable[VerdictRecord]) -> dict[Case, Seen]:

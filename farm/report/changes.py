@@ -2,15 +2,17 @@
 """Two runs against one another: on the screen, and as Markdown for a mail or a pull request."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from farm.history.changes import Comparison, Group, Kind, grouped
+from farm.base.errors import Exit
+from farm.history.changes import WORSE, Change, Comparison, Group, Kind, grouped
 from farm.history.model import Seen, Summary
+from farm.run.records import EXIT
 
 STYLES = {
     Kind.NEW_FAILURE: "bold red",
@@ -28,11 +30,56 @@ NAMED = 3
 MOST = 40
 
 
+def plain(line: str) -> str:
+    """A line without what a terminal or a mail reader would act on."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in line.expandtabs()).rstrip()
+
+
+def broken(comparison: Comparison) -> bool:
+    """Whether the newer run did not come to its end, or to nothing."""
+    after = comparison.after
+    return after.status not in ("finished", "stopped") or not after.totals
+
+
+def of_farm(change: Change) -> bool:
+    """Whether what is bad is the farm's own fault."""
+    return change.after is not None and EXIT[change.after.verdict] == Exit.FARM
+
+
+def state(comparison: Comparison, besides: Sequence[str] = ()) -> str:
+    """The newer run in a word: broken, worse, better, changed or same. `besides` is what else is bad news."""
+    if broken(comparison):
+        return "broken"
+    if comparison.worse or besides:
+        return "worse"
+    kinds = {change.kind for change in comparison.news}
+    return "better" if Kind.FIXED in kinds else "changed" if kinds else "same"
+
+
+def said(comparison: Comparison, besides: Sequence[str] = ()) -> str:
+    """The news in short, what is worse first, and how much is as bad as it was; empty if there is neither."""
+    told = [one for kind in WORSE for one in _counted(comparison, kind)]
+    told += [*besides[:1], *([f"{len(besides) - 1} more of the night"] if besides[1:] else [])]
+    told += [one for kind in Kind if kind not in WORSE for one in _counted(comparison, kind)]
+    still = len(comparison.of(Kind.STILL))
+    return ", ".join([*told, *([f"{still} still failing"] if still else [])])
+
+
+def _counted(comparison: Comparison, kind: Kind) -> Iterator[str]:
+    """How much news of a kind there is, and of it how much is the farm's own fault."""
+    mine = [change for change in comparison.news if change.kind is kind]
+    farm = sum(map(of_farm, mine)) if kind in (Kind.NEW_FAILURE, Kind.OTHERWISE) else 0
+    if len(mine) > farm:
+        yield f"{len(mine) - farm} {kind}{'s' if kind is Kind.NEW_FAILURE and len(mine) - farm > 1 else ''}"
+    if farm:
+        yield f"the farm failed in {farm}"
+
+
 def verdict_line(comparison: Comparison) -> str:
     """The comparison in one line: worse, better or the same, and the counts."""
     counts = comparison.counts
-    said = [f"{counts[kind]} {kind}" for kind in Kind if counts[kind]]
-    return ", ".join([*said, f"{comparison.same} as before"])
+    told = [f"{counts[kind]} {kind}" for kind in Kind if counts[kind]]
+    return ", ".join([*told, f"{comparison.same} as before"])
 
 
 def title(comparison: Comparison) -> str:
@@ -42,29 +89,23 @@ def title(comparison: Comparison) -> str:
 
 def show(console: Console, comparison: Comparison) -> None:
     """Print the comparison."""
-    table = Table(box=SIMPLE, pad_edge=False, title=title(comparison), title_justify="left")
+    table = Table(box=SIMPLE, pad_edge=False, title=Text(plain(title(comparison))), title_justify="left")
     for heading in ("", "cell", "tests", "was", "is", "what is known"):
         table.add_column(heading, overflow="fold")
     groups = grouped(comparison.changes)
     for group in groups[:MOST]:
         first = group.changes[0]
-        table.add_row(
-            Text(group.kind, STYLES[group.kind]),
-            Text(group.cell),
-            Text(tests(group)),
-            Text(told(first.before)),
-            Text(told(first.after)),
-            Text(known(group)),
-        )
+        fields = (group.cell, tests(group), told(first.before), told(first.after), known(group))
+        table.add_row(Text(group.kind, STYLES[group.kind]), *(Text(plain(field)) for field in fields))
     if groups:
         console.print(table)
     if len(groups) > MOST:
         console.print(f"… and {len(groups) - MOST} more groups of changes; --markdown has them all", highlight=False)
     for side, run in (("was", comparison.before), ("is", comparison.after)):
         if run:
-            console.print(Text(f"{side + ':':5}{run.id}: {identity(run)}"), soft_wrap=True)
+            console.print(Text(plain(f"{side + ':':5}{run.id}: {identity(run)}")), soft_wrap=True)
     for note in comparison.notes:
-        console.print(Text(f"note: {note}"), soft_wrap=True)
+        console.print(Text(plain(f"note: {note}")), soft_wrap=True)
     console.print(Text(verdict_line(comparison)), soft_wrap=True)
 
 
@@ -88,7 +129,7 @@ def markdown(comparison: Comparison) -> str:
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is: no markup, no HTML, on one line."""
-    line = " ".join(text.split())
+    line = plain(" ".join(text.split()))
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", line)
 
 

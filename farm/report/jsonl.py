@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from farm.report import again
 from farm.run import cellstate
-from farm.run.records import Run, VerdictRecord, k_expression, repeat_command
+from farm.run.records import Run, VerdictRecord
 
 #: Of the objects below; raised when a reader of the old ones would go wrong.
 SCHEMA = 1
@@ -35,7 +36,7 @@ def _verdict(run: Run, record: VerdictRecord) -> dict[str, object]:
     for slot in made["slots"]:
         slot["wrong"] = any(slot[name] not in (None, slot["passed"]) for name in ("program", "callee", "raw"))
         slot |= {name: _hex(slot[name]) for name in ("passed", "program", "callee", "raw")}
-    return {**made, "bad": record.bad, "again": repeat_command(run, record.cell, k_expression(record))}
+    return {**made, "bad": record.bad, "again": again.see(run, record)}
 
 
 def _hex(value: int | None) -> str | None:

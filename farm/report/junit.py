@@ -7,9 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from farm.base.errors import Exit
-from farm.report import terminal
+from farm.report import again, terminal
 from farm.run import cellstate
-from farm.run.records import EXIT, Run, Verdict, VerdictRecord, all_cells, counts, k_expression, repeat_command, title
+from farm.run.records import EXIT, Run, Verdict, VerdictRecord, all_cells, counts, repeat_command, title
 
 
 def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> str:
@@ -71,8 +71,8 @@ def _case(suite: ElementTree.Element, directory: Path, run: Run, record: Verdict
         return
     told = terminal.picture(record.slots)
     told += terminal.console_excerpt(directory, record) if record.verdict != Verdict.FAIL else []
-    again = f"again: {repeat_command(run, record.cell, k_expression(record))}"
-    element.text = _clean("\n".join([*told, *record.detail.splitlines(), again]))
+    told += [*record.detail.splitlines(), f"again: {again.see(run, record)}"]
+    element.text = _clean("\n".join(told))
 
 
 def _clean(text: str) -> str:

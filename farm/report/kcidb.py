@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from farm.base.errors import Exit, UsageError
-from farm.report import terminal
+from farm.report import again, terminal
 from farm.run import cellstate
-from farm.run.records import Run, Verdict, VerdictRecord, all_cells, k_expression, repeat_command, title
+from farm.run.records import Run, Verdict, VerdictRecord, all_cells, repeat_command, title
 
 #: Of KCIDB's schema. What is written here has been in it since the first 5.
 VERSION = {"major": 5, "minor": 0}
@@ -136,7 +136,7 @@ def _test(directory: Path, run: Run, record: VerdictRecord, origin: str, number:
             "suite": record.suite,
             "test": record.test,
             "attempt": record.attempt,
-            "again": repeat_command(run, record.cell, k_expression(record)),
+            "again": again.see(run, record),
         },
     }
     told = [record.reason, *terminal.picture(record.slots), *terminal.told_besides(directory, record)]

@@ -2,8 +2,6 @@
 """What is told of a run, as plain text and as JSON. Pure: nothing is sent here."""
 
 import re
-import shlex
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,8 +15,10 @@ from typing import Any
 from farm.base.errors import Exit
 from farm.history.changes import Change, Comparison, Kind, grouped
 from farm.history.model import Case
-from farm.report import terminal
-from farm.run.records import Run, Verdict, VerdictRecord, all_cells, counts, k_expression, repeat_command
+from farm.history.reading import Besides
+from farm.report import again, changes, terminal
+from farm.report.changes import plain
+from farm.run.records import Run, Verdict, VerdictRecord, all_cells, counts
 
 #: Of the JSON; raised when a reader of the old one would go wrong.
 SCHEMA = 1
@@ -29,53 +29,47 @@ MOST, MEMBERS = 12, 4
 #: Columns of a mail, as far as names allow.
 WIDTH = 78
 
-#: What makes a run worse than the last one, and what makes it better.
-WORSE = (Kind.NEW_FAILURE, Kind.OTHERWISE, Kind.FLAKY, Kind.SLOWER, Kind.GONE)
+
+#: Of a run that was no part of a night.
+NO_NIGHT = Besides()
 
 
 @dataclass(frozen=True)
 class Told:
-    """A run, what came of it, and how it differs from the last comparable one."""
+    """A run, what came of it, how it differs from the last comparable one, and the night that it was part of."""
 
     directory: Path
     run: Run
     verdicts: Sequence[VerdictRecord]
     comparison: Comparison
+    besides: Besides = NO_NIGHT
 
 
 def worth(told: Told) -> bool:
-    """Whether there is news: something changed, or the run itself went wrong."""
-    return bool(told.comparison.news) or _broken(told)
-
-
-def _broken(told: Told) -> bool:
-    return told.run.status not in ("finished", "stopped") or not told.verdicts
+    """Whether there is news: something changed, or the run or its night went wrong."""
+    return bool(told.comparison.news or told.besides.news) or changes.broken(told.comparison)
 
 
 def state(told: Told) -> str:
     """The run in a word: broken, worse, better, changed or same."""
-    if _broken(told):
-        return "broken"
-    kinds = {change.kind for change in told.comparison.news}
-    if kinds & set(WORSE):
-        return "worse"
-    return "better" if Kind.FIXED in kinds else "changed" if kinds else "same"
+    return changes.state(told.comparison, told.besides.news)
 
 
 def verdict(told: Told) -> str:
     """The run in one line."""
-    if _broken(told):
-        return f"BROKEN: the run is {told.run.status}, {len(told.verdicts)} of {told.run.planned} tests have a verdict"
-    tally = Counter(change.kind for change in told.comparison.news)
-    news = [f"{tally[kind]} {kind}" for kind in Kind if tally[kind]]
-    news = [f"{said}s" if said.endswith(" new failure") and not said.startswith("1 ") else said for said in news]
-    still = sum(change.kind is Kind.STILL for change in told.comparison.changes)
-    said = ", ".join([*news, *([f"{still} still failing"] if still else [])])
-    word = {"worse": "WORSE: ", "better": "better: ", "changed": "changed: ", "same": ""}[state(told)]
-    if not said:
-        bad = sum(record.bad for record in told.verdicts)
-        said = f"{bad} bad" if bad else f"all {len(told.verdicts)} passed or rightly skipped"
-    return word + ("no change, " if not news else "") + said
+    news = changes.said(told.comparison, told.besides.news)
+    match state(told):
+        case "broken":
+            ended = f"the run is {told.run.status}, {len(told.verdicts)} of {told.run.planned} tests have a verdict"
+            return f"BROKEN: {ended}" + "".join(f", {one}" for one in told.besides.news[:1])
+        case "same":
+            bad = sum(record.bad for record in told.verdicts)
+            quiet = f"{bad} bad" if bad else f"all {len(told.verdicts)} passed or rightly skipped"
+            return f"no change, {news or quiet}"
+        case "worse":
+            return f"WORSE: {news}"
+        case word:
+            return f"{word}: {news}"
 
 
 def subject(told: Told) -> str:
@@ -109,11 +103,6 @@ def body(told: Told) -> str:
     return "\n".join(plain(line) for line in text.split("\n")) + "\n"
 
 
-def plain(line: str) -> str:
-    """A line without what a terminal or a mail reader would act on."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in line.expandtabs()).rstrip()
-
-
 def _facts(told: Told) -> list[str]:
     run, comparison = told.run, told.comparison
     tally = counts(told.verdicts)
@@ -128,7 +117,8 @@ def _facts(told: Told) -> list[str]:
     }
     lines = [f"{name + ':':10}{value}" for name, value in facts.items()]
     lines[3:3] = [f"{'':10}{source}" for source in sources[1:]]
-    return lines + [f"{'note:':10}{note}" for note in comparison.notes]
+    lines += [f"{'note:':10}{note}" for note in comparison.notes]
+    return lines + [f"{'night:':10}{one}" for one in (*told.besides.news, *told.besides.notes)]
 
 
 def _duration(run: Run) -> str:
@@ -208,15 +198,13 @@ def _again(told: Told) -> list[str]:
     record, before = first_failure(told), told.comparison.before
     if record is None:
         return []
-    lines = ["To see it again:", "", f"  {repeat_command(told.run, record.cell, k_expression(record))}"]
+    lines = ["To see it again:", "", f"  {again.see(told.run, record)}"]
     case = Case(record.cell, record.suite, record.test)
     new = any(change.case == case and change.kind is Kind.NEW_FAILURE for change in told.comparison.news)
     old = before.kernels.get(record.cell) if before else None
     now = told.comparison.after.kernels.get(record.cell)
-    tree = told.run.tree.rpartition("@")[0] or told.run.tree if told.run.tree else ""
-    if new and tree and old and now and old.commit and now.commit and old.commit != now.commit:
-        words = ["farm", "bisect", "--tree", tree, "--good", old.commit, "--bad", now.commit, "--cell", record.cell]
-        lines += ["", "To find the commit:", "", f"  {shlex.join([*words, '-k', k_expression(record)])}"]
+    if new and old and now and (command := again.find(told.run, record, old.commit, now.commit)):
+        lines += ["", "To find the commit:", "", f"  {command}"]
     return lines
 
 
@@ -234,6 +222,7 @@ def document(told: Told) -> dict[str, Any]:
         "passed": told.run.exit == Exit.PASSED,
         "verdicts": {str(each): number for each, number in counts(told.verdicts).items()},
         "changes": list(_news(told)),
+        "night": {"news": list(told.besides.news), "notes": list(told.besides.notes)},
     }
 
 

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """A run told to whom the configuration names, if it is worth it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from farm.base.errors import Blamed, FarmError
-from farm.history import index, query, reading, store
+from farm.history import changes, index, query, reading, store
+from farm.history.changes import Side
+from farm.history.reading import Besides
+from farm.run.records import Run
 from farm.tell import deliver, message
 from farm.tell.config import Config
 from farm.tell.message import Told
@@ -14,16 +18,45 @@ from farm.tell.message import Told
 
 def look(directory: Path) -> Told:
     """A run and how it differs from the last comparable one beside it. Raises
-    UsageError where there is no run, FarmError where the history cannot be read."""
+    FarmError where there is no run."""
     try:
         read = reading.read(directory)
     except reading.Unreadable as error:
         raise FarmError(f"{error}: nothing can be told of it") from error
     results = directory.resolve().parent
-    index.index(results)
-    summary, _ = index.take(directory)
-    with store.reading(results) as db:
-        return Told(directory, read.run, read.verdicts, query.compared(db, summary))
+    summary, seen = index.take(directory)
+    besides = reading.besides(directory)
+    try:
+        index.index(results)
+        with store.reading(results) as db:
+            comparison = query.compared(db, summary)
+    except FarmError as error:
+        # as on a disk that is full: then it is told without the history, for it must be told
+        comparison = changes.compare(None, Side(summary, seen))
+        besides = replace(besides, news=(*besides.news, f"not compared: {error}"))
+    return Told(directory, read.run, read.verdicts, comparison, besides)
+
+
+def without_run(directory: Path, command: Sequence[str], started: str, news: Sequence[str]) -> Told:
+    """A night that left no run of its cells, and why; `directory` is the night's."""
+    run = Run(
+        id=directory.name,
+        command=list(command),
+        tree=None,
+        series=None,
+        select="",
+        cells=[],
+        accel="no guest",
+        accel_reason="",
+        workers=0,
+        host={},
+        versions={},
+        matrix="",
+        started=started,
+        status="refused",
+    )
+    summary = reading.summary(directory, reading.Reading(run, (), ()), {})
+    return Told(directory, run, (), changes.compare(None, Side(summary, {})), Besides(tuple(news)))
 
 
 def tell(told: Told, config: Config, always: bool = False) -> list[str]:

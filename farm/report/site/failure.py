@@ -7,11 +7,12 @@ from pathlib import Path
 from jinja2 import Environment
 
 from farm.history.model import Case, Seen
+from farm.report import again
 from farm.report.frame import WITNESSES, witnesses
 from farm.report.site import files
 from farm.report.site.excerpt import excerpt
 from farm.report.site.kernel import kernel
-from farm.run.records import Run, VerdictRecord, from_json, k_expression, repeat_command
+from farm.run.records import Run, VerdictRecord, from_json
 
 #: Of a test's traceback, the end: what it stopped at stands there.
 DETAIL_LENGTH = 60_000
@@ -62,7 +63,7 @@ def page(
         run=run,
         record=record,
         others=others,
-        again=repeat_command(run, record.cell, k_expression(record)),
+        again=again.see(run, record),
         witnesses=[(name, WITNESSES[name]) for name in witnesses(record.slots)],
         excerpt=excerpt(results / place, record),
         seen=seen,

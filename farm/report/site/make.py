@@ -2,6 +2,7 @@
 """The site over a results directory: which pages there are, and which are due."""
 
 import hashlib
+import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from pathlib import Path
 from jinja2 import Environment
 
 from farm.base.errors import UsageError
-from farm.history import changes, store
+from farm.history import changes, query, reading, store
 from farm.history.changes import Comparison, Side
-from farm.history.model import Case, Mutation, Seen, Summary, Timeline
+from farm.history.model import Case, Mutation, Seen, Summary, Timeline, order
 from farm.matrix import MATRIX
 from farm.report.site import cell, failure, files, index, tests, trends
 from farm.report.site.render import environment, gravity, in_words, look, symbol
@@ -29,73 +30,120 @@ STAMP = ".made-by"
 
 @dataclass(frozen=True)
 class _Past:
-    """What the pages are made from: the runs that are shown, the newest last, each
-    case over them, and what is to be said of the newest."""
+    """What pages are made from: the runs that are shown, the newest last, each case over them, and what
+    is to be said of the newest."""
 
-    runs: Sequence[Summary]
-    line: Sequence[Summary]
     over: Sequence[Summary]
     lines: Mapping[Case, Timeline]
     found: Comparison
+
+    @property
+    def today(self) -> Summary:
+        return self.over[-1]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The run of the suites, and that of the kernel's own tests which goes with it; all runs that it is
+    comparable with; all hunts for mutants."""
+
+    past: _Past
+    own: _Past | None
+    runs: Sequence[Summary]
+    line: Sequence[Summary]
     hunts: Sequence[Mutation]
 
 
 def make(results: Path, run: str = "") -> Path:
-    """Write the pages that are not there yet or have changed; the newest run that
-    may be compared is on the first of them, or the one that is named. Its path.
+    """Write the pages that are not there yet or have changed. On the first of them is the newest run of
+    the suites that may be compared, or the one that is named. Its path.
 
     Raises UsageError where there is no such run, FarmError if the pages cannot be
     written; those that were are whole then, and the same again writes the others.
     """
-    past = _read(results, run)
+    read = _read(results, run)
     site = results / NAME
     pages = environment()
     fresh = _restyle(site)
-    failures = _failures(pages, results, past, fresh)
-    last = len(past.over) - 1
+    failures = _failures(pages, results, read.past, fresh)
+    by_test = _tests(pages, site, read.past, failures)
+    facts, of_own = _facts(results, read, read.past, failures), None
+    if read.own:
+        of_own_tests = _failures(pages, results, read.own, fresh)
+        by_test |= _tests(pages, site, read.own, of_own_tests)
+        of_own = _facts(results, read, read.own, of_own_tests)
+    files.write(site / "tests.html", _list_of_tests(pages, by_test))
+    _cells(pages, results, read.past, failures)
+    shown = [*trends.of_runs(read.line), trends.mutation(read.hunts)]
+    files.write(site / "trends.html", trends.page(pages, shown))
+    besides = index.Besides(
+        reading.besides(results / read.past.today.place) if read.past.today.place else reading.Besides(),
+        (read.own.found, of_own) if read.own and of_own else None,
+        _hunt(read),
+    )
+    files.write(site / "index.html", index.page(pages, read.past.found, facts, besides))
+    files.write(site / STAMP, _version())
+    return site / "index.html"
+
+
+def _read(results: Path, run: str) -> _Read:
+    with store.reading(results) as db:
+        runs = store.runs(db)
+        today = next((one for one in runs if one.id == run), None) if run else query.latest(runs)
+        if today is None:
+            raise UsageError(f"{results}: the history has no run {run}".rstrip())
+        own = query.own_tests(runs, today)
+        line = [one for one in runs if one.line and one.line == today.line and one.order <= today.order]
+        return _Read(
+            _past(db, runs, today), _past(db, runs, own) if own else None, runs, line or [today], store.mutations(db)
+        )
+
+
+def _past(db: sqlite3.Connection, runs: Sequence[Summary], today: Summary) -> _Past:
+    over = changes.past(runs, today)
+    lines = store.timelines(db, over)
+    before = changes.last_comparable(runs, today)
+    old = Side(before, store.verdicts(db, before.id)) if before else None
+    return _Past(over, lines, changes.compare(old, Side(today, store.verdicts(db, today.id)), over, lines))
+
+
+def _hunt(read: _Read) -> Mutation | None:
+    """The hunt for mutants that goes with the run: the last behind it, and before the next of its line."""
+    today = read.past.today
+    following = [run.order for run in read.runs if run.line == today.line and run.order > today.order]
+    found = [
+        hunt
+        for hunt in read.hunts
+        if order(hunt.id, hunt.started) > today.order
+        and all(order(hunt.id, hunt.started) < one for one in following)
+        and hunt.score is not None
+    ]
+    return found[-1] if found else None
+
+
+def _facts(results: Path, read: _Read, past: _Past, failures: Mapping[tuple[int, Case], str]) -> index.Facts:
+    today, last = past.today, len(past.over) - 1
+    return index.Facts(
+        run=_run(results, today),
+        shown=len(past.over),
+        started={one.id: one.started for one in read.runs},
+        commits={(one.id, name): kernel.commit for one in past.over for name, kernel in one.kernels.items()},
+        records=failure.bad_records(results / today.place) if today.place else {},
+        failures={case: page for (position, case), page in failures.items() if position == last},
+    )
+
+
+def _tests(
+    pages: Environment, site: Path, past: _Past, failures: Mapping[tuple[int, Case], str]
+) -> dict[tuple[str, str], Mapping[Case, Timeline]]:
+    """A page a test; the cases of each."""
     by_test: dict[tuple[str, str], dict[Case, Timeline]] = defaultdict(dict)
     for case, line in past.lines.items():
         by_test[case.suite, case.test][case] = line
     steps = {change.case: change.step.since for change in past.found.changes if change.step}
     for (suite, test), cases in by_test.items():
-        text = tests.page(pages, past.over, cases, failures, steps)
-        files.write(site / files.test_page(suite, test), text)
-    files.write(site / "tests.html", _tests(pages, by_test))
-    _cells(pages, results, past, failures)
-    shown = [*trends.of_runs(past.line), trends.mutation(past.hunts)]
-    files.write(site / "trends.html", trends.page(pages, shown))
-    today = past.over[last]
-    facts = index.Facts(
-        run=_run(results, today),
-        shown=len(past.over),
-        started={one.id: one.started for one in past.runs},
-        commits={(one.id, name): kernel.commit for one in past.over for name, kernel in one.kernels.items()},
-        records=failure.bad_records(results / today.place) if today.place else {},
-        failures={case: page for (position, case), page in failures.items() if position == last},
-    )
-    files.write(site / "index.html", index.page(pages, past.found, facts))
-    files.write(site / STAMP, _version())
-    return site / "index.html"
-
-
-def _read(results: Path, run: str) -> _Past:
-    with store.reading(results) as db:
-        runs = store.runs(db)
-        wanted = [one for one in runs if one.id == run] if run else [one for one in runs if one.line] or runs
-        if not wanted:
-            raise UsageError(f"{results}: the history has no run {run}".rstrip())
-        today = wanted[-1]
-        over = changes.past(runs, today)
-        lines = store.timelines(db, over)
-        before = changes.last_comparable(runs, today)
-        found = changes.compare(
-            Side(before, store.verdicts(db, before.id)) if before else None,
-            Side(today, store.verdicts(db, today.id)),
-            over,
-            lines,
-        )
-        line = [one for one in runs if one.line and one.line == today.line and one.order <= today.order]
-        return _Past(runs, line or [today], over, lines, found, store.mutations(db))
+        files.write(site / files.test_page(suite, test), tests.page(pages, past.over, cases, failures, steps))
+    return dict(by_test)
 
 
 def _restyle(site: Path) -> bool:
@@ -211,7 +259,7 @@ def _cells(pages: Environment, results: Path, past: _Past, failures: Mapping[tup
     files.write(site / "cells.html", pages.get_template("cells.html").render(root="", here="cells.html", cells=listed))
 
 
-def _tests(pages: Environment, by_test: Mapping[tuple[str, str], Mapping[Case, Timeline]]) -> str:
+def _list_of_tests(pages: Environment, by_test: Mapping[tuple[str, str], Mapping[Case, Timeline]]) -> str:
     suites: dict[str, list[dict[str, str]]] = defaultdict(list)
     for (suite, test), cases in sorted(by_test.items()):
         ends = [tests.latest(line) for line in cases.values()]

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What to type: to see a verdict again, and to find the commit that it is owed to."""
+
+import shlex
+
+from farm.run.records import Run, VerdictRecord, k_expression, repeat_command
+
+
+def see(run: Run, record: VerdictRecord) -> str:
+    """The command that repeats one test of a run."""
+    if run.command[1:2] == ["selftests"]:
+        # what was asked for, with less of it: the last -k counts
+        return shlex.join(["farm", *run.command[1:], "-k", record.test.partition("[")[0]])
+    return repeat_command(run, record.cell, k_expression(record))
+
+
+def find(run: Run, record: VerdictRecord, good: str, bad: str) -> str:
+    """The command that finds the commit between two that were built; empty where there is nothing
+    between them, or no tree of the user's in which it could be looked for."""
+    if not run.tree or not good or not bad or good == bad or run.command[1:2] == ["selftests"]:
+        return ""
+    tree = run.tree.rpartition("@")[0] or run.tree
+    words = ["farm", "bisect", "--tree", tree, "--good", good, "--bad", bad, "--cell", record.cell]
+    return shlex.join([*words, "-k", k_expression(record)])
