@@ -18,6 +18,7 @@ from farm import doctor as requirements
 from farm import timer
 from farm.base import cache
 from farm.base.command import VERBOSE
+from farm.base.deadline import Deadline
 from farm.base.errors import Blamed, Exit, FarmError, KernelError, UsageError
 from farm.guest import accel, vm
 from farm.guest import poke as pokes
@@ -30,7 +31,7 @@ from farm.hunt import mutants as mutant_hunt
 from farm.hunt import series as series_hunt
 from farm.kernel import builder
 from farm.matrix import CHECKOUT, MATRIX, choose, load
-from farm.nightly import night
+from farm.nightly import morning, night
 from farm.report import bisection as bisect_report
 from farm.report import changes as change_report
 from farm.report import comparison as differences
@@ -531,8 +532,10 @@ def config_bisect(
 ) -> None:
     """Find the options that make a test fail, or the fewest with which it does.
 
-    Tests both ends first, and then what lies between them by delta debugging:
-    a kernel a step, of some minutes. Only the failure of the bad end counts.
+    Tests both ends first, and then what lies between them, by leaving away what
+    can be left away: a kernel a step, of some minutes. Only the failure of the bad
+    end counts. Tree, toolchain, patches and guest are the bad cell's for all.
+    A cell is minimised beside its fragment `base`, which a guest needs to boot.
     Stopped or killed, the same command goes on. Exit status: 0 found, 2 wrong
     cells or wrong usage, 3 the farm failed.
 
@@ -607,11 +610,14 @@ def mutants(
 @app.command()
 def nightly(
     budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long it may take: 6h, 90m.")] = "6h",
+    tree: TreeOption = None,
+    series: SeriesOption = None,
     install: Annotated[bool, typer.Option("--install", help="Run nothing now, but every night from now on.")] = False,
     at: Annotated[str, typer.Option("--at", metavar="HH:MM", help="When, with --install.")] = "02:00",
     restart: RestartOption = False,
     results: ResultsOption = None,
     matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
 ) -> None:
     """All cells and suites, the kernel's own tests and a sample of the mutants that
     changes every night, as much as fits; then what changed since the last night, the
@@ -619,33 +625,29 @@ def nightly(
 
     Killed at any moment, the same command goes on within 20 hours. `--install` makes a
     timer of your systemd's, or prints a line for cron where there is none. Exit
-    status: the highest of its steps'.
+    status: the highest of its steps', 3 if one has not ended.
 
-    Examples: `farm nightly --budget 6h`, `farm nightly --install --at 01:30`
+    Examples: `farm nightly --budget 6h`, `farm nightly --tree ~/linux@next`,
+    `farm nightly --install --at 01:30`
     """
+    _verbose(verbose)
     place = (results or session.Request.results).resolve()
+    tree = str(Path(tree).expanduser().absolute()) if tree else None
+    series = str(Path(series).expanduser().absolute()) if series and series != "none" else series
+    asked = night.Asked(place, matrix.resolve(), tree, series)
+    limit = night.seconds(budget)
     if install:
-        night.seconds(budget)
-        command = [sys.executable, "-m", "farm", "nightly", "--budget", budget, "--results", str(place)]
-        out.print(f"installed in {timer.install([*command, '--matrix', str(matrix.resolve())], at)}", soft_wrap=True)
+        where, said = timer.install([sys.executable, "-m", "farm", "nightly", "--budget", budget, *asked.words], at)
+        out.print(f"installed in {where}{said}", markup=False, highlight=False, soft_wrap=True)
         return
     with night.alone(place):
-        found = None if restart else night.left_open(place, datetime.now(UTC))
-        directory, planned = found or night.begin(place, night.seconds(budget), matrix)
-        said = f"{planned.id}: {'goes on' if found else f'{planned.expected / 60:.0f} min expected'}"
-        out.print(said, *(f"left out: {one}" for one in planned.left), sep="\n", markup=False, highlight=False)
-        ended = night.go_on(directory, planned)
-        for one in index.index(place).skipped:
-            err.print(f"not taken: {one}", markup=False, highlight=False, soft_wrap=True)
-    with store.reading(place) as db:
-        for step in ended.steps:
-            if (ran := query.run(db, step.run)) and step.name == "cells":
-                change_report.show(out, query.compared(db, ran))
-    out.print(make_site(place, ""), markup=False, highlight=False, soft_wrap=True)
-    if tell_config.default().exists():
-        for step in ended.steps:
-            telling.tell(telling.look(place / step.run), tell_config.load(tell_config.default()))
-    raise typer.Exit(ended.exit)
+        found = None if restart else night.left_open(asked, datetime.now(UTC))
+        directory, planned = found or night.begin(asked, limit)
+        for line in night.told(planned, goes_on=found is not None):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        ended = night.go_on(directory, planned, Deadline(limit))
+        status = morning.show(out, place, directory, ended)
+    raise typer.Exit(status)
 
 
 @app.command()

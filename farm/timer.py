@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """The farm every night: units for the user's own systemd, or a line for cron."""
 
+import getpass
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from farm.base.command import run
@@ -15,11 +16,20 @@ NAME = "ftrace-farm-nightly"
 #: What systemd is given to answer, in seconds.
 SYSTEMCTL_SECONDS = 60
 
+#: What of the environment says where things are, and is not there at night. Secrets are not in it.
+CARRIED = ("PATH", "FTRACE_FARM_CACHE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
 
-def units(command: Sequence[str], at: str, path: str) -> dict[str, str]:
+
+def environment() -> dict[str, str]:
+    """Where this shell's farm finds its tools, its cache and its configuration."""
+    return {"PATH": os.defpath} | {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
+
+
+def units(command: Sequence[str], at: str, carried: Mapping[str, str]) -> dict[str, str]:
     """The files of the service and its timer, by name. `at` is HH:MM of this host's
-    clock, `path` the $PATH that the farm's tools are found by. Raises UsageError."""
+    clock, `carried` the environment that the farm gets. Raises UsageError."""
     hour, minute = _time(at)
+    lines = "".join(f"Environment={_quoted(f'{name}={value}', expanded=False)}\n" for name, value in carried.items())
     service = f"""\
 [Unit]
 Description=ftrace farm: what changed since yesterday
@@ -28,8 +38,7 @@ Description=ftrace farm: what changed since yesterday
 Type=oneshot
 # by env: the name of a program itself may hold no quotes and no dollar signs here
 ExecStart=/usr/bin/env {" ".join(map(_quoted, command))}
-Environment={_quoted(f"PATH={path}", expanded=False)}
-# a kernel that failed something is a result, and no failure of the service
+{lines}# a kernel that failed something is a result, and no failure of the service
 SuccessExitStatus={int(Exit.KERNEL)}
 TimeoutStartSec=infinity
 # the farm ends its guests itself; what is left behind it is killed
@@ -69,25 +78,27 @@ def _quoted(word: str, expanded: bool = True) -> str:
     return f'"{coded}"'
 
 
-def cron_line(command: Sequence[str], at: str) -> str:
+def cron_line(command: Sequence[str], at: str, carried: Mapping[str, str]) -> str:
     """The same for `crontab -e`. Raises UsageError."""
     hour, minute = _time(at)
+    words = ["/usr/bin/env", *(f"{name}={value}" for name, value in carried.items()), *command]
     # to cron a percent sign ends the line
-    return f"{minute} {hour} * * * {shlex.join(command)}".replace("%", "\\%")
+    return f"{minute} {hour} * * * {shlex.join(words)}".replace("%", "\\%")
 
 
-def install(command: Sequence[str], at: str) -> Path:
-    """Install and start the timer in the user's systemd; where its files are. Again with
-    another time it replaces them. Raises UsageError, and FarmError with the line for
+def install(command: Sequence[str], at: str) -> tuple[Path, str]:
+    """Install and start the timer in the user's systemd; where its files are, and what there is left to do
+    for it. Again with another time it replaces them. Raises UsageError, and FarmError with the line for
     cron where there is no systemd of the user's."""
-    files = units(command, at, os.environ.get("PATH", os.defpath))
+    carried = environment()
+    files = units(command, at, carried)
     configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     directory = configuration / "systemd/user"
     systemctl = ["systemctl", "--user"]
     try:
         run([*systemctl, "show-environment"], timeout=SYSTEMCTL_SECONDS)
     except FarmError as error:
-        line = cron_line(command, at)
+        line = cron_line(command, at, carried)
         raise FarmError(f"no systemd of yours answers; for cron, by `crontab -e`:\n{line}") from error
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -99,4 +110,16 @@ def install(command: Sequence[str], at: str) -> Path:
         raise FarmError(f"{directory}: {error.strerror}") from error
     run([*systemctl, "daemon-reload"], timeout=SYSTEMCTL_SECONDS)
     run([*systemctl, "enable", "--now", f"{NAME}.timer"], timeout=SYSTEMCTL_SECONDS)
-    return directory
+    return directory, _alone()
+
+
+def _alone() -> str:
+    """What is to be done for a timer that must go off while its user is not logged in; empty if that is done."""
+    user = getpass.getuser()
+    try:
+        lingers = run(["loginctl", "show-user", user, "--property=Linger"], timeout=SYSTEMCTL_SECONDS)
+    except FarmError:
+        lingers = ""
+    if lingers.strip() == "Linger=yes":
+        return ""
+    return f"; it goes off while you are logged in only, until `loginctl enable-linger {user}` was given once"

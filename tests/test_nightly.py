@@ -1,23 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The plan of a night, and a night that is killed."""
+"""The plan of a night, a night that is killed, and the morning."""
 
+import io
+import os
+import re
+import signal
+import sqlite3
+import sys
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from farm.base.errors import FarmError, UsageError
+from farm.base.deadline import Deadline
+from farm.base.errors import Exit, UsageError
+from farm.history import index, reading, store
 from farm.history.model import Mutation
-from farm.nightly import night, plan
+from farm.hunt import mutants
+from farm.matrix import CHECKOUT, MATRIX
+from farm.nightly import morning, night, plan
 from farm.nightly.night import Night, Step
+from farm.run import records
 from farm.run.records import Verdict
+from farm.tell import config
+from tests import nights
 from tests.test_changes import run
 from tests.test_history import write
+from tests.test_records import RUN, record
 
 HUNT = Mutation("mutants-1", "", "1", "finished", 100.0, {"a": "caught", "b": "survived", "c": "not run"})
 names = st.lists(st.text("abcdef", min_size=1, max_size=3), unique=True, max_size=8)
@@ -75,65 +92,189 @@ def test_no_budget(text: str) -> None:
         night.seconds(text)
 
 
+ASKED = ("--results", "/r")
+STEPS = (
+    Step("cells", ("run", "a", *ASKED), 600.0),
+    Step("selftests", ("selftests", "a", *ASKED), 60.0),
+    Step("mutants", ("mutants", "m", "n", *ASKED), 60.0),
+)
+NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)
+
+
+def asked(results: Path) -> night.Asked:
+    return night.Asked(results)
+
+
 def begun(results: Path, started: str = "2026-01-01T00:00:00+00:00") -> tuple[Path, Night]:
     directory = results / "nightly-20260101-000000"
     directory.mkdir()
-    steps = (Step("cells", ("run", "a")), Step("selftests", ("selftests",)), Step("mutants", ("mutants", "m")))
-    made = Night(directory.name, started, 3600.0, 1.0, (), steps)
-    return directory, night._save(directory, made)
+    words = asked(results).words
+    return directory, night.save(directory, Night(directory.name, started, 3600.0, words, (), STEPS))
+
+
+def hunted(results: Path, name: str, status: str, **outcomes: str) -> None:
+    """What `farm mutants` leaves of its score."""
+    scores = tuple(mutants.Score(name, mutants.Outcome(outcome), "x86_64-regs") for name, outcome in outcomes.items())
+    (results / name).mkdir()
+    mutants.keep(results / name, mutants.Scores(status, "2026-01-01T03:00:00+00:00", 60.0, scores))
+
+
+class Farm:
+    """A farm that keeps what it is asked, and ends as it is told: by step, 0 if nothing is told."""
+
+    def __init__(self, **ends: int | BaseException) -> None:
+        self.ends, self.asked = ends, list[tuple[str, ...]]()
+
+    def __call__(self, words: Sequence[str], limit: float) -> int:
+        self.asked.append(tuple(words))
+        end = self.ends.get(words[0], 0)
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+
+def go_on(found: tuple[Path, Night], farm: night.Farm, seconds: float = 3600.0) -> Night:
+    return night.go_on(*found, Deadline(seconds), farm, lambda said: None)
 
 
 def test_a_killed_night_goes_on_where_it_was(tmp_path: Path) -> None:
-    directory, made = begun(tmp_path)
-    asked: list[Sequence[str]] = []
-
-    def farm(words: Sequence[str]) -> int:
-        asked.append(words)
-        if words[0] == "selftests" and len(asked) == 2:
-            raise KeyboardInterrupt
-        return 1
-
+    farm = Farm(run=1, selftests=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        night.go_on(directory, made, farm)
-    now = datetime(2026, 1, 1, 1, tzinfo=UTC)
-    found = night.left_open(tmp_path, now)
+        go_on(begun(tmp_path), farm)
+    found = night.left_open(asked(tmp_path), NOW)
     assert found
     assert [step.exit for step in found[1].steps] == [1, None, None]
-    ended = night.go_on(*found, farm)
-    assert [words[0] for words in asked] == ["run", "selftests", "selftests", "mutants"]
+    farm.ends.pop("selftests")
+    ended = go_on(found, farm)
+    assert [words[0] for words in farm.asked] == ["run", "selftests", "selftests", "mutants"]
     assert (ended.open, ended.exit) == (False, 1)
-    assert night.left_open(tmp_path, now) is None
+    assert night.left_open(asked(tmp_path), NOW) is None
 
 
 def test_a_killed_run_is_resumed(tmp_path: Path) -> None:
     """By the run that this night left, and no other one."""
     directory, made = begun(tmp_path)
-    write(tmp_path, "20251231-000000", status="running", command=["farm", "run", "a"])
-    write(tmp_path, "20260101-000001", status="running", command=["farm", "run", "b"])
-    mine = write(tmp_path, "20260101-000002", status="running", command=["farm", "run", "a"])
-    asked: list[Sequence[str]] = []
+    command = ["farm", *STEPS[0].words]
+    write(tmp_path, "20251231-000000", status="running", command=command)
+    made = replace(made, last_run="20251231-000000")
+    mine = write(tmp_path, "20260101-000002", status="running", command=command)
+    write(tmp_path, "20260101-000003", status="running", command=["farm", "run", "b", *ASKED])
+    farm = Farm()
+    go_on((directory, made), farm)
+    assert farm.asked[0] == ("run", "--resume", str(mine))
+    other = replace(made, last_run=mine.name)
+    go_on((directory, other), farm)
+    assert farm.asked[3] == STEPS[0].words
 
-    def farm(words: Sequence[str]) -> int:
-        asked.append(words)
+
+def test_what_had_ended_is_not_run_again(tmp_path: Path) -> None:
+    """If the night was killed between the end of a step and its own note of it."""
+    write(tmp_path, "20260101-000002", status="finished", exit=1, command=["farm", *STEPS[0].words])
+    hunted(tmp_path, "mutants-20260101-000003", "finished", m="caught", n="survived")
+    farm = Farm()
+    ended = go_on(begun(tmp_path), farm)
+    assert [words[0] for words in farm.asked] == ["selftests"]
+    assert [(step.run, step.exit) for step in ended.steps] == [
+        ("20260101-000002", 1),
+        ("", 0),
+        ("mutants-20260101-000003", 1),
+    ]
+
+
+def test_mutants_go_on_with_the_next(tmp_path: Path) -> None:
+    """Those that a kill left untried, and not those of an earlier night."""
+    directory, made = begun(tmp_path)
+    hunted(tmp_path, "mutants-20251231-000000", "finished", m="caught", n="caught")
+    hunted(tmp_path, "mutants-20260101-000003", "running", m="caught", n="not run")
+    farm = Farm()
+    go_on((directory, replace(made, last_hunt="mutants-20251231-000000")), farm)
+    assert farm.asked[-1] == ("mutants", "n", *ASKED)
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted"])
+def test_a_step_that_was_killed_stays_open_and_the_others_go_on(tmp_path: Path, status: str) -> None:
+    """Whether it had time to say so or not."""
+    run = tmp_path / "20260101-000002"
+
+    def farm(words: Sequence[str], limit: float) -> int:
+        if words[0] == "run":
+            write(tmp_path, run.name, status=status, command=["farm", *words])
+            return -9 if status == "running" else 3
         return 0
 
-    ended = night.go_on(directory, made, farm, lambda said: None)
-    assert asked[0] == ("run", "--resume", str(mine))
-    assert ended.steps[0].run == mine.name
+    found = begun(tmp_path)
+    ended = go_on(found, farm)
+    assert [step.exit for step in ended.steps] == [None, 0, 0]
+    assert "`farm nightly` goes on with it" in ended.steps[0].said
+    assert (ended.exit, ended.steps[0].run) == (3, run.name)
+    assert records.load_run(run).status == "interrupted"  # nobody waits for it
+    again = night.left_open(asked(tmp_path), NOW)
+    assert again
+    asked_again: list[Sequence[str]] = []
+
+    def farm_again(words: Sequence[str], limit: float) -> int:
+        asked_again.append(words)
+        records.update_run(run, status="finished")
+        return 0
+
+    assert go_on(again, farm_again).exit == 0
+    assert asked_again == [("run", "--resume", str(run))]
 
 
-def test_a_step_that_was_killed_is_not_ended(tmp_path: Path) -> None:
-    directory, made = begun(tmp_path)
-    with pytest.raises(FarmError, match=r"ended with -9; `farm nightly` goes on with it"):
-        night.go_on(directory, made, lambda words: -9)
-    assert night.left_open(tmp_path, datetime(2026, 1, 1, 1, tzinfo=UTC))
+def test_the_budget_is_kept(tmp_path: Path) -> None:
+    """What overruns it is cut off, what does not fit any more is left out; both are said, and nothing of it
+    is gone on with."""
+    ended = go_on(begun(tmp_path), Farm(run=TimeoutError()))
+    assert (ended.steps[0].exit, ended.steps[0].said) == (3, "cut off: the 60 min of --budget were over")
+    farm = Farm()
+    ended = go_on((tmp_path / ended.id, replace(ended, steps=STEPS)), farm, 40.0)
+    assert [words[:2] for words in farm.asked] == [("run", "a"), ("mutants", "m")]
+    assert [step.exit for step in ended.steps] == [0, 0, 0]
+    assert ended.steps[1].said.startswith("left out: needs 60 s, ")
+    assert ended.steps[2].said.startswith("1 left out: ")
+    ended = go_on((tmp_path / ended.id, replace(ended, steps=STEPS[2:])), farm, 10.0)
+    assert ended.steps[0].said.startswith("2 left out: ")
+    assert len(farm.asked) == 2
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A farm that runs for a minute, and writes down that it was told to end."""
+    script = tmp_path / "program"
+    script.write_text(f"#!/bin/sh\ntrap 'echo \"$@\" > {tmp_path}/told; exit 3' TERM\nsleep 60 & wait\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    return tmp_path / "told"
+
+
+def test_a_command_is_ended_when_its_time_is_up(program: Path) -> None:
+    with pytest.raises(TimeoutError):
+        night.farm(("run", "a"), 1.0)
+    assert program.read_text() == "-m farm run a\n"
+
+
+def test_a_kill_is_passed_on(tmp_path: Path, program: Path) -> None:
+    """The command under way can write down what it has; its step stays open."""
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(KeyboardInterrupt):
+        go_on(begun(tmp_path), night.farm)
+    assert "run a" in program.read_text()
+    found = night.left_open(asked(tmp_path), NOW)
+    assert found
+    assert found[1].steps == STEPS
 
 
 def test_an_old_night_is_left(tmp_path: Path) -> None:
     begun(tmp_path)
     started = datetime(2026, 1, 1, tzinfo=UTC)
-    assert night.left_open(tmp_path, started + night.STALE - timedelta(seconds=1))
-    assert night.left_open(tmp_path, started + night.STALE) is None
+    assert night.left_open(asked(tmp_path), started + night.STALE - timedelta(seconds=1))
+    assert night.left_open(asked(tmp_path), started + night.STALE) is None
+    assert night.left_open(asked(tmp_path), started - timedelta(days=9))  # the clock went back
+
+
+def test_a_night_of_something_else_is_not_gone_on_with(tmp_path: Path) -> None:
+    begun(tmp_path)
+    assert night.left_open(night.Asked(tmp_path, tree="/home/me/linux"), NOW) is None
 
 
 def test_a_second_night_says_so_and_leaves(tmp_path: Path) -> None:
@@ -148,8 +289,164 @@ def test_a_second_night_says_so_and_leaves(tmp_path: Path) -> None:
 
 
 def test_a_first_night_is_planned_without_a_history(tmp_path: Path) -> None:
-    directory, made = night.begin(tmp_path, 1e6)
+    directory, made = night.begin(asked(tmp_path), 1e6)
     assert [step.name for step in made.steps] == ["cells", "selftests", "mutants"]
-    assert night.left_open(tmp_path, datetime.now(UTC)) == (directory, made)
+    assert night.left_open(asked(tmp_path), datetime.now(UTC)) == (directory, made)
+    said = list(night.told(made))
+    assert said[0].startswith(f"{made.id}: ")
+    assert said[1].startswith("  cells, ")
     with pytest.raises(UsageError, match="no cell fits into 1 s"):
-        night.begin(tmp_path, 1.0)
+        night.begin(asked(tmp_path), 1.0)
+
+
+def test_a_tree_of_the_users(tmp_path: Path) -> None:
+    _, made = night.begin(night.Asked(tmp_path, tree="/home/me/linux", series="none"), 1e6)
+    cells, selftests, tried = made.steps
+    assert cells.words[-4:] == selftests.words[-4:] == ("--tree", "/home/me/linux", "--series", "none")
+    assert tried.words[-2:] == ("--results", str(tmp_path))
+
+
+def test_a_matrix_without_the_cells_of_the_mutants(tmp_path: Path) -> None:
+    """The rest is run, and it is said."""
+    matrix = tmp_path / "kconfigs/matrix.yaml"
+    matrix.parent.mkdir()
+    matrix.write_text(re.sub(r"(?ms)^  x86_64-kasan:.*?(?=^  x86_64-mitigations:)", "", MATRIX.read_text()))
+    (matrix.parent / "x86_64").symlink_to(MATRIX.parent / "x86_64")
+    (tmp_path / "patches").symlink_to(CHECKOUT / "patches")
+    _, made = night.begin(night.Asked(tmp_path / "results", matrix), 1e6)
+    assert [step.name for step in made.steps] == ["cells", "selftests"]
+    assert any(said.startswith("mutants: ") and "x86_64-kasan" in said for said in made.left)
+
+
+def took(results: Path, name: str, minutes: int, cells: dict[str, float], **more: object) -> None:
+    """A run of so many minutes, with a test in each cell that took so many seconds."""
+    tests = [record(Verdict.PASS, f"{cell}", cell=cell, seconds=seconds) for cell, seconds in cells.items()]
+    write(
+        results,
+        name,
+        tests,
+        cells=list(cells),
+        finished=f"{name[:4]}-{name[4:6]}-{name[6:8]}T00:{minutes:02}:00+00:00",
+        **more,
+    )
+
+
+def test_costs_are_those_of_the_last_night(tmp_path: Path) -> None:
+    """A cell's part of the run by the clock; not those of other commands, nor of a run that lay for hours."""
+    took(tmp_path, "20260101-000000", 10, {"a": 30.0, "b": 10.0})
+    took(tmp_path, "20260102-000000", 20, {"a": 30.0}, tree="/linux")
+    took(tmp_path, "20260103-000000", 30, {"a": 30.0}, command=["farm", "selftests", "a"])
+    took(tmp_path, "20260104-000000", 40, {"a": 30.0})
+    (tmp_path / "20260104-000000/done.json").write_text("[]")
+    index.index(tmp_path)
+    line = reading.line_of("run", None, None, RUN.matrix)
+    with store.reading(tmp_path) as db:
+        runs = [run for run in store.runs(db) if run.line == line]
+        assert [run.id for run in runs] == ["20260101-000000", "20260104-000000"]
+        assert night._costs(db, tmp_path, runs) == {"a": 450.0, "b": 150.0}
+
+
+# The morning.
+
+
+@pytest.fixture
+def mails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a user's sendmail puts all that it is given."""
+    sendmail = tmp_path / "sendmail"
+    sendmail.write_text(f"#!/bin/sh\ncat >> {tmp_path}/mails\n")
+    sendmail.chmod(0o755)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tell = config.default()
+    tell.parent.mkdir(parents=True)
+    tell.write_text(f"mail:\n  sender: farm@x\n  to: [me@x]\n  sendmail: {sendmail}\n")
+    return tmp_path / "mails"
+
+
+def a_night(results: Path, number: int, **cells: object) -> tuple[Path, Night]:
+    """A night that has ended: its cells, the kernel's own tests, a hunt in which one more mutant survives."""
+    before = {"last_hunt": f"mutants-2026030{number}-040000"} if number else {}
+    run, own = nights.write_night(results, number), nights.write_own_tests(results, number)
+    stamp = f"mutants-2026030{number + 1}-040000"
+    hunted(results, stamp, "finished", m="survived", **({"n": "survived"} if number else {}), o="caught")
+    steps = (
+        replace(STEPS[0], **{"run": run.name, "exit": 1, **cells}),  # type: ignore[arg-type]
+        replace(STEPS[1], run=own.name, exit=1),
+        replace(STEPS[2], run=stamp, exit=1),
+    )
+    directory = results / f"nightly-2026030{number + 1}-020000"
+    directory.mkdir()
+    left = ("x86_64-kcfi: needs 900 s, 3 s are left",)
+    return directory, Night(directory.name, "", 3600.0, ASKED, left, steps, **before)  # type: ignore[arg-type]
+
+
+def in_the_morning(results: Path, of: tuple[Path, Night]) -> tuple[Exit, str]:
+    out = Console(file=io.StringIO(), width=200)
+    status = morning.show(out, results, *of)
+    return status, out.file.getvalue()  # type: ignore[attr-defined]
+
+
+def subjects(mails: Path) -> list[str]:
+    return [line for line in mails.read_text().splitlines() if line.startswith("Subject: ")] if mails.exists() else []
+
+
+def test_a_morning(tmp_path: Path, mails: Path) -> None:
+    """What is worse on the screen, on the site and in a mail; and in the next one only what is new."""
+    results = tmp_path / "results"
+    in_the_morning(results, a_night(results, 0))
+    mails.unlink()
+    status, said = in_the_morning(results, a_night(results, 1))
+    assert status == 1
+    assert "20260302-020000 against 20260301-020000" in said
+    assert "20260302-030000 against 20260301-030000" in said
+    assert "nightly-20260302-020000: mutant n: survived in x86_64-regs" in said
+    assert "nightly-20260302-020000: mutants: 1 of 3 caught" in said
+    assert "mutant m" not in said
+    assert f"{results}/site/index.html" in said
+    assert subjects(mails) == [
+        "Subject: [farm] WORSE: 3 new failures, mutant n: survived in x86_64-regs, 6",
+        "Subject: [farm] WORSE: 1 new failure (20260302-030000)",
+    ]
+    assert "night:    left out: x86_64-kcfi: needs 900 s, 3 s are left" in mails.read_text()
+    page = (results / "site/index.html").read_text()
+    assert "left out: x86_64-kcfi" in page
+    assert "1 of 3 caught" in page
+
+
+def test_a_morning_after_a_step_that_left_nothing(tmp_path: Path, mails: Path) -> None:
+    """No run of the cells: the mail says so, as there is nothing else to be told of."""
+    results = tmp_path / "results"
+    results.mkdir()
+    directory, made = begun(results)
+    ended = night.save(directory, replace(made, steps=(replace(STEPS[0], exit=3),)))
+    nights.write_night(results, 0)
+    status, said = in_the_morning(results, (directory, ended))
+    assert status == 3
+    assert "cells: `farm run` left no run; it ended with 3" in said
+    assert "BROKEN: " in subjects(mails)[0]
+    assert "night:    cells: `farm run` left no run; it ended with 3" in mails.read_text().replace("=\n", "")
+
+
+def test_a_morning_on_a_full_disk(tmp_path: Path, mails: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdicts are there, the mail is sent, and both say what is missing."""
+    results = tmp_path / "results"
+    of = a_night(results, 0)
+
+    def full(file: Path, anew: bool = False) -> NoReturn:
+        raise store.broken(file, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(store, "writing", full)
+    status, said = in_the_morning(results, of)
+    assert status == 3
+    assert "database or disk is full; make room, then `farm report --reindex`" in said
+    assert len(subjects(mails)) == 2
+    assert "not compared: " in mails.read_text()
+    assert len(records.load_verdicts(results / nights.NIGHTS[0])) == 48
+
+
+def test_a_step_that_was_cut_off_is_news(tmp_path: Path) -> None:
+    directory, ended = a_night(tmp_path, 0, exit=3, said="cut off: the 60 min of --budget were over")
+    index.index(tmp_path)
+    told = morning.besides(tmp_path, ended)
+    assert "cells: cut off: the 60 min of --budget were over" in told.news
+    assert directory.name not in "".join(told.news)

@@ -2,59 +2,81 @@
 """One night: planned once, then step by step, each step on disk before and behind it.
 
 Each step is a `farm` of its own. A night that was killed is gone on with by the next one
-that starts within a day of it: the run of the cells with the next test, the others from
-their beginning.
+that starts within a day of it: the run of the cells with the next test, the mutants with the
+next one, the kernel's own tests, which take some ten minutes, from their beginning.
 """
 
 import fcntl
 import json
 import os
 import re
+import shlex
+import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from farm.base.command import leashed
+from farm.base.deadline import Deadline
 from farm.base.errors import Exit, FarmError, UsageError
-from farm.history import index, store
-from farm.history.model import Summary
+from farm.history import index, reading, store
+from farm.history.model import Summary, order
 from farm.hunt import mutant as mutant_files
+from farm.hunt import mutants as hunts
+from farm.hunt.mutants import Outcome, Score
 from farm.kernel.build import save_json
-from farm.matrix import MATRIX, load
+from farm.matrix import MATRIX, Matrix, load
 from farm.nightly import plan as planning
-from farm.run import records
+from farm.run import records, resume
+from farm.run.records import Run, Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 PREFIX = "nightly-"
 STATE = "state.json"
 
 #: A night that was left longer ago is not gone on with.
 STALE = timedelta(hours=20)
 
+#: What a step is given to write down what it has, when its time is up or the night is ended: less than
+#: what systemd gives the night (farm.timer).
+GRACE = 45.0
+
+#: Whose kernel's own tests are run.
+SELFTESTS_CELL = "x86_64-regs"
+
 
 @dataclass(frozen=True)
 class Step:
-    """A farm's command. `run` is its run directory once that is there; `exit` its status, None
-    before it ended."""
+    """A farm's command. `expected` are the seconds that it was planned with, `run` its directory once
+    that is there, `exit` its status, None before it ended; `said` is why it did not end by itself, or
+    was not begun."""
 
     name: str
     words: tuple[str, ...]
+    expected: float = 0.0
     run: str = ""
     exit: int | None = None
+    said: str = ""
 
 
 @dataclass(frozen=True)
 class Night:
+    """What was planned, and how far it came. `asked` is what it is asked for, in words of the command
+    line: only the same is gone on with. `last_run` and `last_hunt` are the newest that there were before it."""
+
     id: str
     started: str
     budget: float
-    expected: float
+    asked: tuple[str, ...]
     left: tuple[str, ...]
     steps: tuple[Step, ...]
+    last_run: str = ""
+    last_hunt: str = ""
     schema: int = SCHEMA
 
     @property
@@ -63,7 +85,11 @@ class Night:
 
     @property
     def exit(self) -> Exit:
-        return Exit(max((step.exit or 0 for step in self.steps), default=0))
+        return Exit(max((Exit.FARM if step.exit is None else step.exit for step in self.steps), default=0))
+
+    @property
+    def expected(self) -> float:
+        return sum(step.expected for step in self.steps if step.exit is None)
 
 
 def seconds(budget: str) -> float:
@@ -91,113 +117,299 @@ def alone(results: Path) -> Iterator[None]:
         yield
 
 
-def begin(results: Path, budget: float, matrix: Path = MATRIX) -> tuple[Path, Night]:
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks of a night."""
+
+    results: Path
+    matrix: Path = MATRIX
+    tree: str | None = None
+    series: str | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The same for `farm run` and `farm selftests`."""
+        tree = ("--tree", self.tree) if self.tree else ()
+        series = ("--series", self.series) if self.series else ()
+        return (*self.place, *tree, *series)
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The same for a command that takes no tree."""
+        matrix = () if self.matrix == MATRIX else ("--matrix", str(self.matrix))
+        return ("--results", str(self.results), *matrix)
+
+
+def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
     """A new night, planned by the history."""
+    known, results = load(asked.matrix), asked.results
     index.index(results)
+    line = reading.line_of("run", asked.tree, asked.series, str(asked.matrix))
     with store.reading(results) as db:
-        runs, hunts = store.runs(db), store.mutations(db)
-        costs = _costs(runs)
-    known = load(matrix)
-    main = [cell.name for cell in known.cells.values() if cell.main]
-    names = list(known.cells)
-    mutants = [mutant.name for mutant in mutant_files.load(known) if not mutant.equivalent]
-    chosen = planning.plan(names, costs, planning.worth(names, main, runs), mutants, hunts, budget)
+        everything, past = store.runs(db), store.mutations(db)
+        runs = [run for run in everything if run.line == line]
+        costs = _costs(db, results, runs)
+    own = [run for run in everything if run.line == reading.own_tests(line) and run.complete and not run.select]
+    names, main = list(known.cells), [cell.name for cell in known.cells.values() if cell.main]
+    mutants, unfit = _mutants(known)
+    chosen = planning.plan(
+        names,
+        costs,
+        planning.worth(names, main, runs),
+        mutants,
+        past,
+        budget,
+        next((took for run in reversed(own) if (took := _seconds(run))), planning.GUESS_SELFTESTS),
+    )
     if not chosen.cells:
         raise UsageError(f"--budget: no cell fits into {budget:.0f} s: {'; '.join(chosen.left)}")
-    where = ("--results", str(results), *(() if matrix == MATRIX else ("--matrix", str(matrix))))
-    steps = [Step("cells", ("run", *chosen.cells, *where))]
-    steps += [Step("selftests", ("selftests", *where))] if chosen.selftests else []
-    steps += [Step("mutants", ("mutants", *chosen.mutants, *where))] if chosen.mutants else []
+    of_cells, of_selftests, of_mutants = chosen.expected
+    steps = [Step("cells", ("run", *chosen.cells, *asked.words), of_cells)]
+    if chosen.selftests and SELFTESTS_CELL in names:
+        steps.append(Step("selftests", ("selftests", SELFTESTS_CELL, *asked.words), of_selftests))
+    if chosen.mutants:
+        steps.append(Step("mutants", ("mutants", *chosen.mutants, *asked.place), of_mutants))
     directory = records.new_directory(results, PREFIX)
-    night = Night(directory.name, records.now(), budget, chosen.seconds, chosen.left, tuple(steps))
-    return directory, _save(directory, night)
+    night = Night(
+        directory.name,
+        records.now(),
+        budget,
+        asked.words,
+        (*chosen.left, *unfit),
+        tuple(steps),
+        next((path.name for path in _newer(results, "run.json", "")), ""),
+        next((path.name for path in _newer(results, "score.json", "")), ""),
+    )
+    return directory, save(directory, night)
 
 
-def _costs(runs: Sequence[Summary]) -> dict[str, float]:
-    """Seconds that a cell took in its last run, as its part of the whole run's."""
+def _mutants(known: Matrix) -> tuple[list[str], list[str]]:
+    """The mutants that a night may take; none, and why, with a matrix that lacks their cells."""
+    try:
+        return [mutant.name for mutant in mutant_files.load(known) if not mutant.equivalent], []
+    except UsageError as error:
+        return [], [f"mutants: {str(error).partition(chr(10))[0]}"]
+
+
+def _costs(db: sqlite3.Connection, results: Path, runs: Sequence[Summary]) -> dict[str, float]:
+    """Seconds that a cell took when it was last tested to its end: its part of the whole run, by what
+    its build, its boots and its tests took."""
     found: dict[str, float] = {}
-    for run in runs:
-        tests = {
-            cell: sum(n for (of, _), tally in run.counts.items() if of == cell for n in tally.values())
-            for cell in run.cells
-        }
+    cells = {cell for run in runs for cell in run.cells}
+    for run in reversed(runs):
+        if cells <= set(found):
+            break
         whole = _seconds(run)
-        if run.complete and run.line and not run.select and whole > 0:
-            found |= {cell: whole * number / sum(tests.values()) for cell, number in tests.items() if number}
+        if run.select or not whole or (results / run.place / resume.DONE).exists():
+            continue  # of one that was gone on with nobody knows how long it lay
+        work = {cell: kernel.build_seconds + sum(kernel.boot_seconds) for cell, kernel in run.kernels.items()}
+        for case, seen in store.verdicts(db, run.id).items():
+            work[case.cell] = work.get(case.cell, 0.0) + seen.seconds * seen.tries
+        for cell in set(run.cells) - set(found):
+            tally = sum((one for (of, _), one in run.counts.items() if of == cell), start=type(run.totals)())
+            if tally[Verdict.PASS] and not tally[Verdict.LOST] and work.get(cell):
+                found[cell] = whole * work[cell] / sum(work.values())
     return found
 
 
 def _seconds(run: Summary) -> float:
+    """How long a run took by the clock; 0 where nobody knows."""
     try:
-        return (datetime.fromisoformat(run.finished) - datetime.fromisoformat(run.started)).total_seconds()
+        took = (datetime.fromisoformat(run.finished) - datetime.fromisoformat(run.started)).total_seconds()
     except (ValueError, TypeError):
         return 0.0
+    return max(0.0, took)
 
 
-def left_open(results: Path, now: datetime) -> tuple[Path, Night] | None:
-    """The last night, if it was killed and is not stale."""
-    for directory in sorted(results.glob(f"{PREFIX}*"), reverse=True)[:1]:
+def left_open(asked: Asked, now: datetime) -> tuple[Path, Night] | None:
+    """The last night, if it was killed, was asked for the same and is not stale."""
+    directory = max(asked.results.glob(f"{PREFIX}*"), key=lambda path: order(path.name, ""), default=None)
+    if directory is None:
+        return None
+    try:
+        raw = json.loads((directory / STATE).read_text())
+    except (OSError, ValueError):
+        return None
+    if raw.get("schema") != SCHEMA:
+        return None
+    steps = tuple(Step(**{**step, "words": tuple(step["words"])}) for step in raw.pop("steps"))
+    night = Night(**{**raw, "left": tuple(raw["left"]), "asked": tuple(raw["asked"])}, steps=steps)
+    fresh = now - datetime.fromisoformat(night.started) < STALE
+    return (directory, night) if night.open and fresh and night.asked == asked.words else None
+
+
+def told(night: Night, goes_on: bool = False) -> Iterator[str]:
+    """What is going to be run, and what not, before it is."""
+    begins = f"{night.expected / 60:.0f} of {night.budget / 60:.0f} min expected"
+    yield f"{night.id}: {'goes on' if goes_on else begins}"
+    for step in night.steps:
+        if step.exit is None:
+            yield f"  {step.name}, {step.expected / 60:.0f} min: farm {shlex.join(step.words)}"
+    yield from (f"  left out: {one}" for one in night.left)
+
+
+Farm = Callable[[Sequence[str], float], int]
+
+
+def farm(words: Sequence[str], limit: float) -> int:
+    """Run a farm's command, which ends with this one; its exit status. Raises TimeoutError if
+    it had to be ended after `limit` seconds."""
+    # a group of its own: Ctrl-C is not sent to it as well, it is told once
+    argv = leashed([sys.executable, "-m", "farm", *words])
+    with subprocess.Popen(argv, process_group=0, stdin=subprocess.DEVNULL) as process:
         try:
-            raw = json.loads((directory / STATE).read_text())
-        except (OSError, ValueError):
-            return None
-        if raw.get("schema") != SCHEMA:
-            return None
-        steps = tuple(Step(**{**step, "words": tuple(step["words"])}) for step in raw.pop("steps"))
-        night = Night(**{**raw, "left": tuple(raw["left"])}, steps=steps)
-        if night.open and now - datetime.fromisoformat(night.started) < STALE:
-            return directory, night
-    return None
-
-
-Farm = Callable[[Sequence[str]], int]
-
-
-def farm(words: Sequence[str]) -> int:
-    """Run a farm's command, which ends with this one; its exit status."""
-    with subprocess.Popen(leashed([sys.executable, "-m", "farm", *words])) as process:
-        try:
-            return process.wait()
+            return process.wait(limit)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise TimeoutError from None
         except BaseException:
-            process.terminate()  # it writes down what it has
-            process.wait()
+            _end(process)
             raise
 
 
-def go_on(directory: Path, night: Night, run: Farm = farm, say: Callable[[str], None] = print) -> Night:
-    """All steps that have not ended, in their order. An interruption leaves the rest to the next call."""
-    results = directory.parent
-    for number, step in enumerate(night.steps):
-        if step.exit is not None:
-            continue
-        words, resumed = step.words, ""
-        before = {path.name for path in results.iterdir()}
-        if step.name == "cells" and (left := _left(results, night)):
-            words, resumed = ("run", "--resume", str(left)), left.name
-            say(f"{night.id}: going on with {left.name}")
-        status = run(words)
-        if status not in list(Exit):
-            raise FarmError(f"{night.id}: farm {' '.join(words)} ended with {status}; `farm nightly` goes on with it")
-        made = sorted(path.parent.name for path in results.glob("*/run.json") if path.parent.name not in before)
-        steps = list(night.steps)
-        steps[number] = replace(step, exit=status, run=resumed or next(iter(made), ""))
-        night = _save(directory, replace(night, steps=tuple(steps)))
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()  # it writes down what it has
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def go_on(
+    directory: Path, night: Night, deadline: Deadline, run: Farm = farm, say: Callable[[str], None] = _say
+) -> Night:
+    """All steps that have not ended, in their order, within the time that is left. One that was killed
+    stays open, and so does what an interruption leaves: the next call goes on there."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends it as Ctrl-C does
+    try:
+        for number, step in enumerate(night.steps):
+            if step.exit is not None:
+                continue
+            say(
+                f"{night.id}: step {number + 1} of {len(night.steps)}, {step.name}, {deadline.left() / 60:.0f} min left"
+            )
+            done = _do(directory.parent, night, step, deadline, run, say)
+            night = save(directory, replace(night, steps=(*night.steps[:number], done, *night.steps[number + 1 :])))
+            if done.said:
+                say(f"{night.id}: {done.name}: {done.said}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return night
 
 
-def _left(results: Path, night: Night) -> Path | None:
-    """The run of this night's cells that was not ended."""
-    cells = list(next(step for step in night.steps if step.name == "cells").words)
-    for path in sorted(results.glob("*/run.json"), reverse=True):
+def _do(results: Path, night: Night, step: Step, deadline: Deadline, run: Farm, say: Callable[[str], None]) -> Step:
+    """One step, as far as it comes."""
+    there = _made(results, night, step)
+    words, besides = step.words, ""
+    if step.name == "mutants":
+        done = tried(results, night)
+        words, besides = _mutants_left(step, done, deadline.left())
+        if set(_names(step)) <= set(done):
+            return replace(step, run=_name(results, night, step), exit=_status(done.values()), said="")
+    elif there and there.status == "finished":  # what was killed was the night, between this and its note of it
+        return replace(step, run=there.id, exit=there.exit, said="")
+    elif step.name == "cells" and there and there.status in ("running", "interrupted"):
+        words = ("run", "--resume", str(results / there.id))
+        say(f"{night.id}: going on with {there.id}")
+    elif step.name == "selftests" and deadline.left() < step.expected:
+        words, besides = (), f"left out: needs {step.expected:.0f} s, {deadline.left():.0f} s of the budget are left"
+    if not words:
+        return replace(step, exit=int(Exit.PASSED), said=besides)
+    said = ""
+    try:
+        status = run(words, deadline.left())
+        if status not in list(Exit):
+            said = f"`farm {words[0]}` ended with {status}"
+        elif _interrupted(results, night, step):
+            said = "it was interrupted"
+    except TimeoutError:
+        status, besides = int(Exit.FARM), f"cut off: the {deadline.seconds / 60:.0f} min of --budget were over"
+    name = _name(results, night, step)
+    if said:
+        return replace(step, run=name, said=f"{said}; `farm nightly` goes on with it")
+    return replace(step, run=name, exit=status, said=besides)
+
+
+def _mutants_left(step: Step, done: Mapping[str, Score], left: float) -> tuple[tuple[str, ...], str]:
+    """The command for the mutants that have no outcome yet, as many as fit, and what is to be said of the
+    others; no words where none fits."""
+    names = _names(step)
+    rest = [name for name in names if name not in done]
+    fitting = rest[: int(left // max(1.0, step.expected / len(names)))]
+    said = f"{len(rest) - len(fitting)} left out: {left:.0f} s of the budget were left" if fitting != rest else ""
+    return ("mutants", *fitting, *step.words[len(names) + 1 :]) if fitting else (), said
+
+
+def _names(step: Step) -> tuple[str, ...]:
+    """The mutants that a step is to try."""
+    return step.words[1 : step.words.index("--results")]
+
+
+def _status(scores: Iterable[Score]) -> int:
+    return max(score.exit or Exit.KERNEL * (score.outcome is Outcome.SURVIVED) for score in scores)
+
+
+def tried(results: Path, night: Night) -> dict[str, Score]:
+    """What came of the mutants that this night has tried so far."""
+    found: dict[str, Score] = {}
+    for directory in reversed(_newer(results, "score.json", night.last_hunt)):
         try:
-            run = records.load_run(path.parent)
-        except (UsageError, ValueError, TypeError):
+            scores = hunts.load_scores(directory).scores
+        except (OSError, ValueError, TypeError, KeyError):
             continue
-        if run.status in ("running", "interrupted") and run.started >= night.started and run.command[1:] == cells:
-            return path.parent
+        found |= {score.mutant: score for score in scores if score.outcome is not Outcome.LEFT}
+    return found
+
+
+def _newer(results: Path, file: str, last: str) -> list[Path]:
+    """The directories with such a file that came after the one called `last`, the newest first. By their
+    names: those do not go back when the clock does."""
+    found = [path.parent for path in results.glob(f"*/{file}")]
+    newer = [path for path in found if order(path.name, "") > order(last, "")]
+    return sorted(newer, key=lambda path: order(path.name, ""), reverse=True)
+
+
+def _made(results: Path, night: Night, step: Step) -> Run | None:
+    """The run that a step of this night has made, the last one if there are several."""
+    for path in _newer(results, "run.json", night.last_run):
+        try:
+            run = records.load_run(path)
+        except (UsageError, OSError, ValueError, TypeError):
+            continue
+        if tuple(run.command[1:]) == step.words:
+            return run
     return None
 
 
-def _save(directory: Path, night: Night) -> Night:
-    save_json(directory / STATE, asdict(night))
+def _name(results: Path, night: Night, step: Step) -> str:
+    """The directory of what a step has left; a run in it that nobody goes on with is no longer running."""
+    if step.name == "mutants":
+        return next((path.name for path in _newer(results, "score.json", night.last_hunt)), "")
+    made = _made(results, night, step)
+    if made and made.status == "running":
+        records.update_run(results / made.id, status="interrupted", finished=records.now())
+    return made.id if made else ""
+
+
+def _interrupted(results: Path, night: Night, step: Step) -> bool:
+    """Whether a command that ended by itself was told to."""
+    if step.name == "mutants":
+        newest = next(iter(_newer(results, "score.json", night.last_hunt)), None)
+        return newest is not None and hunts.load_scores(newest).status == "interrupted"
+    made = _made(results, night, step)
+    return made is not None and made.status == "interrupted"
+
+
+def save(directory: Path, night: Night) -> Night:
+    """Write down how far it is. Raises FarmError, as on a disk that is full."""
+    try:
+        save_json(directory / STATE, asdict(night))
+    except OSError as error:
+        raise FarmError(
+            f"{directory / STATE}: {error.strerror}; make room, then `farm nightly` goes on. The verdicts are safe"
+        ) from error
     return night
