@@ -246,6 +246,12 @@ def test_of_two_failures_one_is_chosen(tmp_path: Path, lab: Lab) -> None:
     )
 
 
+def test_revisions_with_an_at(tmp_path: Path, lab: Lab) -> None:
+    made = history(tmp_path, *planted(6, 3))
+    found, _ = hunt(made.request, lab, good="@~5", bad="main@{0}")
+    assert culprit(found, made) == 3
+
+
 def test_merges(tmp_path: Path, lab: Lab) -> None:
     """The bug came by a branch that was merged."""
     made = history(tmp_path, *planted(3, 9))

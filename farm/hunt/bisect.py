@@ -65,7 +65,16 @@ def _ends(request: Request) -> tuple[Path, Source, Source]:
         raise UsageError(
             f"--tree {request.tree}: no git repository that can be read:\n{error.output.strip()}"
         ) from error
-    return top, from_user(f"{top}@{request.good}"), from_user(f"{top}@{request.bad}")
+    good, bad = (from_user(f"{top}@{_commit(top, revision)}") for revision in (request.good, request.bad))
+    return top, good, bad
+
+
+def _commit(top: Path, revision: str) -> str:
+    """What a revision stands for, which may have an @ of its own, as HEAD@{1}."""
+    try:
+        return run(["git", "-C", top, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]).strip()
+    except CommandFailed as error:
+        raise UsageError(f"{top} has no revision {revision!r}") from error
 
 
 def _objects(top: Path) -> tuple[Path, Path]:
