@@ -15,10 +15,11 @@ from rich.console import Console
 from farm.base.errors import UsageError
 from farm.history import changes, query, retention, steps, store
 from farm.history.changes import Change, Comparison, Kind, Side, compare, last_comparable, rate
-from farm.history.index import index
+from farm.history.index import index, reindex
 from farm.history.model import CODES, Case, Kernel, Seen, Summary, Timeline
 from farm.report import changes as report
 from farm.run.records import Verdict
+from tests import nights
 from tests.test_history import write
 from tests.test_records import record
 
@@ -294,6 +295,35 @@ def test_last_good_and_first_bad_are_kept(nights: list[Seen | None]) -> None:
         assert position in kept, "the first failure of its sort"
         if good := [before for before in range(position) if nights[before] == P]:
             assert good[-1] in kept, "the last good one before it"
+    told = [(position, one == P) for position, one in enumerate(nights) if one in (P, F, CRASH)]
+    if told and not told[-1][1]:
+        passed = [position for position, passes in told if passes]
+        assert min(position for position, _ in told if position > max(passed, default=-1)) in kept, "it still fails"
+        assert not passed or passed[-1] in kept, "the last good one of all"
+
+
+def test_pruning_of_hunts(tmp_path: Path) -> None:
+    """What was not caught since stays, and so does the last; of what goes the outcomes are known, also when the
+    history is made anew."""
+    nights.write_score(tmp_path, "20200101-000000", {"a": "survived", "b": "survived"})
+    nights.write_score(tmp_path, "20200102-000000", {"a": "caught"})
+    nights.write_score(tmp_path, "20200103-000000", {"b": "survived"})
+    nights.write_score(tmp_path, "20200104-000000", {"a": "not run", "c": "caught"})
+    index(tmp_path)
+    before = outcomes(tmp_path)
+    went = retention.prune(tmp_path, 30)
+    assert [one.id for one in went] == ["mutants-20200101-000000", "mutants-20200102-000000"]
+    left = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert left == ["mutants-20200103-000000", "mutants-20200104-000000"]
+    assert outcomes(tmp_path) == before
+    reindex(tmp_path)
+    assert outcomes(tmp_path) == before
+    assert not retention.prune(tmp_path, 30)
+
+
+def outcomes(results: Path) -> list[tuple[str, dict[str, str]]]:
+    with store.reading(results) as db:
+        return [(hunt.id, dict(hunt.outcomes)) for hunt in store.mutations(db)]
 
 
 def test_pruning(tmp_path: Path) -> None:
@@ -392,3 +422,22 @@ def test_a_kernel_that_does_not_boot_is_one_line(tmp_path: Path) -> None:
     assert len(group.changes) == 50
     assert "and 47 more" in report.markdown(comparison)
     assert report.verdict_line(comparison) == "50 new failure, 0 as before"
+
+
+ACTED_ON = "test_x[[red]bold[/red]-\x1b[31m-\u202eabc-\ud800-ü尺|*_<b>]"
+
+
+def test_names_do_nothing_to_a_terminal() -> None:
+    """On the screen and as Markdown: no markup of rich's, nothing that a terminal acts on."""
+    case = Case("[b]regs[/b]", "slots", ACTED_ON)
+    new = Side(run(2, cells=(case.cell,), id="[i]2[/i]"), {case: replace(F, reason=ACTED_ON)})
+    found = compare(Side(run(1, cells=(case.cell,)), {case: P}), new)
+    out = io.StringIO()
+    report.show(Console(file=out, width=300), found)
+    visible = ACTED_ON.replace("\x1b", "\ufffd").replace("\u202e", "\ufffd").replace("\ud800", "\ufffd")
+    for text in (visible, "[b]regs[/b]", "[i]2[/i] against 20260101-000000"):
+        assert text in out.getvalue()
+    told = report.markdown(found)
+    assert "test\\_x\\[\\[red\\]bold" in told
+    assert "\\|\\*\\_\\<b\\>" in told
+    assert all(line.isprintable() for line in (out.getvalue() + told).split("\n"))

@@ -295,7 +295,7 @@ def test_a_first_night_is_planned_without_a_history(tmp_path: Path) -> None:
     said = list(night.told(made))
     assert said[0].startswith(f"{made.id}: ")
     assert said[1].startswith("  cells, ")
-    with pytest.raises(UsageError, match="no cell fits into 1 s"):
+    with pytest.raises(UsageError, match="no cell fits into 0 min, the shortest needs 15 min"):
         night.begin(asked(tmp_path), 1.0)
 
 

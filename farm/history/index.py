@@ -4,7 +4,7 @@
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from farm.history import reading, store
@@ -38,14 +38,17 @@ def index(results: Path) -> Indexed:
 
 
 def reindex(results: Path) -> Indexed:
-    """Make the history anew from the run directories. Of runs whose directory is gone or
+    """Make the history anew from the run directories. Of runs and hunts whose directory is gone or
     has become unreadable is kept what the old history knows. Readers see the old one until this is done."""
     with store.writing(store.path(results), anew=True) as db:
         known = {run.id: run for run in store.runs(db)}
         old = [(run, store.stamp(db, run.id), store.verdicts(db, run.id)) for run in _lost(results, known)]
+        hunts = [hunt for hunt in store.mutations(db) if not (results / hunt.place / "score.json").is_file()]
         store.clear(db)
         for run, stamp, seen in old:
             store.put_run(db, run, stamp, seen)
+        for hunt in hunts:
+            store.put_mutation(db, hunt, "")
         return _take_all(db, results, _places(db), {})
 
 
@@ -69,6 +72,9 @@ def _take_all(db: sqlite3.Connection, results: Path, places: dict[str, str], sta
     for run in [run for run, place in places.items() if place and place not in here]:
         store.tell_gone(db, run)
         places[run] = ""
+    for hunt in store.mutations(db):
+        if hunt.place and hunt.place not in here:
+            store.put_mutation(db, replace(hunt, place=""), "")
     for directory in directories:
         stamp = _stamp(directory)
         if not stamp:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which run directories may go: they are old, and nothing is learnt from them any more.
+"""Which directories of runs and hunts may go: they are old, and nothing is learnt from them any more.
 
 Kept, whatever their age, are the runs from which a failure is hunted: for each case,
 where a failure began, the last that passed before it and the first that failed; and the
 last run of each line, with which the next one will be compared. A failure that comes
-back with the reason it had before is known from its first time: so a flake keeps two
-runs, and not one a night. Of a run that goes the history keeps the verdicts.
+back with the reason it had before is known from its first time, and as long as it
+lasts from this time as well: so a flake keeps four runs, and not one a night. A hunt for
+mutants is kept as long as a mutant that survived it was not caught since. Of what goes
+the history keeps the verdicts and the outcomes.
 """
 
 import shutil
@@ -17,7 +19,7 @@ from pathlib import Path
 
 from farm.base.errors import FarmError
 from farm.history import index, store
-from farm.history.model import CODES, TELLING, Summary, Timeline, is_bad
+from farm.history.model import CODES, TELLING, Mutation, Summary, Timeline, is_bad
 
 #: The codes of what says something of the kernel, by whether it is bad.
 _BAD = {code: is_bad(verdict) for code, verdict in enumerate(CODES) if verdict in TELLING}
@@ -25,21 +27,22 @@ _BAD = {code: is_bad(verdict) for code, verdict in enumerate(CODES) if verdict i
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of the runs that are older than was asked: `prunable` may go, `kept`
-    stay, each with the reason."""
+    """What becomes of the runs and hunts that are older than was asked: `prunable` may go,
+    `kept` stay, each with the reason."""
 
-    prunable: tuple[Summary, ...]
-    kept: tuple[tuple[Summary, str], ...]
+    prunable: tuple[Summary | Mutation, ...]
+    kept: tuple[tuple[Summary | Mutation, str], ...]
 
 
 def plan(db: sqlite3.Connection, days: float, now: datetime | None = None) -> Plan:
-    """What may go of the runs that started more than `days` ago. Deletes nothing."""
+    """What may go of what was started more than `days` ago. Deletes nothing."""
     limit = (now or datetime.now(UTC)) - timedelta(days=days)
-    runs = [run for run in store.runs(db) if run.place]
+    everything = store.runs(db)
+    runs = [run for run in everything if run.place]
     old = {run.id for run in runs if _started(run) < limit}
     why: dict[str, str] = {}
     for line in {run.line for run in runs}:
-        mine = [run for run in store.runs(db) if run.line == line]
+        mine = [run for run in everything if run.line == line]
         if line and mine:
             last = next((run for run in reversed(mine) if run.complete), mine[-1])
             why.setdefault(last.id, "the next run will be compared with it")
@@ -48,33 +51,56 @@ def plan(db: sqlite3.Connection, days: float, now: datetime | None = None) -> Pl
     for run in runs:
         if run.status == "running":
             why.setdefault(run.id, "it is running, or was killed")
-    chosen = [run for run in runs if run.id in old]
+    hunts = [hunt for hunt in store.mutations(db) if hunt.place]
+    why |= dict(_hunted(hunts))
+    chosen: list[Summary | Mutation] = [run for run in runs if run.id in old]
+    chosen += [hunt for hunt in hunts if _started(hunt) < limit]
     return Plan(
         tuple(run for run in chosen if run.id not in why),
         tuple((run, why[run.id]) for run in chosen if run.id in why),
     )
 
 
+def _hunted(hunts: Sequence[Mutation]) -> Iterable[tuple[str, str]]:
+    """The hunts that are needed: the last, and those that a mutant survived, or was not decided in, at last."""
+    last: dict[str, tuple[Mutation, str]] = {}
+    for hunt in hunts:
+        last |= {name: (hunt, end) for name, end in hunt.outcomes.items() if end != "not run"}
+    for name, (hunt, end) in last.items():
+        if end in ("survived", "error"):
+            yield hunt.id, f"mutant {name}: {end}"
+    for hunt in hunts[-1:]:
+        yield hunt.id, "it is the last hunt for mutants"
+
+
 def needed(timelines: Iterable[Timeline]) -> Iterable[tuple[int, str]]:
     """Positions of runs in which a failure began, and of those before it that passed."""
     for line in timelines:
         good: int | None = None
+        first: int | None = None  # of the failures that go on
         known: set[tuple[int, int]] = set()
         for position, code in enumerate(line.codes):
             if code not in _BAD:
                 continue
             if not _BAD[code]:
-                good = position
+                good, first = position, None
                 continue
+            first = position if first is None else first
             outcome = code, line.reasons[position]
             if outcome not in known:
                 known.add(outcome)
-                yield position, "a failure began here"
-                if good is not None:
-                    yield good, "it is the last good one before a failure"
+                yield from _began(position, good)
+        if first is not None:
+            yield from _began(first, good)
 
 
-def prune(results: Path, days: float) -> Sequence[Summary]:
+def _began(position: int, good: int | None) -> Iterable[tuple[int, str]]:
+    yield position, "a failure began here"
+    if good is not None:
+        yield good, "it is the last good one before a failure"
+
+
+def prune(results: Path, days: float) -> Sequence[Summary | Mutation]:
     """Delete the directories that may go, after their verdicts are in the history; those
     that went. Raises FarmError where one cannot be deleted."""
     index.index(results)
@@ -90,7 +116,7 @@ def prune(results: Path, days: float) -> Sequence[Summary]:
     return gone
 
 
-def _started(run: Summary) -> datetime:
+def _started(run: Summary | Mutation) -> datetime:
     try:
         started = datetime.fromisoformat(run.started)
     except ValueError:

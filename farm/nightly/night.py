@@ -162,7 +162,8 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
         next((took for run in reversed(own) if (took := _seconds(run))), planning.GUESS_SELFTESTS),
     )
     if not chosen.cells:
-        raise UsageError(f"--budget: no cell fits into {budget:.0f} s: {'; '.join(chosen.left)}")
+        least = min(costs.get(name, planning.GUESS_CELL) for name in names)
+        raise UsageError(f"--budget: no cell fits into {budget / 60:.0f} min, the shortest needs {least / 60:.0f} min")
     of_cells, of_selftests, of_mutants = chosen.expected
     steps = [Step("cells", ("run", *chosen.cells, *asked.words), of_cells)]
     if chosen.selftests and SELFTESTS_CELL in names:
