@@ -242,7 +242,7 @@ def test_trouble_of_the_farm_is_no_answer_of_a_configuration(matrix: Path) -> No
     (again,) = [one for one in found.evidence if one.config == poor.config and one is not poor]
     assert again.runs
     assert found.candidates == ["POISON", "LEAKS"]
-    assert "1 configurations could not be tested: of the options above some may not be needed" in reports.found(found)
+    assert "1 configuration could not be tested: of the options above some may not be needed" in reports.found(found)
 
 
 def test_what_follows_is_told(matrix: Path) -> None:

@@ -21,8 +21,11 @@ def show(console: Console, directory: Path, hunt: Hunt) -> None:
 
 def found(hunt: Hunt) -> list[str]:
     """The options, what came with them, and what their test without the others said."""
-    together = ", together" if len(hunt.candidates) > 1 else ""
-    what = f"turn good into bad{together}" if hunt.good else f"are needed for the failure, beside the fragment {BASE}"
+    alone = len(hunt.candidates) == 1
+    if hunt.good:
+        what = "turns good into bad" if alone else "turn good into bad, together"
+    else:
+        what = f"{'is' if alone else 'are'} needed for the failure, beside the fragment {BASE}"
     lines = [f"{len(hunt.candidates)} of {hunt.suspects} options {what}:"]
     lines += [f"  CONFIG_{name}: {hunt.subjects[name]}" for name in hunt.candidates]
     if hunt.follows:
@@ -31,7 +34,8 @@ def found(hunt: Hunt) -> list[str]:
             lines[-1] += f", and {len(hunt.follows) - MOST_FOLLOWING} more"
     skipped = sum(one.answer is Answer.SKIP for one in hunt.evidence)
     if skipped:
-        lines.append(f"{skipped} configurations could not be tested: of the options above some may not be needed")
+        what = "configuration" if skipped == 1 else "configurations"
+        lines.append(f"{skipped} {what} could not be tested: of the options above some may not be needed")
     return lines + ([hunt.confirmed] if hunt.confirmed else [])
 
 
