@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import sqlite3
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -418,3 +419,15 @@ def _half(results: str, ready: "multiprocessing.synchronize.Event") -> None:
         store.clear(db)
         ready.set()
         time.sleep(60)
+
+
+def test_who_makes_the_history_waits_for_who_makes_it_as_well(tmp_path: Path) -> None:
+    """The first writer gives it its log, for which SQLite itself does not wait."""
+    other = sqlite3.connect(store.path(tmp_path), isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.5, other.execute, ["COMMIT"])
+    timer.start()
+    with store.writing(store.path(tmp_path)):
+        pass
+    timer.join()
+    other.close()

@@ -394,7 +394,14 @@ def test_commit_between_two_nights_can_be_looked_for(copy: Path) -> None:
     assert "commit aaaaaaaaaaaa to bbbbbbbbbbbb" in text
     between = f"--good {'a' * 40} --bad {'b' * 40}"
     assert f"Find the commit farm bisect --tree /home/me/linux {between} --cell x86_64-regs -k 'test_arg" in text
+    for night in nights.NIGHTS:
+        for built in (copy / night).glob("cells/*/built.json"):
+            built.write_text(json.dumps({**json.loads(built.read_text()), "commit": "c" * 40}))
+        os.utime(copy / night / "run.json")  # or it would be known as it was
     assert f"at {'c' * 12}; before: debian-6.12 + series (7 patches) at {'b' * 12}" in text
+    index(copy)
+    make(copy)
+    assert "farm bisect" not in shown(copy / "site/index.html")
 
 
 def test_test_shows_its_history(results: Path) -> None:
@@ -472,6 +479,26 @@ def test_run_directory_that_lacks_files(copy: Path) -> None:
     assert "The run directory lacks cells/x86_64-kasan/dropped-options." in text
     assert "cells/x86_64-kasan/metadata.json cannot be read" in text
     assert "The run directory lacks cells/x86_64-regs." in shown(copy / "site" / files.cell_page("x86_64-regs"))
+    test_pages_are_sound(copy)
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", [1], {"a": None}, "\ud800"], ids=repr)
+def test_fields_that_are_something_else(copy: Path, value: object) -> None:
+    """Of another farm: the others are shown, and of this one what can be read."""
+    night = copy / nights.NIGHTS[1]
+    run, verdicts = (night / name for name in ("run.json", "verdicts.jsonl"))
+    whole, lines = json.loads(run.read_text()), verdicts.read_text().splitlines()
+    for name in ("id", "cells", "command", "tree", "patches", "versions", "matrix"):
+        run.write_text(json.dumps({**whole, name: value}))
+        index(copy)
+        make(copy)
+    run.write_text(json.dumps(whole))
+    names = sorted(json.loads(lines[0]))
+    changed = [json.dumps({**json.loads(line), name: value}) for line, name in zip(lines, names, strict=False)]
+    verdicts.write_text("".join(f"{line}\n" for line in [*changed, *lines[len(changed) :]]))
+    index(copy)
+    make(copy, nights.NIGHTS[1])
+    assert "verdicts.jsonl:" in shown(copy / "site/index.html")
     test_pages_are_sound(copy)
 
 

@@ -9,9 +9,11 @@ and what could not is said.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from farm.history.model import Case, Kernel, Mutation, Seen, Summary
 from farm.run import records
@@ -58,12 +60,13 @@ def besides(directory: Path) -> Besides:
 
 def read(directory: Path) -> Reading:
     """All of a run. Raises Unreadable where it cannot be told what the run was."""
-    run, troubles = _run(directory)
+    run, troubles = read_run(directory)
     verdicts, broken = _verdicts(directory / "verdicts.jsonl")
     return Reading(run, tuple(verdicts), (*troubles, *broken, *_doubts(run)))
 
 
-def _run(directory: Path) -> tuple[Run, list[str]]:
+def read_run(directory: Path) -> tuple[Run, list[str]]:
+    """What a run was, and what of that could not be read. Raises Unreadable."""
     path = directory / "run.json"
     try:
         raw = json.loads(path.read_text(errors="replace"))
@@ -80,6 +83,8 @@ def _run(directory: Path) -> tuple[Run, list[str]]:
         raise Unreadable(f"{path}: lacks {', '.join(lacking)}")
     strange = sorted(set(raw) - known)
     run = Run(**{name: value for name, value in raw.items() if name in known})
+    if wrong := _unfit(run):
+        raise Unreadable(f"{path}: {wrong}")
     return run, [f"run.json: unknown to this farm: {', '.join(strange)}"] if strange else []
 
 
@@ -104,12 +109,54 @@ def _verdicts(path: Path) -> tuple[list[VerdictRecord], list[str]]:
         try:
             if number == len(lines):
                 raise ValueError("cut off")
-            found.append(records.from_json(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            found.append(verdict(line))
+        except ValueError as error:
             broken.append(f"verdicts.jsonl:{number}: {error}")
     if len(broken) > MOST:
         broken = [*broken[:MOST], f"verdicts.jsonl: {len(broken) - MOST} more lines that cannot be read"]
     return found, broken
+
+
+def verdict(line: str | bytes) -> VerdictRecord:
+    """The record of a line of verdicts.jsonl. Raises ValueError."""
+    try:
+        record = records.from_json(json.loads(line))
+    except (TypeError, KeyError, AttributeError, IndexError) as error:
+        raise ValueError(str(error)) from error
+    if wrong := _unfit(record):
+        raise ValueError(wrong)
+    return record
+
+
+def _unfit(record: Any) -> str:
+    """What of a record is not of the type that its field has, as another farm may have left it."""
+    kind: Any = type(record)
+    wrong = (name for name, hint in _hints(kind).items() if not _fits(getattr(record, name), hint))
+    return next((f"{name} cannot be {getattr(record, name)!r:.80}" for name in wrong), "")
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, as far as the records have types."""
+    whole, parts = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if whole is UnionType:
+        return any(_fits(value, part) for part in parts)
+    if whole is dict:
+        of_key, of_value = parts
+        return isinstance(value, dict) and all(_fits(k, of_key) and _fits(v, of_value) for k, v in value.items())
+    if whole is list or (whole is tuple and parts[-1] is ...):
+        return isinstance(value, whole) and all(_fits(one, parts[0]) for one in value)
+    if whole is tuple:
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
+    if not isinstance(value, (int, float) if hint is float else hint):
+        return False
+    return not is_dataclass(value) or not _unfit(value)
 
 
 def summary(directory: Path, reading: Reading, cases: Mapping[Case, Seen]) -> Summary:
@@ -200,7 +247,7 @@ def _boots(path: Path) -> Iterator[float]:
     """Seconds of each boot; none in the runs of older farms."""
     try:
         words = path.read_text(errors="replace").split()
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return
     yield from (seconds for word in words if (seconds := _number(word)))
 

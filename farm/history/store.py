@@ -21,6 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from farm.base.deadline import Deadline
 from farm.base.errors import FarmError, UsageError
 from farm.history.model import CODE, CODES, Case, Kernel, Mutation, Seen, Summary, Timeline
 from farm.run.records import Verdict
@@ -250,7 +251,7 @@ def writing(file: Path, anew: bool = False) -> Iterator[sqlite3.Connection]:
         if anew:
             _remove_ruin(file)
         db = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
+        _begin_log(db)
         db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last index, never the file
         db.execute("BEGIN IMMEDIATE")
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -272,6 +273,21 @@ def writing(file: Path, anew: bool = False) -> Iterator[sqlite3.Connection]:
     finally:
         if db:
             db.close()
+
+
+def _begin_log(db: sqlite3.Connection) -> None:
+    """Let the database have a write-ahead log, for good. It is told that another one is at it at once, and
+    not after its patience: SQLite does not wait where both could wait for one another."""
+    for _ in Deadline(PATIENCE).poll():
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            refused = error
+        else:
+            return
+    raise refused
 
 
 def _remove_ruin(file: Path) -> None:

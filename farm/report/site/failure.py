@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 """The page of one failure: the frame, the console, the kernel, the command."""
 
-import json
 from pathlib import Path
 
 from jinja2 import Environment
 
+from farm.history import reading
 from farm.history.model import Case, Seen
 from farm.report import again
 from farm.report.frame import WITNESSES, witnesses
 from farm.report.site import files
 from farm.report.site.excerpt import excerpt
 from farm.report.site.kernel import kernel
-from farm.run.records import Run, VerdictRecord, from_json
+from farm.run.records import Run, VerdictRecord
 
 #: Of a test's traceback, the end: what it stopped at stands there.
 DETAIL_LENGTH = 60_000
@@ -37,8 +37,8 @@ def bad_records(directory: Path) -> dict[Case, VerdictRecord]:
         if any(good in line for good in _GOOD):
             continue
         try:
-            record = from_json(json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            record = reading.verdict(line)
+        except ValueError:
             continue
         if record.bad:
             found.setdefault(Case(record.cell, record.suite, record.test), record)

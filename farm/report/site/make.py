@@ -18,7 +18,6 @@ from farm.history.model import Case, Mutation, Seen, Summary, Timeline, order
 from farm.matrix import MATRIX
 from farm.report.site import cell, failure, files, index, tests, trends
 from farm.report.site.render import environment, gravity, in_words, look, symbol
-from farm.run import records
 from farm.run.records import Run, Verdict
 
 #: Of the results directory, the site's.
@@ -210,8 +209,8 @@ def _run(results: Path, summary: Summary) -> Run:
     """The record of a run; what the history knows, where its directory is gone or lacks it."""
     if summary.place:
         try:
-            return records.load_run(results / summary.place)
-        except (UsageError, OSError, ValueError, TypeError):
+            return reading.read_run(results / summary.place)[0]
+        except reading.Unreadable:
             pass
     return Run(
         id=summary.id,
@@ -237,8 +236,10 @@ def _cells(pages: Environment, results: Path, past: _Past, failures: Mapping[tup
     seen: dict[str, dict[int, dict[Case, Seen]]] = defaultdict(lambda: defaultdict(dict))
     newest = {name: position for position, run in enumerate(past.over) for name in run.cells}
     for case, line in past.lines.items():
-        position = newest.get(case.cell)
-        if position is not None and (one := line.seen(position)):
+        # of a cell that no run names there may be verdicts all the same
+        newest.setdefault(case.cell, len(line.codes.rstrip(b"\0")) - 1)
+        position = newest[case.cell]
+        if one := line.seen(position):
             seen[case.cell][position][case] = one
     listed = []
     for name, position in sorted(newest.items()):
