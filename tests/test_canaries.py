@@ -46,7 +46,8 @@ DUE = {
     "triple_fault": Due(Verdict.CRASH, "the guest ended; its last line was: "),
     "init_killed": Due(Verdict.CRASH, "(the guest ended: )?Kernel panic - not syncing: Attempted to kill init!"),
     "lockup": Due(Verdict.CRASH, r"watchdog: BUG: soft lockup - CPU#1 .*\[agent:\d+\] \(no answer to `file_write`"),
-    "rcu_stall": Due(Verdict.CRASH, "RCU stall: rcu: INFO: rcu_preempt .*detected stall"),
+    # the rest of the guest may, or may not, answer beside a processor that is lost
+    "rcu_stall": Due(Verdict.CRASH, "(RCU stall: )?rcu: INFO: rcu_preempt .*detected stall"),
     "hung_task": Due(Verdict.CRASH, r"hung task: INFO: task sh:\d+ blocked for more than 1 seconds"),
     "out_of_memory": Due(Verdict.CRASH, "out of memory: oom-kill:.*,task=tail,"),
     "log_overrun": Due(Verdict.CRASH, r"lost messages: \*\* \d+ printk messages dropped"),
