@@ -75,6 +75,9 @@ def test_offline_cpu(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
     agent.request("file_write", path=ONLINE, data="1")
     got = traced()
     assert got == {FUNCTION: 1}, f"the CPU is back, its event is not; traced: {got}"
+    agent.request("perf_ioctl", fd=event, request="ENABLE")
+    got = traced()
+    assert got == {FUNCTION: 1}, f"the CPU is back, its event was enabled and is at an end all the same; traced: {got}"
     again = Program(agent, Rule(DROP_ALL))
     filters.set_program(agent, filters.open_event(agent, FUNCTION, cpu=1), again.fd)
     got = traced()

@@ -58,7 +58,10 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "inherit": ("EINVAL", [{"attr": {"inherit": True}}]),
     "exclude": (
         "EINVAL",
-        [{"attr": {f"exclude_{what}": True}} for what in ("kernel", "user", "hv", "idle", "host", "guest")],
+        [
+            {"attr": {f"exclude_{what}": True}}
+            for what in ("kernel", "user", "hv", "idle", "host", "guest", "callchain_kernel", "callchain_user")
+        ],
     ),
     "config": ("EINVAL", [{"attr": {"config": value}} for value in (1, "0x100000000", "0x8000000000000000")]),
     "config3": ("EINVAL", [{"attr": {"config3": 1}}]),
