@@ -138,7 +138,7 @@ def write_own_tests(results: Path, night: int) -> Path:
     name = NIGHTS[night].replace("-02", "-03")
     directory = write_run(results, name, [OWN_CELL])
     (directory / "comparison.json").write_text("{}")
-    records.update_run(directory, command=["farm", "selftests", OWN_CELL])
+    records.update_run(directory, command=["farm", "selftests", OWN_CELL, "--results", "/r"])
     for number, test in enumerate(OWN_TESTS):
         one = VerdictRecord(test, "selftests", OWN_CELL, Verdict.PASS, 1.0)
         if number == OWN_WORSE and night == 1:

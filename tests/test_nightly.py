@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -450,3 +451,84 @@ def test_a_step_that_was_cut_off_is_news(tmp_path: Path) -> None:
     told = morning.besides(tmp_path, ended)
     assert "cells: cut off: the 60 min of --budget were over" in told.news
     assert directory.name not in "".join(told.news)
+
+
+# Three nights, by the command itself; only what it starts boots no guest.
+
+NIGHTLY = "import sys; sys.executable, *sys.argv = sys.argv[1:]; from farm.cli import main; main()"
+
+
+class Nights:
+    def __init__(self, place: Path) -> None:
+        self.results = place / "results"
+        self.program = place / "python"
+        self.program.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.fakefarm "$@"\n')
+        self.program.chmod(0o755)
+        self.environment = {**os.environ, "HOME": str(place), "XDG_CONFIG_HOME": str(place / "config")}
+
+    def start(self, number: int, **more: str) -> "subprocess.Popen[str]":
+        words = ["farm", "nightly", "--budget", "99h", "--results", str(self.results)]
+        return subprocess.Popen(
+            [sys.executable, "-c", NIGHTLY, str(self.program), *words],
+            cwd=CHECKOUT,
+            env={**self.environment, "NIGHT": str(number), **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, number: int) -> tuple[int, str]:
+        with self.start(number) as process:
+            said, _ = process.communicate(timeout=120)
+            return process.returncode, said
+
+    def headline(self) -> str:
+        found = re.search("<h1>(.*)</h1>", (self.results / "site/index.html").read_text())
+        assert found
+        return found[1]
+
+
+def gone(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "XZ"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_three_nights(tmp_path: Path, mails: Path, kill: signal.Signals) -> None:
+    """The second with a regression and a flake, the third killed in the middle."""
+    three, tried = Nights(tmp_path), set()
+    for number, headline in enumerate(
+        ["✗ 6 failures in the first run", "▼ Worse than before: 2 new failures, 1 flaky"]
+    ):
+        mails.unlink(missing_ok=True)
+        status, said = three.run(number)
+        assert status == 1, said
+        assert three.headline().startswith(headline)
+        tried |= {name for hunt in three.results.glob("mutants-*") for name in hunts_of(hunt)}
+    assert len(tried) == 2 * plan.SAMPLE  # they take turns
+    assert "[farm] WORSE: 2 new failures, 1 flaky, 6 still failing" in mails.read_text()
+    half = tmp_path / "half"
+    with three.start(2, SLOW=str(half)) as process:
+        for _ in Deadline(60).poll():
+            if half.exists() and half.read_text():
+                break
+        status, said = three.run(2)
+        assert (status, "another nightly is running" in said) == (2, True)
+        process.send_signal(kill)
+        process.wait(60)
+    assert any(gone(int(half.read_text())) for _ in Deadline(30).poll())
+    assert len(records.load_verdicts(three.results / nights.NIGHTS[2])) == 24
+    status, said = three.run(2)
+    assert status == 1, said
+    assert f"going on with {nights.NIGHTS[2]}" in said
+    verdicts = records.load_verdicts(three.results / nights.NIGHTS[2])
+    assert len({(one.cell, one.suite, one.test) for one in verdicts}) == len(verdicts) == 48
+    assert len(list(three.results.glob("nightly-*"))) == 3
+    assert three.headline() == "= As before: 8 still failing"
+    assert "1 of 3 (6.1 to 79 %)" in (three.results / "site/index.html").read_text()
+
+
+def hunts_of(directory: Path) -> list[str]:
+    return [score.mutant for score in mutants.load_scores(directory).scores]

@@ -10,7 +10,11 @@ def see(run: Run, record: VerdictRecord) -> str:
     """The command that repeats one test of a run."""
     if run.command[1:2] == ["selftests"]:
         # what was asked for, with less of it: the last -k counts
-        return shlex.join(["farm", *run.command[1:], "-k", record.test.partition("[")[0]])
+        words = run.command[1:]
+        if "--results" in words:
+            place = words.index("--results")
+            words = words[:place] + words[place + 2 :]
+        return shlex.join(["farm", *words, "-k", record.test.partition("[")[0]])
     return repeat_command(run, record.cell, k_expression(record))
 
 
