@@ -368,6 +368,25 @@ def test_tests_that_are_gone_are_worse(copy: Path) -> None:
     assert text.index("Gone 12") < text.index("The matrix") < text.index("Still failing 7")
 
 
+def test_matrix_marks_what_is_not_the_same(copy: Path) -> None:
+    """As many are bad as before, and others."""
+
+    def other(record: VerdictRecord) -> VerdictRecord:
+        turned = {nights.CRASH: Verdict.PASS, nights.FLAKE: Verdict.FAIL}
+        if record.cell != "x86_64-kasan" or record.test not in turned:
+            return record
+        return replace(record, verdict=turned[record.test], reason="now this")
+
+    run = nights.write_run(copy, "20260304-020000", nights.CELLS)
+    for record in records.load_verdicts(copy / nights.NIGHTS[2]):
+        records.append_verdict(run, other(record))
+    index(copy)
+    make(copy)
+    text = shown(copy / "site/index.html")
+    assert "routes: 1 of 3 failed, worse than before: 1 bad then" in text
+    assert "privileges: 5 of 6 failed, " not in text
+
+
 def test_a_run_that_was_cut_off_says_so(copy: Path) -> None:
     """What it did not come to is no failure."""
     lost = Verdict.LOST

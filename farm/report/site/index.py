@@ -4,7 +4,7 @@ the matrix at a glance."""
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from jinja2 import Environment
@@ -39,22 +39,28 @@ class Row:
     fields: tuple[Field | None, ...]
 
 
-def matrix(today: Summary, before: Summary | None) -> tuple[list[str], list[Row]]:
+def matrix(found: Comparison) -> tuple[list[str], list[Row]]:
     """The suites, and a row a cell with a field for each of them."""
+    today, then = found.after, found.before.counts if found.before else {}
     suites = sorted({suite for _, suite in today.counts})
-    then = before.counts if before else {}
+    news: dict[tuple[str, str], set[Kind]] = {}
+    for change in found.news:
+        news.setdefault((change.case.cell, change.case.suite), set()).add(change.kind)
     rows = [
         Row(
             cell,
             files.cell_page(cell),
-            tuple(_field(suite, today.counts.get((cell, suite)), then.get((cell, suite))) for suite in suites),
+            tuple(
+                _field(suite, today.counts.get((cell, suite)), then.get((cell, suite)), news.get((cell, suite), set()))
+                for suite in suites
+            ),
         )
         for cell in today.cells
     ]
     return suites, rows
 
 
-def _field(suite: str, now: Counter[Verdict] | None, then: Counter[Verdict] | None) -> Field | None:
+def _field(suite: str, now: Counter[Verdict] | None, then: Counter[Verdict] | None, news: Set[Kind]) -> Field | None:
     if not now:
         return None
     kernel, farm = _blamed(now, Exit.KERNEL), _blamed(now, Exit.FARM)
@@ -70,11 +76,11 @@ def _field(suite: str, now: Counter[Verdict] | None, then: Counter[Verdict] | No
     if kernel and farm:
         words += f", and the farm failed in {farm}"
     was, change = "", ""
-    if then is not None:
-        bad, bad_then = kernel + farm, _blamed(then, Exit.KERNEL) + _blamed(then, Exit.FARM)
-        if bad != bad_then:
-            was, change = ("▼", "worse") if bad > bad_then else ("▲", "better")
-            words += f", {change} than before: {bad_then or 'none'} bad then"
+    if then is not None and (Kind.FIXED in news or not news.isdisjoint(WORSE)):
+        # also where as many are bad as before, and not the same
+        was, change = ("▲", "better") if news.isdisjoint(WORSE) else ("▼", "worse")
+        bad = _blamed(then, Exit.KERNEL) + _blamed(then, Exit.FARM)
+        words += f", {change} than before: {bad or 'none'} bad then"
     return Field(look, text, was, f"{suite}: {words}", files.safe(suite))
 
 
@@ -148,7 +154,7 @@ class Besides:
 
 
 def page(pages: Environment, found: Comparison, facts: Facts, besides: Besides) -> str:
-    suites, rows = matrix(found.after, found.before)
+    suites, rows = matrix(found)
     own = besides.own
     news = [*besides.night.news, *([f"the kernel's own tests: {told.said(own[0])}"] if own and own[0].worse else [])]
     mood, sign, headline = verdict(found, news)
