@@ -7,6 +7,7 @@ new, and with one more night. What the largest page has.
 By default 1000 runs of 20 cells and 500 tests. One verdict in a thousand is bad.
 The history is made in the store; only the last runs, which the pages show, have
 directories as well, and what came of each case is the same in all that are older.
+With each of the last runs go one of the kernel's own tests and a hunt for mutants.
 """
 
 import json
@@ -20,15 +21,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from farm.history import store
+from farm.history import reading, store
 from farm.history.changes import WINDOW
-from farm.history.model import Case, Kernel, Seen, Summary
+from farm.history.model import Case, Kernel, Mutation, Seen, Summary
+from farm.matrix import MATRIX
 from farm.report.site.make import make
 from farm.run import records
 from farm.run.records import Verdict, VerdictRecord
 from tests import nights
 
 SUITES = 20
+OWN_TESTS = 150
 FIRST = datetime(2026, 1, 1, 2, tzinfo=UTC)
 
 
@@ -70,6 +73,21 @@ def add(results: Path, number: int, of: Sequence[Case]) -> None:
         store.put_run(db, summary, "", seen)
 
 
+def add_night(results: Path, number: int, of: Sequence[Case]) -> None:
+    """One more run, the kernel's own tests and a hunt."""
+    add(results, number, of)
+    own = [Case(of[0].cell, "selftests", f"test.d/ftrace/own-{test}.tc") for test in range(OWN_TESTS)]
+    started = FIRST + timedelta(days=number, hours=3)
+    seen = night(number, own)
+    made = replace(summary_of(number, own, seen), id=stamp(started), started=started.isoformat(), place="")
+    hunt = stamp(started + timedelta(hours=1))
+    with store.writing(store.path(results)) as db:
+        store.put_run(db, replace(made, line=reading.own_tests(made.line)), "", seen)
+        store.put_mutation(
+            db, Mutation(f"mutants-{hunt}", "", started.isoformat(), "finished", 60.0, {"a": "caught"}), ""
+        )
+
+
 def add_old(results: Path, numbers: Sequence[int], of: Sequence[Case]) -> None:
     """Runs whose directories are gone."""
     seen = night(0, of)
@@ -98,7 +116,7 @@ def summary_of(number: int, of: Sequence[Case], seen: Mapping[Case, Seen]) -> Su
     return Summary(
         id=name,
         place=name,
-        line="nightly",
+        line=reading.line_of("run", None, None, str(MATRIX)),
         command=("farm", "nightly"),
         started=started.isoformat(),
         finished=(started + timedelta(hours=5, minutes=number % 7)).isoformat(),
@@ -130,10 +148,10 @@ def main(runs: int = 1000, cells: int = 20, tests: int = 500) -> None:
         old = max(0, runs - 1 - WINDOW)
         add_old(results, range(old), of)
         for number in range(old, runs - 1):
-            add(results, number, of)
+            add_night(results, number, of)
         timed("the first time", results)
         timed("nothing new", results)
-        add(results, runs - 1, of)
+        add_night(results, runs - 1, of)
         timed("one more night", results)
         pages = sorted((results / "site").rglob("*.html"), key=lambda page: page.stat().st_size)
         size = sum(page.stat().st_size for page in pages)
