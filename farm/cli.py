@@ -640,7 +640,7 @@ def nightly(
         where, said = timer.install([sys.executable, "-m", "farm", "nightly", "--budget", budget, *asked.words], at)
         out.print(f"installed in {where}{said}", markup=False, highlight=False, soft_wrap=True)
         return
-    with night.alone(place):
+    with night.alone(place), morning.told_of_failure(place):
         found = None if restart else night.left_open(asked, datetime.now(UTC))
         directory, planned = found or night.begin(asked, limit)
         for line in night.told(planned, goes_on=found is not None):

@@ -33,6 +33,8 @@ def units(command: Sequence[str], at: str, carried: Mapping[str, str]) -> dict[s
     service = f"""\
 [Unit]
 Description=ftrace farm: what changed since yesterday
+StartLimitIntervalSec=1d
+StartLimitBurst=5
 
 [Service]
 Type=oneshot
@@ -41,6 +43,10 @@ ExecStart=/usr/bin/env {" ".join(map(_quoted, command))}
 {lines}# a kernel that failed something is a result, and no failure of the service
 SuccessExitStatus={int(Exit.KERNEL)}
 TimeoutStartSec=infinity
+# killed, it goes on where it was; of a guest that the host has no memory for the farm tells itself
+Restart=on-abnormal
+RestartSec=60
+OOMPolicy=continue
 # the farm ends its guests itself; what is left behind it is killed
 KillMode=mixed
 TimeoutStopSec=60

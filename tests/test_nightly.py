@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from farm.base.deadline import Deadline
-from farm.base.errors import Exit, UsageError
+from farm.base.errors import Exit, FarmError, UsageError
 from farm.history import index, reading, store
 from farm.history.model import Mutation
 from farm.hunt import mutants
@@ -443,6 +443,24 @@ def test_a_morning_on_a_full_disk(tmp_path: Path, mails: Path, monkeypatch: pyte
     assert len(subjects(mails)) == 2
     assert "not compared: " in mails.read_text()
     assert len(records.load_verdicts(results / nights.NIGHTS[0])) == 48
+
+
+@pytest.mark.parametrize("error", [FarmError("state.json: No space left"), ZeroDivisionError("a bug")])
+def test_a_night_that_fails_itself_is_told_of(
+    tmp_path: Path, mails: Path, error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(type(error)), morning.told_of_failure(tmp_path):
+        raise error
+    assert "BROKEN: " in mails.read_text()
+    assert f"night:    the night failed: {error}" in mails.read_text()
+    mails.unlink()
+    with pytest.raises(KeyboardInterrupt), morning.told_of_failure(tmp_path):
+        raise KeyboardInterrupt
+    assert not mails.exists()
+    (tmp_path / "sendmail").unlink()
+    with pytest.raises(type(error)), morning.told_of_failure(tmp_path):
+        raise error
+    assert "nobody could be told: mail.sendmail: " in capsys.readouterr().err
 
 
 def test_a_step_that_was_cut_off_is_news(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_units_say_what_is_run() -> None:
     assert 'ExecStart=/usr/bin/env "/a b/farm" "nightly" "50%%" "$$x"\n' in service
     assert 'Environment="PATH=/bin"\nEnvironment="XDG_CACHE_HOME=/c d"\n' in service
     assert "SuccessExitStatus=1\n" in service
+    assert "Restart=on-abnormal\n" in service
     assert "OnCalendar=*-*-* 01:05:00\n" in clock
 
 

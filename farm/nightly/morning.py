@@ -2,8 +2,11 @@
 """What is left of a night in the morning: lines with its run, the screen, the site, a mail. One of them
 that fails, as on a full disk, keeps no other from being there."""
 
+import re
 import sqlite3
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from farm.nightly import night as nights
 from farm.nightly.night import Night
 from farm.report import changes as change_report
 from farm.report.site.make import make as make_site
+from farm.run import records
 from farm.tell import config as tell_config
 from farm.tell import tell as telling
 
@@ -59,6 +63,24 @@ def show(out: Console, results: Path, directory: Path, night: Night) -> Exit:
     return Exit.FARM if failed else night.exit
 
 
+@contextmanager
+def told_of_failure(results: Path) -> Iterator[None]:
+    """Tell whom tell.yaml names if the night itself cannot begin or go on: nobody looks at what it prints."""
+    try:
+        yield
+    except Exception as error:
+        if tell_config.default().exists():
+            now = records.now()
+            said = f"the night failed: {str(error) or type(error).__name__}"
+            name = f"{nights.PREFIX}{re.sub('[^0-9]', '', now)[:14]}"
+            try:
+                told = telling.without_run(results, name, ["nightly"], now, [said])
+                telling.tell(told, tell_config.load(tell_config.default()))
+            except Blamed as untold:
+                print(f"nobody could be told: {untold}", file=sys.stderr)
+        raise
+
+
 def _cells(night: Night) -> str:
     return next(step.run for step in night.steps if step.name == "cells")
 
@@ -86,7 +108,7 @@ def _tell(out: Console, results: Path, directory: Path, night: Night, told: Besi
             look = (
                 telling.look(results / step.run)
                 if step.run
-                else telling.without_run(directory, step.words, night.started, told.news)
+                else telling.without_run(directory, night.id, step.words, night.started, told.news)
             )
             if done := telling.tell(look, config):
                 out.print(Text(f"told {'; '.join(done)}"), soft_wrap=True)

@@ -37,10 +37,10 @@ def look(directory: Path) -> Told:
     return Told(directory, read.run, read.verdicts, comparison, besides)
 
 
-def without_run(directory: Path, command: Sequence[str], started: str, news: Sequence[str]) -> Told:
-    """A night that left no run of its cells, and why; `directory` is the night's."""
+def without_run(directory: Path, name: str, command: Sequence[str], started: str, news: Sequence[str]) -> Told:
+    """A night of that name that left no run of its cells, and why; `directory` has what it did leave."""
     run = Run(
-        id=directory.name,
+        id=name,
         command=list(command),
         tree=None,
         series=None,
