@@ -138,11 +138,15 @@ def write_own_tests(results: Path, night: int) -> Path:
     name = NIGHTS[night].replace("-02", "-03")
     directory = write_run(results, name, [OWN_CELL])
     (directory / "comparison.json").write_text("{}")
+    (directory / "cells" / OWN_CELL).mkdir(parents=True)
+    for kernel in ("base", "patched"):
+        (directory / "cells" / OWN_CELL / f"{kernel}-1.log").write_text(CONSOLE)
     records.update_run(directory, command=["farm", "selftests", OWN_CELL, "--results", "/r"])
     for number, test in enumerate(OWN_TESTS):
         one = VerdictRecord(test, "selftests", OWN_CELL, Verdict.PASS, 1.0)
         if number == OWN_WORSE and night == 1:
-            one = replace(one, verdict=Verdict.FAIL, reason="PASS on the base, FAIL with the series")
+            reason = "PASS on the base, FAIL with the series"
+            one = replace(one, verdict=Verdict.FAIL, reason=reason, console="patched-1.log", span=(0, 200))
         records.append_verdict(directory, one)
     return directory
 

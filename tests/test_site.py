@@ -329,6 +329,11 @@ def test_first_page_has_the_whole_night(copy: Path) -> None:
     assert "farm selftests x86_64-regs -k 'test.d/ftrace/<b>func</b>.tc'" in text
     assert "left out" not in text
     test_pages_are_sound(copy)
+    own = nights.NIGHTS[1].replace("-02", "-03"), nights.OWN_CELL, "selftests", nights.OWN_TESTS[nights.OWN_WORSE]
+    text = shown(copy / "site" / files.failure_page(*own))
+    assert "base-1.log · patched-1.log" in text
+    assert "before all tests, line 0" in text
+    assert "What is missing here" not in text
     make(copy)
     text = shown(copy / "site/index.html")
     assert headline(copy) == "▼ Worse than before: mutant <m> survived, 1 fixed, 8 still failing"
