@@ -4,9 +4,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from farm.base.errors import Exit
@@ -89,18 +87,16 @@ def title(comparison: Comparison) -> str:
 
 def show(console: Console, comparison: Comparison) -> None:
     """Print the comparison."""
-    table = Table(box=SIMPLE, pad_edge=False, title=Text(plain(title(comparison))), title_justify="left")
-    for heading in ("", "cell", "tests", "was", "is", "what is known"):
-        table.add_column(heading, overflow="fold")
+    console.print(Text(plain(title(comparison)), "bold"), soft_wrap=True)
     groups = grouped(comparison.changes)
     for group in groups[:MOST]:
-        first = group.changes[0]
-        fields = (group.cell, tests(group), told(first.before), told(first.after), known(group))
-        table.add_row(Text(group.kind, STYLES[group.kind]), *(Text(plain(field)) for field in fields))
-    if groups:
-        console.print(table)
+        console.print(Text.assemble("\n", (group.kind, STYLES[group.kind]), f"  {plain(group.cell)}"), soft_wrap=True)
+        for line in (tests(group), told_both(group), known(group)):
+            if line:
+                console.print(Text(f"  {plain(line)}"), soft_wrap=True)
     if len(groups) > MOST:
         console.print(f"… and {len(groups) - MOST} more groups of changes; --markdown has them all", highlight=False)
+    console.print()
     for side, run in (("was", comparison.before), ("is", comparison.after)):
         if run:
             console.print(Text(plain(f"{side + ':':5}{run.id}: {identity(run)}")), soft_wrap=True)
@@ -145,6 +141,12 @@ def told(seen: Seen | None) -> str:
     if seen is None:
         return "-"
     return f"{seen.verdict}: {seen.reason}" if seen.reason else str(seen.verdict)
+
+
+def told_both(group: Group) -> str:
+    """What came of a group's first case in both runs; once, where that is the same."""
+    was, now = told(group.changes[0].before), told(group.changes[0].after)
+    return now if was == now else f"{was} → {now}"
 
 
 def known(group: Group) -> str:

@@ -108,10 +108,12 @@ def _facts(told: Told) -> list[str]:
     tally = counts(told.verdicts)
     sources = list(dict.fromkeys(f"{k.source}, {k.commit[:12]}" for k in comparison.after.kernels.values() if k.source))
     before = comparison.before
+    # of their kernels the kernel's own tests leave no record
+    nothing = "with the series and without" if run.command[1:2] == ["selftests"] else "nothing was built"
     facts = {
         "run": f"{run.id}, {run.status}{_duration(run)}, {run.accel}",
         "before": f"{before.id}, {before.status}" if before else "nothing to compare with",
-        "source": sources[0] if sources else "nothing was built",
+        "source": sources[0] if sources else nothing,
         "verdicts": ", ".join(f"{tally[each]} {each}" for each in Verdict if tally[each]) or "none",
         "results": str(told.directory),
     }
