@@ -307,16 +307,23 @@ def test_a_tree_of_the_users(tmp_path: Path) -> None:
     assert tried.words[-2:] == ("--results", str(tmp_path))
 
 
-def test_a_matrix_without_the_cells_of_the_mutants(tmp_path: Path) -> None:
-    """The rest is run, and it is said."""
+@pytest.mark.parametrize(
+    "cell, following, steps, said",
+    [
+        ("x86_64-kasan", "x86_64-mitigations", ["cells", "selftests"], "mutants: "),
+        ("x86_64-regs", "x86_64-regs-fp", ["cells"], "the kernel's own tests: the matrix has no "),
+    ],
+)
+def test_a_matrix_without_a_cell(tmp_path: Path, cell: str, following: str, steps: list[str], said: str) -> None:
+    """What needs it is left out, and it is said; the rest is run."""
     matrix = tmp_path / "kconfigs/matrix.yaml"
     matrix.parent.mkdir()
-    matrix.write_text(re.sub(r"(?ms)^  x86_64-kasan:.*?(?=^  x86_64-mitigations:)", "", MATRIX.read_text()))
+    matrix.write_text(re.sub(rf"(?ms)^  {cell}:.*?(?=^  {following}:)", "", MATRIX.read_text()))
     (matrix.parent / "x86_64").symlink_to(MATRIX.parent / "x86_64")
     (tmp_path / "patches").symlink_to(CHECKOUT / "patches")
     _, made = night.begin(night.Asked(tmp_path / "results", matrix), 1e6)
-    assert [step.name for step in made.steps] == ["cells", "selftests"]
-    assert any(said.startswith("mutants: ") and "x86_64-kasan" in said for said in made.left)
+    assert [step.name for step in made.steps] == steps
+    assert any(line.startswith(said) and cell in line for line in made.left)
 
 
 def took(results: Path, name: str, minutes: int, cells: dict[str, float], **more: object) -> None:

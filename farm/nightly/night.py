@@ -166,7 +166,9 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
         raise UsageError(f"--budget: no cell fits into {budget / 60:.0f} min, the shortest needs {least / 60:.0f} min")
     of_cells, of_selftests, of_mutants = chosen.expected
     steps = [Step("cells", ("run", *chosen.cells, *asked.words), of_cells)]
-    if chosen.selftests and SELFTESTS_CELL in names:
+    if SELFTESTS_CELL not in names:
+        unfit.append(f"the kernel's own tests: the matrix has no {SELFTESTS_CELL}")
+    elif chosen.selftests:
         steps.append(Step("selftests", ("selftests", SELFTESTS_CELL, *asked.words), of_selftests))
     if chosen.mutants:
         steps.append(Step("mutants", ("mutants", *chosen.mutants, *asked.place), of_mutants))
