@@ -111,6 +111,9 @@ def test_module_on_its_way(guest: Guest, agent: Agent, tracing: Tracing) -> None
             for attr in ({"function": "waiter_begin"}, {"config2": hex(symbols["waiter_begin"])}):
                 got = _open(agent, **attr)
                 assert got == "EINVAL", f"a function of the init text, {attr}, gave {got}, not EINVAL"
+            for attr in ({"function": "waiter_stop"}, {"config2": hex(symbols["waiter_stop"])}):
+                got = _open(agent, **attr)
+                assert got == "ENOENT", f"a function of a module that may still fail, {attr}, gave {got}, not ENOENT"
         got = _open(agent, function="waiter_begin")
         assert got == "ENOENT", f"the init text is gone, and a function of it gave {got}, not ENOENT"
         event = filters.open_event(agent, "waiter_stop")

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from farm.guest.agent import Agent
+from farm.guest.vm import Guest
 from farm.matrix import Cell
 from suites import routes
 from suites.contract import ARGUMENT_REGISTERS
@@ -145,3 +146,22 @@ def test_core_function(agent: Agent, tracing: Tracing, how: str) -> None:
     if program:
         traced = len(re.findall(rf"{CORE}(?: <-|\(\))", tracing.read("trace")))
         assert traced == 1, f"{CORE} by {route}: the filter lets one call through, the trace has {traced}"
+
+
+@pytest.mark.parametrize("who", [OPS, pytest.param(OPS_REGS, marks=needs_regs)])
+def test_trampoline_is_freed(agent: Agent, guest: Guest, who: str) -> None:
+    """An ops that goes takes along the trampoline that was made for it."""
+
+    def there() -> int:
+        done = guest.connection.run("grep -c _trampoline+ /proc/vmallocinfo", guest.deadline(10))
+        assert done.status in (0, 1), done.stderr
+        return int(done.stdout)
+
+    before = there()
+    for _ in range(3):
+        ops = agent.request("observe", observer=who, functions=["target_args6"])["fd"]
+        during = there()
+        assert during == before + 1, f"{who} is alone on its function, and there are {during - before} more trampolines"
+        agent.request("close", fd=ops)
+        after = there()
+        assert after == before, f"{who} is gone, and of trampolines there are {after - before} more than before"
