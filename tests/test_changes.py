@@ -18,7 +18,7 @@ from farm.history.changes import Change, Comparison, Kind, Side, compare, last_c
 from farm.history.index import index, reindex
 from farm.history.model import CODES, Case, Kernel, Seen, Summary, Timeline
 from farm.report import changes as report
-from farm.run.records import Verdict
+from farm.run.records import Verdict, VerdictRecord
 from tests import nights
 from tests.test_history import write
 from tests.test_records import record
@@ -397,6 +397,29 @@ def test_a_run_of_elsewhere_needs_no_history(tmp_path: Path) -> None:
     two = write(tmp_path / "b", "20260102-000000", [record(Verdict.FAIL)])
     assert query.named(tmp_path / "none", str(one), str(two)).counts == {Kind.NEW_FAILURE: 1}
     assert not (tmp_path / "none").exists()
+
+
+def test_cells_that_take_turns(tmp_path: Path) -> None:
+    """What broke in the night between, which had not all of tonight's cells, is not new; what was gone in it
+    is not gone again."""
+
+    def of(cell: str, **verdicts: Verdict) -> list[VerdictRecord]:
+        return [record(verdict, test, cell=cell) for test, verdict in verdicts.items()]
+
+    good, bad = Verdict.PASS, Verdict.FAIL
+    write(tmp_path, "20260101-000000", [*of("a", x=good), *of("b", x=good, gone=good)], cells=["a", "b"])
+    write(tmp_path, "20260102-000000", [*of("b", x=bad), *of("c", x=good)], cells=["b", "c"])
+    write(tmp_path, "20260103-000000", [*of("a", x=bad), *of("b", x=bad)], cells=["a", "b"])
+    index(tmp_path)
+    with store.reading(tmp_path) as db:
+        found = query.compared(db, store.runs(db)[-1])
+    assert found.before
+    assert found.before.id == "20260101-000000"
+    assert {(change.case.cell, change.kind) for change in found.changes} == {
+        ("a", Kind.NEW_FAILURE),
+        ("b", Kind.STILL),
+    }
+    assert "what was tested again since 20260101-000000 is compared with the last of 20260102-000000" in found.notes
 
 
 NASTY = 'test_é["<b>`|*[red]\\'

@@ -7,7 +7,9 @@ kernel's own tests, and nothing on top (no `--patch`, `--poke`, `--partial`): a 
 with a bug on purpose is compared with nothing unless somebody names it. The revision
 may differ, that is what is compared. The last comparable run of a run is the
 last finished one before it that covers all its cells and tests; if there is none,
-the last that shares a cell with it. Of two runs that are not of the same cells and the
+the last that shares a cell with it. What finished runs behind that one tested again is
+compared with them, case by case: where cells take turns, what broke yesterday is not
+new for being compared with the day before. Of two runs that are not of the same cells and the
 same `-k`, only what is in both is compared: nothing is called gone that was not asked for.
 
 **Before** is by the id, which does not go back when the clock does (model.order).
@@ -134,10 +136,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two runs that are compared, with what came of its cases."""
+    """One of the two runs that are compared, with what came of its cases; `newer` are runs of which it has
+    what they tested again."""
 
     run: Summary
     seen: Mapping[Case, Seen]
+    newer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,10 @@ def compare(
     lines = lines or {}
     old, new = _answered(before) if before else {}, _answered(after)
     notes = list(_differences(before.run, after.run)) if before else ["there is no run to compare with"]
+    if before and before.newer:
+        notes.append(
+            f"what was tested again since {before.run.id} is compared with the last of {', '.join(before.newer)}"
+        )
     found, same = [], 0
     budget = steps.FALSE_ALARMS / max(1, len(new))
     for case in {*old, *new}:

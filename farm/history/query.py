@@ -32,13 +32,28 @@ def own_tests(runs: Sequence[Summary], run: Summary) -> Summary | None:
     return max(found, key=lambda one: one.order, default=None)
 
 
-def compared(db: sqlite3.Connection, run: Summary, before: Summary | None = None) -> Comparison:
-    """A run against `before`, else against the last comparable one, judged by those before it."""
+def compared(db: sqlite3.Connection, run: Summary) -> Comparison:
+    """A run against the last comparable one, judged by those before it."""
     runs = store.runs(db)
-    before = before or changes.last_comparable(runs, run)
     over = changes.past(runs, run)
-    old = Side(before, store.verdicts(db, before.id)) if before else None
-    return changes.compare(old, Side(run, store.verdicts(db, run.id)), over, store.timelines(db, over))
+    return changes.compare(
+        before(db, runs, run), Side(run, store.verdicts(db, run.id)), over, store.timelines(db, over)
+    )
+
+
+def before(db: sqlite3.Connection, runs: Sequence[Summary], run: Summary) -> Side | None:
+    """What a run is compared with: the last comparable one, and what was tested again since."""
+    base = changes.last_comparable(runs, run)
+    if base is None:
+        return None
+    seen, newer = store.verdicts(db, base.id), []
+    for one in changes.past(runs, run)[:-1]:
+        if one.order > base.order and one.complete and set(one.cells) & set(run.cells):
+            if not one.select:  # what it does not have any more was gone then
+                seen = {case: seen[case] for case in seen if case.cell not in one.cells}
+            seen |= {case: last for case, last in store.verdicts(db, one.id).items() if case.cell in run.cells}
+            newer.append(one.id)
+    return Side(base, seen, tuple(newer))
 
 
 def named(results: Path, before: str, after: str) -> Comparison:

@@ -101,8 +101,7 @@ def _read(results: Path, run: str) -> _Read:
 def _past(db: sqlite3.Connection, runs: Sequence[Summary], today: Summary) -> _Past:
     over = changes.past(runs, today)
     lines = store.timelines(db, over)
-    before = changes.last_comparable(runs, today)
-    old = Side(before, store.verdicts(db, before.id)) if before else None
+    old = query.before(db, runs, today)
     return _Past(over, lines, changes.compare(old, Side(today, store.verdicts(db, today.id)), over, lines))
 
 
