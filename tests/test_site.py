@@ -506,7 +506,7 @@ def test_run_directory_that_lacks_files(copy: Path) -> None:
     test_pages_are_sound(copy)
 
 
-@pytest.mark.parametrize("value", [None, 5, "x", [1], {"a": None}, "\ud800"], ids=repr)
+@pytest.mark.parametrize("value", [None, 5, "x", [1], {"a": None}, "\ud800", ["\ud800"]], ids=ascii)
 def test_fields_that_are_something_else(copy: Path, value: object) -> None:
     """Of another farm: the others are shown, and of this one what can be read."""
     night = copy / nights.NIGHTS[1]
