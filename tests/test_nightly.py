@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The plan of a night, a night that is killed, and the morning."""
 
+import errno
 import io
 import os
 import re
@@ -287,6 +288,26 @@ def test_a_second_night_says_so_and_leaves(tmp_path: Path) -> None:
         pass
     with night.alone(tmp_path):
         pass
+
+
+def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
+    with (
+        pytest.raises(
+            FarmError, match=r"/dev/full: No space left on device; the verdicts are safe, and `farm nightly`"
+        ),
+        night.alone(tmp_path),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/dev/full")
+
+
+def test_a_run_that_nobody_goes_on_with_is_not_running(tmp_path: Path) -> None:
+    """The next night says so, or it would be kept for good."""
+    begun(tmp_path, started="2026-01-01T00:00:00+00:00")
+    left = write(tmp_path, "20260101-000002", status="running", command=["farm", *STEPS[0].words])
+    others = write(tmp_path, "20260101-000003", status="running", command=["farm", "run", "mine"])
+    night.begin(asked(tmp_path), 1e6)
+    assert records.load_run(left).status == "interrupted"
+    assert records.load_run(others).status == "running"
 
 
 def test_a_first_night_is_planned_without_a_history(tmp_path: Path) -> None:

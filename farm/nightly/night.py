@@ -102,19 +102,23 @@ def seconds(budget: str) -> float:
 
 @contextmanager
 def alone(results: Path) -> Iterator[None]:
-    """One night at a time in a results directory. Raises UsageError where there is one."""
-    results.mkdir(parents=True, exist_ok=True)
-    path = results / ".nightly.lock"
-    with path.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            raise UsageError(f"{results}: another nightly is running, process {handle.read().strip()}") from None
-        handle.truncate(0)
-        handle.write(f"{os.getpid()}\n")
-        handle.flush()
-        yield
+    """One night at a time in a results directory. Raises UsageError where there is one, and FarmError for
+    what the host refuses in the block, as a disk that is full does."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with (results / ".nightly.lock").open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                raise UsageError(f"{results}: another nightly is running, process {handle.read().strip()}") from None
+            handle.truncate(0)
+            handle.write(f"{os.getpid()}\n")
+            handle.flush()
+            yield
+    except OSError as error:
+        said = f"{error.filename or results}: {error.strerror}"
+        raise FarmError(f"{said}; the verdicts are safe, and `farm nightly` goes on once that is mended") from error
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,9 @@ class Asked:
 def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
     """A new night, planned by the history."""
     known, results = load(asked.matrix), asked.results
+    if last := _last(results):  # it was killed, and is not gone on with
+        for step in last[1].steps:
+            _name(results, last[1], step)
     index.index(results)
     line = reading.line_of("run", asked.tree, asked.series, str(asked.matrix))
     with store.reading(results) as db:
@@ -226,7 +233,17 @@ def _seconds(run: Summary) -> float:
 
 def left_open(asked: Asked, now: datetime) -> tuple[Path, Night] | None:
     """The last night, if it was killed, was asked for the same and is not stale."""
-    directory = max(asked.results.glob(f"{PREFIX}*"), key=lambda path: order(path.name, ""), default=None)
+    found = _last(asked.results)
+    if found is None:
+        return None
+    _, night = found
+    fresh = now - datetime.fromisoformat(night.started) < STALE
+    return found if night.open and fresh and night.asked == asked.words else None
+
+
+def _last(results: Path) -> tuple[Path, Night] | None:
+    """The last night that there was; None if nothing can be made of it."""
+    directory = max(results.glob(f"{PREFIX}*"), key=lambda path: order(path.name, ""), default=None)
     if directory is None:
         return None
     try:
@@ -236,9 +253,7 @@ def left_open(asked: Asked, now: datetime) -> tuple[Path, Night] | None:
     if raw.get("schema") != SCHEMA:
         return None
     steps = tuple(Step(**{**step, "words": tuple(step["words"])}) for step in raw.pop("steps"))
-    night = Night(**{**raw, "left": tuple(raw["left"]), "asked": tuple(raw["asked"])}, steps=steps)
-    fresh = now - datetime.fromisoformat(night.started) < STALE
-    return (directory, night) if night.open and fresh and night.asked == asked.words else None
+    return directory, Night(**{**raw, "left": tuple(raw["left"]), "asked": tuple(raw["asked"])}, steps=steps)
 
 
 def told(night: Night, goes_on: bool = False) -> Iterator[str]:
@@ -408,11 +423,6 @@ def _interrupted(results: Path, night: Night, step: Step) -> bool:
 
 
 def save(directory: Path, night: Night) -> Night:
-    """Write down how far it is. Raises FarmError, as on a disk that is full."""
-    try:
-        save_json(directory / STATE, asdict(night))
-    except OSError as error:
-        raise FarmError(
-            f"{directory / STATE}: {error.strerror}; make room, then `farm nightly` goes on. The verdicts are safe"
-        ) from error
+    """Write down how far it is."""
+    save_json(directory / STATE, asdict(night))
     return night
