@@ -291,6 +291,9 @@ def test_first_page_of_a_worse_night(copy: Path) -> None:
     assert "x86_64-regs, x86_64-regs-fp · since 2026-03-02 02:00; passed last 2026-03-01 02:00" in text
     assert "farm run x86_64-regs -k 'test_arguments[x86_64-regs-args6-ftrace_caller-function]'" in text
     assert "slots: 1 of 3 failed, worse than before: none bad then" in text
+    links = {"".join(link.itertext()): link.get("href") for link in parsed(copy / "site/index.html").iter("a")}
+    page = failure(copy, 1, "x86_64-kasan", "routes", nights.CRASH).relative_to(copy / "site")
+    assert links["✗ CRASH"] == str(page)
 
 
 def test_first_page_of_a_better_night(results: Path) -> None:
