@@ -243,21 +243,27 @@ def test_the_budget_is_kept(tmp_path: Path) -> None:
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A farm that runs for a minute, and writes down that it was told to end."""
     script = tmp_path / "program"
-    script.write_text(f"#!/bin/sh\ntrap 'echo \"$@\" > {tmp_path}/told; exit 3' TERM\nsleep 60 & wait\n")
+    told, began = tmp_path / "told", tmp_path / "began"
+    script.write_text(f"#!/bin/sh\ntrap 'echo \"$@\" > {told}; exit 3' TERM\n: > {began}\nsleep 60 & wait\n")
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    return tmp_path / "told"
+    return told
 
 
 def test_a_command_is_ended_when_its_time_is_up(program: Path) -> None:
     with pytest.raises(TimeoutError):
-        night.farm(("run", "a"), 1.0)
+        night.farm(("run", "a"), 3.0)
     assert program.read_text() == "-m farm run a\n"
 
 
 def test_a_kill_is_passed_on(tmp_path: Path, program: Path) -> None:
     """The command under way can write down what it has; its step stays open."""
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    def kill() -> None:
+        assert any((tmp_path / "began").exists() for _ in Deadline(60).poll())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=kill).start()
     with pytest.raises(KeyboardInterrupt):
         go_on(begun(tmp_path), night.farm)
     assert "run a" in program.read_text()
