@@ -16,8 +16,10 @@ from rich.console import Console
 from farm.base.errors import Exit, UsageError
 from farm.matrix import MATRIX
 from farm.report import junit, terminal
+from farm.report.live import Live
 from farm.run import records
 from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, exit_status, repeat_command
+from farm.run.session import Collector
 
 RUN = Run(
     id="20260101-000000",
@@ -325,3 +327,30 @@ def test_screen_shows_the_consoles_end(tmp_path: Path) -> None:
     assert "  BUG: mine" in text
     assert "of another test" not in text
     assert f"log:   {log}" in text.splitlines()
+
+
+def test_screen_takes_no_orders(tmp_path: Path) -> None:
+    """Of consoles and names nothing reaches the terminal but text: no colours, no markup of rich's."""
+    log = tmp_path / "cells/x86_64-regs/console-1.log"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"BUG: \x1b[2J[red]mine[/nothing]\r\n")
+    reason = "first \x1b[31m[bold]\nsecond \x07[/]"
+    odd = replace(record(Verdict.CRASH, reason=reason, console="console-1.log", span=(0, 0)), suite="[i]odd[/i]")
+    screen(tmp_path, [odd])
+    raw = (tmp_path / "screen").read_text()
+    assert "\x1b" not in raw
+    assert "\x07" not in raw
+    for text in ("first \ufffd[31m[bold]", "second \ufffd[/]", "BUG: \ufffd[2J[red]mine[/nothing]", "[i]odd[/i]"):
+        assert text in raw
+
+
+def test_full_disk_is_told(tmp_path: Path) -> None:
+    """The run ends; what it had is safe, and the message says how to go on."""
+    path = tmp_path / "verdicts.jsonl"
+    path.symlink_to("/dev/full")
+    collector = Collector(tmp_path, ["x86_64-regs"], Live(Console(file=(tmp_path / "screen").open("w"))))
+    with pytest.raises(pytest.exit.Exception):
+        collector.take(record(Verdict.PASS))
+    assert str(collector.error).startswith(f"{path}: No space left on device; ")
+    assert f"`farm run --resume {tmp_path}`" in str(collector.error)
+    assert collector.records == []

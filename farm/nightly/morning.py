@@ -23,6 +23,7 @@ from farm.nightly import night as nights
 from farm.nightly.night import Night
 from farm.report import changes as change_report
 from farm.report.site.make import make as make_site
+from farm.report.text import plain
 from farm.run import records
 from farm.tell import config as tell_config
 from farm.tell import tell as telling
@@ -56,7 +57,7 @@ def show(out: Console, results: Path, directory: Path, night: Night) -> Exit:
     attempt(write_down)
     attempt(lambda: _changes(out, results, night))
     for line in (*told.news, *told.notes):
-        out.print(Text(change_report.plain(f"{night.id}: {line}")), soft_wrap=True)
+        out.print(Text(plain(f"{night.id}: {line}")), soft_wrap=True)
     attempt(lambda: out.print(Text(str(make_site(results, _cells(night)))), soft_wrap=True))
     if tell_config.default().exists():
         attempt(lambda: _tell(out, results, directory, night, told))
@@ -87,7 +88,7 @@ def _cells(night: Night) -> str:
 
 def _take(out: Console, results: Path) -> None:
     for one in index.index(results).skipped:
-        out.print(Text(change_report.plain(f"not taken: {one}")), soft_wrap=True)
+        out.print(Text(plain(f"not taken: {one}")), soft_wrap=True)
 
 
 def _changes(out: Console, results: Path, night: Night) -> None:

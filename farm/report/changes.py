@@ -10,6 +10,7 @@ from rich.text import Text
 from farm.base.errors import Exit
 from farm.history.changes import WORSE, Change, Comparison, Group, Kind, grouped
 from farm.history.model import Seen, Summary
+from farm.report.text import plain
 from farm.run.records import EXIT
 
 STYLES = {
@@ -26,11 +27,6 @@ STYLES = {
 #: Tests of one group that are named, and groups that are shown; the rest is counted.
 NAMED = 3
 MOST = 40
-
-
-def plain(line: str) -> str:
-    """A line without what a terminal or a mail reader would act on."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in line.expandtabs()).rstrip()
 
 
 def broken(comparison: Comparison) -> bool:

@@ -15,6 +15,7 @@ from rich.text import Text
 from farm.guest.splat import strip
 from farm.report.frame import WITNESSES, halves, witnesses
 from farm.report.live import STYLES
+from farm.report.text import plain
 from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, counts, k_expression, repeat_command
 
 #: Failures that are told in full; of more than these the rest is counted.
@@ -28,7 +29,7 @@ def show(console: Console, directory: Path, run: Run, verdicts: Sequence[Verdict
     for record in bad[:MOST]:
         failure(console, directory, run, record)
     if len(bad) > MOST:
-        console.print(f"… and {len(bad) - MOST} more, in {directory}/verdicts.jsonl", highlight=False)
+        console.print(f"… and {len(bad) - MOST} more, in {directory}/verdicts.jsonl", markup=False, highlight=False)
     console.print(matrix(run, verdicts))
     _last_line(console, run, verdicts)
 
@@ -43,7 +44,7 @@ def matrix(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
         table.add_column(cell.removeprefix(prefix), justify="right")
     for suite in sorted({record.suite for record in verdicts}):
         fields = [field([r for r in verdicts if r.cell == cell and r.suite == suite]) for cell in run.cells]
-        table.add_row(suite, *fields)
+        table.add_row(Text(suite), *fields)
     table.add_section()
     table.add_row("all", *(field([r for r in verdicts if r.cell == cell]) for cell in run.cells))
     return table
@@ -71,15 +72,17 @@ def failure(console: Console, directory: Path, run: Run, record: VerdictRecord) 
     console.rule(
         Text(f"{record.verdict} {record.cell} {record.suite} {record.test}", STYLES[record.verdict]), align="left"
     )
-    console.print(record.reason or "no reason was given", markup=False, highlight=False, soft_wrap=True)
+    for line in (record.reason or "no reason was given").splitlines():
+        console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
     if record.slots:
         console.print(frame(record.slots))
     for line in told_besides(directory, record):
-        console.print(line, style="dim", markup=False, highlight=False)
+        console.print(plain(line), style="dim", markup=False, highlight=False)
     again = repeat_command(run, record.cell, k_expression(record))
     console.print(f"again: {again}", markup=False, highlight=False, soft_wrap=True)
     if record.console:
-        console.print(f"log:   {directory / 'cells' / record.cell / record.console}", highlight=False, soft_wrap=True)
+        log = directory / "cells" / record.cell / record.console
+        console.print(f"log:   {log}", markup=False, highlight=False, soft_wrap=True)
     console.print()
 
 

@@ -4,6 +4,7 @@ with the series no test may end worse than without."""
 
 import json
 import queue
+import signal
 import threading
 import time
 from collections import Counter
@@ -235,6 +236,7 @@ def execute(request: Request, built: Mapping[str, Built], watcher: Watcher) -> t
         planned=len(names),
     )
     watcher.began(directory, run)
+    cellstate.tell_built(directory, built[PATCHED])
     for kernel, one in built.items():
         watcher.built(cell.name, f"{one.kernel_key}, {kernel}: {one.source}")
     watcher.plan([cell.name] * len(names))
@@ -245,6 +247,7 @@ def execute(request: Request, built: Mapping[str, Built], watcher: Watcher) -> t
 def judge_all(directory: Path, cell: str, compared: Iterator[Compared], watcher: Watcher) -> Exit:
     comparison: dict[str, dict[str, list[str]]] = {}
     verdicts = []
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends it as Ctrl-C does
     try:
         for name, base, patched, done in compared:
             comparison[name] = {BASE: base, PATCHED: patched}
@@ -260,6 +263,7 @@ def judge_all(directory: Path, cell: str, compared: Iterator[Compared], watcher:
         records.update_run(directory, status="interrupted", finished=records.now())
         raise
     finally:
+        signal.signal(signal.SIGTERM, before)
         (directory / COMPARISON).write_text(json.dumps(comparison, indent=1) + "\n")
     if not any("PASS" in outcomes[BASE] for outcomes in comparison.values()):
         raise FarmError("not one test passed on the base: there is nothing to compare with")

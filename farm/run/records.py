@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from farm.base.errors import Exit, UsageError
+from farm.base.errors import Exit, FarmError, UsageError
 from farm.guest.splat import normal
 from farm.matrix import MATRIX
 
@@ -197,12 +197,16 @@ def update_run(directory: Path, **changes: Any) -> Run:
 
 
 def append_verdict(directory: Path, record: VerdictRecord) -> None:
-    """Add a line to verdicts.jsonl; it is on disk when this returns."""
-    line = json.dumps(asdict(record)) + "\n"
-    with (directory / "verdicts.jsonl").open("a") as handle:
-        handle.write(line)
-        handle.flush()
-        os.fsync(handle.fileno())
+    """Add a line to verdicts.jsonl; it is on disk when this returns. Raises FarmError where it cannot be."""
+    path, line = directory / "verdicts.jsonl", json.dumps(asdict(record)) + "\n"
+    try:
+        with path.open("a") as handle:
+            handle.write(line)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        safe = f"the verdicts so far are safe, and `farm run --resume {directory}` goes on with them"
+        raise FarmError(f"{path}: {error.strerror}; {safe}") from error
 
 
 def load_verdicts(directory: Path) -> list[VerdictRecord]:

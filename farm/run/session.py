@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -103,6 +104,7 @@ class Collector:
         self.planned: dict[str, Planned] = {}
         self.records: list[VerdictRecord] = list(done)
         self.trouble = ""
+        self.error: FarmError | None = None
 
     @pytest.hookimpl
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> BySuite:
@@ -142,7 +144,11 @@ class Collector:
             self.take(self._missing(nodeid, Verdict.INFRA, f"its worker died: {report.longreprtext}"))
 
     def take(self, record: VerdictRecord) -> None:
-        records.append_verdict(self._directory, record)
+        try:
+            records.append_verdict(self._directory, record)
+        except FarmError as error:  # and so it would be with all that follow
+            self.error = error
+            pytest.exit(str(error))
         self.records.append(record)
         self._watcher.verdict(record)
 
@@ -200,7 +206,9 @@ def _execute(
     try:
         ended = _build_and_test(request, run, directory, collector, watcher)
     except Blamed as error:
-        records.update_run(directory, status="refused", finished=records.now(), exit=int(error.exit))
+        with suppress(OSError):  # a full disk may have been the error
+            status = "interrupted" if collector.error else "refused"
+            records.update_run(directory, status=status, finished=records.now(), exit=int(error.exit))
         raise
     if ended != "stopped":  # what was left away was not to have a verdict
         collector.account("the run was interrupted" if ended == "interrupted" else "no worker reported it")
@@ -236,6 +244,8 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends a run as Ctrl-C does
     try:
         status = pytest.main(_pytest_arguments(request, run, directory), plugins=[collector])
+        if collector.error:
+            raise collector.error
         if status == pytest.ExitCode.INTERRUPTED and not collector.trouble:
             ended = "stopped" if request.stop and any(record.bad for record in collector.records) else "interrupted"
         if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR) or collector.trouble:

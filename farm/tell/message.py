@@ -17,7 +17,7 @@ from farm.history.changes import Change, Comparison, Kind, grouped
 from farm.history.model import Case
 from farm.history.reading import Besides
 from farm.report import again, changes, terminal
-from farm.report.changes import plain
+from farm.report.text import plain
 from farm.run.records import Run, Verdict, VerdictRecord, all_cells, counts
 
 #: Of the JSON; raised when a reader of the old one would go wrong.
