@@ -5,7 +5,10 @@ Marks of tests for what they may do, and others may not:
 
 `misses`        calls that no program can be asked about, as one was running on
                 the processor already
-`touches_many`  hundreds of functions are traced
+`touches_many`  hundreds of functions are traced. What a kernel has traced it
+                never forgets, so that behind such a test nobody could tell
+                whether another one traces them, too: they go last in their
+                suite, and take their guest along
 """
 
 from collections.abc import Generator, Iterator
@@ -61,6 +64,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "touches_many: this test traces hundreds of functions")
 
 
+def _touches_many(item: pytest.Item | None) -> bool:
+    return item is not None and item.get_closest_marker("touches_many") is not None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    suites = list(dict.fromkeys(item.path for item in items))
+    items.sort(key=lambda item: (suites.index(item.path), _touches_many(item)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if _touches_many(item) and not (_touches_many(nextitem) and nextitem and nextitem.path == item.path):
+        item.add_marker("spoils_guest")
+
+
 @pytest.fixture(autouse=True)
 def quiet(request: pytest.FixtureRequest, memory: set[Guest]) -> Iterator[None]:
     """Nothing is left in the guest, before the test and behind it. It comes
@@ -75,10 +94,11 @@ def quiet(request: pytest.FixtureRequest, memory: set[Guest]) -> Iterator[None]:
         _FRESH[guest] = leftovers.look(guest.control)
         _LAST[guest] = leftovers.check(guest, cell, _FRESH[guest], "left in a new guest")
     yield
-    if failed(request.node) or spoils_guest(request.node):
+    many = _touches_many(request.node)
+    if failed(request.node) or (spoils_guest(request.node) and not many):
         return
     before, _LAST[guest] = _LAST[guest], leftovers.check(guest, cell, _FRESH[guest], "left behind")
-    if request.node.get_closest_marker("touches_many") is None:
+    if not many:
         leftovers.check_touched(leftovers.touched(before), leftovers.touched(_LAST[guest]))
 
 

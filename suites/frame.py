@@ -100,7 +100,7 @@ def check(
     """
     taken, wanted = route(traced.trampoline, traced.copied), route(expected.trampoline, expected.copied)
     assert taken == wanted, f"{what}: the call site of {traced.target} goes to {taken}, and should go to {wanted}"
-    slots = picture(traced, passed, program, received)
+    slots = picture(traced, passed, program, received, expected.flags)
     others = [*_before(traced, expected, passed), *_handed(traced, expected), *_behind(traced, expected)]
     if expected.frame_pointer:
         others += _frames(traced)
@@ -113,14 +113,19 @@ def picture(
     passed: Mapping[str, int],
     program: Sequence[int] | None = None,
     received: Sequence[int] | None = None,
+    flags: bool = True,
 ) -> list[Slot]:
     """The frame slot by slot, as it lies on the stack, its top first. What user
-    space knows goes before what the processor had at the call site."""
+    space knows goes before what the processor had at the call site. Where calls do
+    not leave the arithmetic `flags` alone, nothing is said of those."""
     promise = PROMISES[traced.trampoline]
     expected = {name: passed.get(name, traced.entry[name]) for name in promise.saved}
     expected |= {**promise.constants, "rip": traced.site + CALL_INSN_SIZE}
     if "rflags" in expected:
         expected["rflags"] &= ~RESUME
+        if not flags:
+            expected["rflags"] &= ~ARITHMETIC
+            expected["rflags"] |= traced.word(PT_REGS["rflags"]) & ARITHMETIC
     numbers = {name: n for n, name in enumerate(ARGUMENT_REGISTERS) if name in passed}
     return [
         Slot(

@@ -29,18 +29,19 @@ _NONE = "#### no functions disabled ####\n"
 @dataclass(frozen=True)
 class Quiet:
     """A file, and what it says where nobody traces. It is there in cells that
-    declare `fact`; in the others it need not be."""
+    declare `fact`, or in `all` cells; in the others it need not be."""
 
     path: str
     says: str
     fact: str = ""
+    all: bool = False
 
 
 FILES = (
-    Quiet(f"{ROOT}/current_tracer", "nop\n"),
-    Quiet(f"{ROOT}/tracing_on", "1\n"),
+    Quiet(f"{ROOT}/current_tracer", "nop\n", all=True),
+    Quiet(f"{ROOT}/tracing_on", "1\n", all=True),
     Quiet(f"{ROOT}/tracing_thresh", "0\n"),
-    Quiet(f"{ROOT}/events/enable", "0\n"),
+    Quiet(f"{ROOT}/events/enable", "0\n", all=True),
     Quiet(f"{ROOT}/set_event", ""),
     Quiet(f"{ROOT}/kprobe_events", ""),
     Quiet(f"{ROOT}/uprobe_events", ""),
@@ -92,15 +93,18 @@ def left(seen: Mapping[str, Any], fresh: Mapping[str, Any], cell: Cell) -> Itera
     for file in FILES:
         text = seen["files"][file.path]
         if text is None:
-            if file.fact in cell.supports:
-                yield f"{file.path} is not there, though {cell.name} declares {file.fact}"
+            if file.all or file.fact in cell.supports:
+                yield f"{file.path} is not there" + (f", though {cell.name} declares {file.fact}" if file.fact else "")
         elif text != file.says:
             yield f"{file.path} says {_short(text)}" + (f", not {_short(file.says)}" if file.says else "")
     for path in SAME:
         now, then = seen["files"][path], fresh["files"][path]
         if now != then:
             yield f"{path} said {_short(then or '')} and says {_short(now or '')}"
-    for line in (seen["functions"][TOUCHED] or {"held": []})["held"]:
+    functions = seen["functions"][TOUCHED] or {"held": [], "truncated": False}
+    if functions["truncated"]:
+        yield f"{TOUCHED} is longer than it can be read"
+    for line in functions["held"]:
         yield f"{TOUCHED} has a function that somebody holds: {line}"
     for path, names in seen["directories"].items():
         if names:
@@ -144,7 +148,7 @@ def check(guest: Guest, cell: Cell, fresh: Mapping[str, Any], when: str) -> dict
 
 
 def touched(seen: Mapping[str, Any]) -> int:
-    """How many functions were ever traced, as far as they are counted."""
+    """How many functions were ever traced."""
     return int((seen["functions"][TOUCHED] or {"nr": 0})["nr"])
 
 

@@ -185,5 +185,7 @@ def test_filter_by_address(agent: Agent, tracing: Tracing) -> None:
     calls.call(agent, ("args2", PATTERNS["distinct"]), ("args3", PATTERNS["distinct"]))
     traced = tracing.calls()
     assert traced == {"target_args3": 1}, f"a filter drops every call of {FUNCTION}, and the trace has {traced}"
-    (seen,) = program.seen()
+    told = program.seen()
+    assert len(told) == 1, f"one call of {FUNCTION}, and the program ran {len(told)} times"
+    (seen,) = told
     assert seen[:2] == PATTERNS["distinct"][:2], f"the program saw {seen[0]:#x} and {seen[1]:#x}"

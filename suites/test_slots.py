@@ -55,7 +55,10 @@ def test_value(agent: Agent, tracing: Tracing, tracer: str, number: int) -> None
     # the value in every place but the right one
     others.append(tuple(~v & calls.MASK if n == number - 1 else value for n, v in enumerate(wanted)))
     done = calls.call(agent, *(("args6", values) for values in [wanted, *others, wanted, *others, wanted]))
-    for one, slots in zip(done, program.seen(), strict=True):
+    seen = program.seen()
+    ran, made = len(seen), len(done)
+    assert ran == made, f"{made} calls, and the program ran {ran} times"
+    for one, slots in zip(done, seen, strict=True):
         calls.check(f"target_args6, filtered on arg{number}, {tracer}", one, slots)
     traced = tracing.calls()
     assert traced == {"target_args6": 3}, (

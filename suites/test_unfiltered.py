@@ -75,6 +75,7 @@ def _event(kind: str, place: str, fetch: str) -> Callable[[Agent, Tracing], Look
 def _fetched(line: str) -> Seen:
     values = {name: int(value, 16) for name, value in re.findall(r" (\w+)=(0x[0-9a-f]+)", line)}
     returned = values.pop("returned", None)
+    assert values or returned is not None, f"the event has no value that can be read: {line}"
     return Seen(tuple(values.values()) or None, returned)
 
 
@@ -230,7 +231,12 @@ def _patch(tracing: Tracing) -> None:
 def _unpatch(tracing: Tracing) -> None:
     tracing.write(f"{LIVEPATCH}/enabled", "0")
     _settle(tracing, "unpatching")
-    _run(tracing, "rmmod target_livepatch")
+    # the kernel lets go of the module by a work of its own, behind what `_settle` sees
+    for _ in tracing.guest.deadline(30).poll():
+        done = tracing.guest.connection.run("rmmod target_livepatch", tracing.guest.deadline(20))
+        if done.status == 0:
+            return
+    raise AssertionError(f"the live patch is off, and its module does not go: {done.stderr.strip()}")
 
 
 def _settle(tracing: Tracing, what: str) -> None:

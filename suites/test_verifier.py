@@ -208,6 +208,8 @@ def test_helpers(agent: Agent, tracing: Tracing) -> None:
     calls.call(agent, *[("args5", (0,) * 5)] * 2)
     values = agent.request("map_read", fd=results, value_size=8, count=len(helpers))["values"]
     raw = [int.from_bytes(bytes.fromhex(value), "little") for value in values]
+    missing = [name for name, value in zip(helpers, raw, strict=True) if not value]
+    assert not missing, f"programs that did not run to their end, one for each helper: {missing}"
     got = {name: (value - MARK) & calls.MASK for name, value in zip(helpers, raw, strict=True)}
     wrong = {name: hex(value) for name, value in got.items() if not helpers[name].right(value, agent)}
     assert not wrong, f"helpers, and what they returned: {wrong}"
@@ -232,6 +234,7 @@ def test_translation(agent: Agent, size: int) -> None:
     loads = _loads(agent.request("prog_info", fd=program, xlated=True)["xlated"])
     expected = [SLOT_OFFSETS[offset // 8] for offset in offsets]
     names = list(ARGS_OFFSETS)
+    assert len(loads) == len(expected), f"{len(expected)} loads of {size} bytes became {len(loads)}"
     wrong = [
         f"{size} bytes of {names[offset // 8]} from byte {offset % 8} on are read at {load.offset}, not {slot}"
         for offset, load, slot in zip(offsets, loads, expected, strict=True)

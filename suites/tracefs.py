@@ -15,6 +15,9 @@ TRACERS = ["function", pytest.param("function_graph", marks=pytest.mark.needs("f
 
 ROOT = "/sys/kernel/tracing"
 
+#: How the list of functions names a call site whose function the linker left out.
+INVALID = "__ftrace_invalid_address__"
+
 #: A call in the trace: of `function` and the latency tracers before the arrow,
 #: of `function_graph` behind the bar, with the module's name in between.
 _CALL = re.compile(r": (\w+)(?: \[\w+\])? <-")

@@ -25,8 +25,8 @@ from farm.matrix import MATRIX, choose, load
 from farm.run.verdict import SlotsDiffer
 from suites import calls, filters, frame
 from suites.contract import ARGUMENT_REGISTERS
-from suites.frame import PROMISES, PT_REGS, Expected
-from suites.outside import CALLER, REGS_CALLER, STATIC, Observer, Traced
+from suites.frame import PROMISES, PT_REGS, RESUME, Expected
+from suites.outside import ARITHMETIC, CALLER, REGS_CALLER, STATIC, Observer, Traced
 from suites.tracefs import Tracing
 
 # Frames that are made up.
@@ -70,6 +70,22 @@ trampolines = pytest.mark.parametrize("trampoline", PROMISES)
 def test_nothing_wrong(trampoline: str, frame_pointer: bool) -> None:
     expected = Expected(trampoline, frame_pointer=frame_pointer)
     frame.check("call", traced(trampoline, frame_pointer), expected, PASSED)
+
+
+def test_flags_that_calls_change() -> None:
+    """Where a call changes the arithmetic flags, those are not looked at, and the others are."""
+    good = traced(REGS_CALLER)
+
+    def saved(flags: int) -> Traced:
+        stack = bytearray(good.stack)
+        struct.pack_into("<Q", stack, PT_REGS["rflags"], ENTRY["rflags"] ^ flags)
+        return replace(good, stack=bytes(stack))
+
+    lenient = Expected(REGS_CALLER, flags=False)
+    frame.check("call", saved(ARITHMETIC), lenient, PASSED)
+    for flags, expected in ((ARITHMETIC, Expected(REGS_CALLER)), (0x200, lenient), (RESUME, lenient)):
+        with pytest.raises(SlotsDiffer, match="rflags"):
+            frame.check("call", saved(flags), expected, PASSED)
 
 
 @trampolines

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -117,6 +117,12 @@ def test_all_suites_pass(tmp_path: Path) -> None:
     assert {record.suite for record in done.verdicts} == {path.stem[5:] for path in SUITES.glob("test_*.py")}
     assert set(done.counts()) == {Verdict.PASS, Verdict.SKIP}
     assert len(done.verdicts) == done.run.planned
+    # what a guest has traced it never forgets: of those that traced much, nothing but the like comes after
+    guests = defaultdict(list)
+    for record in sorted(done.verdicts, key=lambda record: record.span):
+        guests[record.console].append("much_more" in record.test)
+    assert any(any(much) for console, much in guests.items() if console)
+    assert all(much == sorted(much) for console, much in guests.items() if console), guests
 
 
 def test_all_cells_pass(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@
 /* Enough to name what is left; these files should be all but empty. */
 #define FILE_SIZE 4096
 
-/* Of a list of functions as many as can be looked through without much ado. */
-#define LIST_SIZE (64 << 10)
+/* More than a list of all functions of a kernel takes. */
+#define LIST_SIZE (8 << 20)
 
 /* Returns the size of what was read, or -1 where there is no such file. */
 static ssize_t read_start(const char *path, char *text, size_t size)
@@ -70,12 +70,13 @@ static bool is_history(const char *line)
 	return !*rest || !strncmp(rest, "->", 2);
 }
 
-/* How many functions such a file has, as far as it is read, and which are held. */
+/* How many functions such a file has, and which of them are held. */
 static json_t *functions(const char *path)
 {
 	char *text = malloc(LIST_SIZE + 1), *line, *next;
 	ssize_t size = read_start(path, text, LIST_SIZE);
 	json_t *held, *seen;
+	bool truncated;
 	long nr = 0;
 
 	if (size < 0) {
@@ -84,6 +85,7 @@ static json_t *functions(const char *path)
 	}
 
 	text[size] = '\0';
+	truncated = size == LIST_SIZE;
 	held = json_array();
 	for (line = text; (next = strchr(line, '\n')); line = next + 1) {
 		*next = '\0';
@@ -96,6 +98,7 @@ static json_t *functions(const char *path)
 	seen = json_object();
 	answer_int(seen, "nr", nr);
 	json_object_set_new(seen, "held", held);
+	json_object_set_new(seen, "truncated", json_boolean(truncated));
 
 	return seen;
 }
