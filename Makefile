@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-#   make run    set everything up, then build, boot and test all cells
+#   make run    set everything up, then build, boot and test the main cells
 #   make test   set everything up, then pass the farm's own tests
 #   make nightly  all there is to be run, in BUDGET (6h)
 #

@@ -107,10 +107,16 @@ def test_processor_that_goes_and_comes(agent: Agent, tracing: Tracing, second_cp
     assert got == {}, f"nobody could be asked on CPU 1, and the trace has {got}"
 
 
-def test_processor_goes_traced(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
-    """The functions of the test above are called, and traced where no filter asks."""
-    tracing.start("function", GOING, COMING)
+@pytest.mark.parametrize("tracers", [1, 2])
+def test_processor_goes_traced(agent: Agent, tracing: Tracing, second_cpu: None, tracers: int) -> None:
+    """The functions of the test above are called, and traced: the filter is on another one. Two
+    tracers take the route on which filters are asked."""
+    filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+    tracings = [tracing, *(tracing.instance(f"farm{n}") for n in range(1, tracers))]
+    for one in tracings:
+        one.start("function", GOING, COMING)
     for state in ("0", "1"):
         agent.request("file_write", path=ONLINE, data=state)
-    got = dict(tracing.names())
-    assert set(got) == {GOING, COMING}, f"CPU 1 went and came, the trace has {got}"
+    for number, one in enumerate(tracings, 1):
+        got = dict(one.names())
+        assert set(got) == {GOING, COMING}, f"CPU 1 went and came, the trace of tracer {number} of {tracers} has {got}"

@@ -223,6 +223,22 @@ def test_switched_while_called(agent: Agent, tracing: Tracing, guest: Guest, cel
     )
 
 
+@pytest.mark.needs("bpf_ftrace", "smp")
+def test_runs_on_two_processors(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell) -> None:
+    """Of calls at the same time the event counts each. Under TCG processors take turns, so
+    that a count which is not atomic goes wrong under KVM alone."""
+    times = 4000
+    program = Program(agent, Rule(DROP_ALL))
+    event = filters.open_event(agent, FUNCTION)
+    filters.set_program(agent, event, program.fd)
+    tracing.start("function", FUNCTION)
+    storm(agent, guest, *(Worker("call", cpu, times, options={"args": 2}) for cpu in cpus(cell)))
+    runs = int(agent.request("read_u64", fd=event)["value"], 16)
+    assert runs == program.count() == 2 * times, (
+        f"{times} calls on each of two processors, the program ran {program.count()} times and the event counts {runs}"
+    )
+
+
 def entries(tracing: Tracing, cell: Cell) -> int:
     """How many events are in the trace, none lost."""
     assert cell.machine

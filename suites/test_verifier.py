@@ -110,6 +110,21 @@ def test_forbidden_map(agent: Agent, what: str) -> None:
     assert got == "EINVAL", f"a map with a {what} gave {got}, not EINVAL"
 
 
+@pytest.mark.needs("fentry")  # for the kernel's BTF
+def test_context_of_a_global_function(agent: Agent, tracing: Tracing) -> None:
+    """It is verified by itself, and BTF says that it takes the context of a filter."""
+    try:
+        loaded = agent.request("object_load", path="/payload/global.bpf.o", ftrace_type=FTRACE_TYPE)
+    except Refused as refused:
+        raise AssertionError(f"a global function does not get the context: {refused}\n{refused.log}") from refused
+    (program,) = loaded["programs"].values()
+    filters.set_program(agent, filters.open_event(agent, FUNCTION), program)
+    tracing.start("function", FUNCTION)
+    calls.call(agent, *(("args5", (value, 7, 7, 7, 7)) for value in (1, 7, 1 << 63 | 7, 7)))
+    traced = tracing.calls()
+    assert traced == {FUNCTION: 2}, f"of 4 calls 2 have arg1 == arg2, and the trace has {traced}"
+
+
 def test_no_test_run(agent: Agent) -> None:
     """There is no call to run it on. The same program of another type is run."""
     code = TRACE_IT
