@@ -140,13 +140,15 @@ def test_filters_of_one_bucket(guest: Guest, agent: Agent, tracing: Tracing) -> 
     assert (traced, refusing.count()) == (2, 0), f"{said}; it ran {refusing.count()} times"
 
 
-def test_one_run_a_call(agent: Agent, tracing: Tracing) -> None:
-    """Two tracers and a kprobe on one function share one verdict on each call."""
+@pytest.mark.parametrize("kprobe", range(3), ids=["first", "between", "last"])
+def test_one_run_a_call(agent: Agent, tracing: Tracing, kprobe: int) -> None:
+    """Two tracers and a kprobe on one function share one verdict on each call, in whatever order they came."""
     program = filters.attach(agent, FUNCTION, Rule(ARG_EQUALS, 1, CALL[1][0]))
-    tracing.kprobe(FUNCTION)
-    tracing.start("function", FUNCTION)
     second = tracing.instance("farm")
-    second.start("function", FUNCTION)
+    coming = [lambda: tracing.start("function", FUNCTION), lambda: second.start("function", FUNCTION)]
+    coming.insert(kprobe, lambda: tracing.kprobe(FUNCTION))
+    for come in coming:
+        come()
     calls.call(agent, CALL, OTHER_CALL, CALL, OTHER_CALL, OTHER_CALL)
     assert program.count() == 5, f"5 calls, and the program ran {program.count()} times"
     assert tracing.read("trace").count("probe1: (") == 5, "the kprobe has not seen all 5 calls"
