@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What becomes of a call: which programs run, how often, and what their answers do."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import pytest
@@ -145,8 +147,8 @@ def test_one_run_a_call(agent: Agent, tracing: Tracing, kprobe: int) -> None:
     """Two tracers and a kprobe on one function share one verdict on each call, in whatever order they came."""
     program = filters.attach(agent, FUNCTION, Rule(ARG_EQUALS, 1, CALL[1][0]))
     second = tracing.instance("farm")
-    coming = [lambda: tracing.start("function", FUNCTION), lambda: second.start("function", FUNCTION)]
-    coming.insert(kprobe, lambda: tracing.kprobe(FUNCTION))
+    coming: list[Callable[[], None]] = [partial(one.start, "function", FUNCTION) for one in (tracing, second)]
+    coming.insert(kprobe, partial(tracing.kprobe, FUNCTION))
     for come in coming:
         come()
     calls.call(agent, CALL, OTHER_CALL, CALL, OTHER_CALL, OTHER_CALL)
