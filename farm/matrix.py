@@ -80,6 +80,7 @@ FACTS = {
     "latency_tracers": "irqsoff, wakeup, wakeup_rt, wakeup_dl",
     "livepatch": "functions can be replaced",
     "lockdown": "the kernel can be locked down",
+    "user_namespaces": "there are namespaces with a root of their own",
     "preempt_tracers": "preemptoff, preemptirqsoff",
     "profiler": "the function profiler",
     "pstore": "function calls recorded in memory that survives",

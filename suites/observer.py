@@ -12,7 +12,7 @@ from suites.contract import ARGUMENT_REGISTERS, SLOT_OFFSETS
 from suites.tracefs import Tracing
 
 #: The observers of payload/include/ftrace_target.h.
-OPS, OPS_REGS, OPS_JUMP, OPS_CHANGE = "ops", "ops-regs", "ops-jump", "ops-change"
+OPS, OPS_REGS, OPS_JUMP, OPS_CHANGE, OPS_GUARDED = "ops", "ops-regs", "ops-jump", "ops-change", "ops-guarded"
 REPLACE, DIRECT = "replace", "direct"
 
 #: A hit of a kprobe in the trace: its name is that of the function.

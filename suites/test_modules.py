@@ -13,7 +13,7 @@ from farm.guest.vm import Guest
 from suites import calls, filters
 from suites.calls import PATTERNS
 from suites.filters import DROP_ALL, Rule
-from suites.tracefs import Tracing
+from suites.tracefs import TRACERS, Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
 
@@ -60,6 +60,30 @@ def test_filter_holds_the_module(agent: Agent, tracing: Tracing) -> None:
     tracing.clear()
     calls.call(agent, CALL)
     assert tracing.calls() == {}, "the module is back, and a filter on it does not work"
+
+
+#: payload/module/visitor.c calls its function so often each time, also when it comes and when it goes.
+VISITOR, VISITED, VISITS = "ftrace_visitor", "visitor_args3", 16
+
+
+@pytest.mark.parametrize("tracer", TRACERS)
+def test_module_that_comes_traced(agent: Agent, tracing: Tracing, tracer: str) -> None:
+    """A tracer waits for a module: its function is traced from the first call on, by the tracer's
+    own trampoline, by the shared one beside a filter, and by its own again."""
+    tracing.start(tracer, FUNCTION, f"{VISITED}:mod:{VISITOR}")
+    agent.request("module_load", path=f"/payload/{VISITOR}.ko")
+    try:
+        seen = [tracing.names()[VISITED]]
+        event = filters.open_event(agent, VISITED)
+        for undo in (lambda: agent.request("close", fd=event), lambda: None):
+            agent.request("file_write", path=f"/sys/module/{VISITOR}/parameters/call", data="1")
+            seen.append(tracing.names()[VISITED])
+            undo()
+    finally:
+        agent.request("module_unload", name=VISITOR)
+    assert seen == [VISITS, 2 * VISITS, 3 * VISITS], (
+        f"{VISITS} calls when the module came, as many beside a filter, and without: the trace had {seen}"
+    )
 
 
 # A module that stops on its way.

@@ -8,6 +8,7 @@ from farm.guest.vm import Guest
 from suites import assembler, filters
 from suites.assembler import R0
 from suites.contract import ALL_CAPABILITIES, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, FTRACE_TYPE
+from suites.tracefs import Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
 
@@ -48,6 +49,22 @@ def test_capabilities(agent: Agent, left: str) -> None:
     assert got == open_expected, f"perf_event_open with capabilities {left}: {got}, not {open_expected}"
     got = _load(agent)
     assert got == load_expected, f"BPF_PROG_LOAD with capabilities {left}: {got}, not {load_expected}"
+
+
+PARANOID = "/proc/sys/kernel/perf_event_paranoid"
+
+
+@pytest.mark.needs("user_namespaces")
+def test_root_of_a_user_namespace(agent: Agent, tracing: Tracing) -> None:
+    """Who may do everything in a namespace of his own may hide nothing from those outside,
+    even where perf itself lets everybody in."""
+    before = tracing.read(PARANOID)
+    tracing.switch(PARANOID, "-1", before)
+    agent.request("enter_user_namespace")
+    got = _open(agent)
+    assert got == "EACCES", f"perf_event_open with every capability in a user namespace: {got}, not EACCES"
+    got = _load(agent)
+    assert got == "EPERM", f"BPF_PROG_LOAD with every capability in a user namespace: {got}, not EPERM"
 
 
 @pytest.mark.needs("lockdown")

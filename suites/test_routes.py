@@ -12,9 +12,10 @@ import pytest
 from farm.guest.agent import Agent
 from farm.guest.vm import Guest
 from farm.matrix import Cell
-from suites import routes
+from suites import calls, routes
+from suites.calls import PATTERNS
 from suites.contract import ARGUMENT_REGISTERS
-from suites.observer import DIRECT, OPS, OPS_JUMP, OPS_REGS, REPLACE, Observer
+from suites.observer import DIRECT, OPS, OPS_GUARDED, OPS_JUMP, OPS_REGS, REPLACE, Observer
 from suites.routes import KPROBE, Route
 from suites.tracefs import TRACERS, Tracing
 
@@ -146,6 +147,17 @@ def test_core_function(agent: Agent, tracing: Tracing, how: str) -> None:
     if program:
         traced = len(re.findall(rf"{CORE}(?: <-|\(\))", tracing.read("trace")))
         assert traced == 1, f"{CORE} by {route}: the filter lets one call through, the trace has {traced}"
+
+
+def test_guarded_ops(agent: Agent) -> None:
+    """An ops that does not want to be called from within itself, alone on its functions: its
+    trampoline goes by the function that sees to that. One level of it is let through, as an
+    interrupt may look like it (TRACE_CTX_TRANSITION); the callback would go three deep."""
+    inner = "target_inner"
+    with_inner = Observer(agent, OPS_GUARDED, ["target_args6", inner])
+    calls.call(agent, *(("args6", values) for values in PATTERNS.values()))
+    made, seen = len(PATTERNS), len(with_inner.seen())
+    assert made <= seen <= 2 * made, f"{made} calls, and within them the callback calls {inner}: it was told of {seen}"
 
 
 @pytest.mark.parametrize("who", [OPS, pytest.param(OPS_REGS, marks=needs_regs)])

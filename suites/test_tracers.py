@@ -94,6 +94,54 @@ def test_filter_first(agent: Agent, tracing: Tracing, tracer: Tracer) -> None:
     _check("all let through", tracer, agent, tracing, take, {PASSED, REFUSED}, program)
 
 
+@pytest.mark.needs("dynamic_ftrace")
+@tracers
+def test_pids_of_a_running_tracer(agent: Agent, tracing: Tracing, tracer: str) -> None:
+    """Alone on its functions the tracer has a trampoline of its own, which calls another
+    function from the moment on when it is to look at processes."""
+    tracing.start(tracer, FILTERED)
+
+    def traced() -> int:
+        tracing.clear()
+        calls.call(agent, PASSED, REFUSED)
+        return tracing.calls()[FILTERED]
+
+    assert traced() == 2, f"{tracer} of all processes has not traced both calls"
+    tracing.switch("set_ftrace_pid", "1", "\n")
+    got = traced()
+    assert got == 0, f"{tracer} is to trace process 1 alone, and traced {got} calls of another"
+    tracing.write("set_ftrace_pid", str(agent.request("hello")["pid"]))
+    got = traced()
+    assert got == 2, f"{tracer} is to trace the process that makes 2 calls, and traced {got}"
+
+
+@pytest.mark.needs("dynamic_ftrace")
+@pytest.mark.parametrize(
+    "both",
+    [
+        ("function", "function"),
+        *(
+            pytest.param(both, marks=pytest.mark.needs("function_graph"))
+            for both in (
+                ("function_graph", "function_graph"),
+                ("function", "function_graph"),
+                ("function_graph", "function"),
+            )
+        ),
+    ],
+    ids="+".join,
+)
+def test_each_tracer_has_functions_of_its_own(agent: Agent, tracing: Tracing, both: tuple[str, str]) -> None:
+    """Two tracers, of which each sees the functions that it was told, and not the other's."""
+    other = tracing.instance("farm")
+    tracing.start(both[0], FILTERED, "target_args4")
+    other.start(both[1], CONTROL, "target_args4")
+    calls.call(agent, PASSED, OTHER, OTHER, NEVER)
+    got = dict(tracing.calls()), dict(other.calls())
+    expected = {FILTERED: 1, "target_args4": 1}, {CONTROL: 2, "target_args4": 1}
+    assert got == expected, f"the traces of the two have {got}, and should have {expected}"
+
+
 # Several tracers at once: one run of the program for all of them.
 
 #: A function that is filtered too, but refused always.

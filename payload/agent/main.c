@@ -78,6 +78,8 @@
  *
  * pin        "cpu": the session runs on this one only, from now on
  * drop_capabilities "capabilities": [number], for good
+ * enter_user_namespace
+ *     One of its own, for good: with all capabilities there, and none elsewhere.
  * start_child "exec"=false -> "pid"
  *     A child that does nothing but hold the descriptors that it inherited;
  *     with "exec", those that survive the start of a program. It is gone, and
@@ -110,8 +112,8 @@
  *     A function of the kernel proper whose arguments can be chosen: those of
  *     ksys_mmap_pgoff() are these six, the last of them in pages.
  *
- * observe    "observer": "ops", "ops-regs", "ops-jump", "ops-change", "replace"
- *            or "direct", "functions": [name]
+ * observe    "observer": "ops", "ops-regs", "ops-jump", "ops-change",
+ *            "ops-guarded", "replace" or "direct", "functions": [name]
  *     -> "fd": it observes until this is closed
  *     What they are is told in include/ftrace_target.h. EOPNOTSUPP where the
  *     kernel has no such thing.
@@ -217,6 +219,7 @@ static const struct op {
 	{ "dup", fd_dup, "fd" },
 	{ "pin", pin, "cpu" },
 	{ "drop_capabilities", drop_capabilities, "capabilities" },
+	{ "enter_user_namespace", enter_user_namespace, "" },
 	{ "start_child", start_child, "exec" },
 	{ "end_child", end_child, "pid" },
 	{ "module_load", module_load, "path parameters" },

@@ -66,6 +66,7 @@ int set_bpf_race(json_t *request, json_t *answer);
 /* process.c */
 int pin(json_t *request, json_t *answer);
 int drop_capabilities(json_t *request, json_t *answer);
+int enter_user_namespace(json_t *request, json_t *answer);
 int start_child(json_t *request, json_t *answer);
 int end_child(json_t *request, json_t *answer);
 void end_children(void);

@@ -88,6 +88,7 @@ static const char *const observers[] = {
 	[FTRACE_TARGET_OPS_REGS] = "ops-regs",
 	[FTRACE_TARGET_OPS_JUMP] = "ops-jump",
 	[FTRACE_TARGET_OPS_CHANGE] = "ops-change",
+	[FTRACE_TARGET_OPS_GUARDED] = "ops-guarded",
 	[FTRACE_TARGET_REPLACE] = "replace",
 	[FTRACE_TARGET_DIRECT] = "direct",
 };

@@ -147,11 +147,18 @@ enum ftrace_target_observer {
 	 * restores, and its arithmetic flags. With frame pointers it leaves RBP.
 	 */
 	FTRACE_TARGET_OPS_CHANGE,
+	/*
+	 * An ftrace_ops that wants not to be called from within itself, and
+	 * whose callback calls target_inner, up to FTRACE_TARGET_MAX_DEPTH deep.
+	 */
+	FTRACE_TARGET_OPS_GUARDED,
 	/* An ftrace_ops that puts another function in place of target_args8. */
 	FTRACE_TARGET_REPLACE,
 	FTRACE_TARGET_DIRECT,	/* a direct call; there can be one at a time */
 	FTRACE_TARGET_NR_OBSERVERS,
 };
+
+#define FTRACE_TARGET_MAX_DEPTH		3
 
 #define FTRACE_TARGET_NAMES_SIZE	256
 

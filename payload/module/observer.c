@@ -25,6 +25,7 @@
 struct observer {
 	struct ftrace_ops ops;
 	u32 kind;
+	unsigned int depth;
 	atomic_t count;
 	struct ftrace_target_record records[FTRACE_TARGET_MAX_RECORDS];
 };
@@ -130,6 +131,22 @@ static notrace void change_registers(struct pt_regs *regs)
 		       X86_EFLAGS_ZF | X86_EFLAGS_SF | X86_EFLAGS_OF;
 }
 
+static noinline __noclone void target_inner(void)
+{
+	barrier();
+}
+
+/* Where nobody guards it from that, it would not come to an end. */
+static notrace void call_inner(struct observer *observer)
+{
+	if (observer->depth == FTRACE_TARGET_MAX_DEPTH)
+		return;
+
+	observer->depth++;
+	target_inner();
+	observer->depth--;
+}
+
 static notrace void observe(unsigned long ip, unsigned long parent_ip,
 			    struct ftrace_ops *ops, struct ftrace_regs *fregs)
 {
@@ -162,6 +179,8 @@ static notrace void observe(unsigned long ip, unsigned long parent_ip,
 #endif
 	if (observer->kind == FTRACE_TARGET_OPS_CHANGE)
 		change_registers(&arch_ftrace_regs(fregs)->regs);
+	if (observer->kind == FTRACE_TARGET_OPS_GUARDED)
+		call_inner(observer);
 	if (observer->kind == FTRACE_TARGET_REPLACE)
 		ftrace_regs_set_instruction_pointer(fregs, (unsigned long)target_replacement);
 }
@@ -221,6 +240,11 @@ static int set_flags(struct observer *observer)
 		if (!IS_ENABLED(CONFIG_DYNAMIC_FTRACE_WITH_ARGS))
 			return -EOPNOTSUPP;
 		ops->flags = FTRACE_OPS_FL_SAVE_ARGS;
+		return 0;
+	case FTRACE_TARGET_OPS_GUARDED:
+		if (!IS_ENABLED(CONFIG_DYNAMIC_FTRACE_WITH_ARGS))
+			return -EOPNOTSUPP;
+		ops->flags = FTRACE_OPS_FL_SAVE_ARGS | FTRACE_OPS_FL_RECURSION;
 		return 0;
 	case FTRACE_TARGET_OPS_JUMP:
 		if (!IS_ENABLED(CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS))
