@@ -22,6 +22,9 @@ PT_REGS = {
     "orig_rax": 120, "rip": 128, "cs": 136, "rflags": 144, "rsp": 152, "ss": 160,
 }  # fmt: skip
 
+#: ... and of how many bytes that is. The frames for an unwinder lie behind it.
+SIZE = 168
+
 #: RF is of no call: a breakpoint sets it.
 RESUME = 1 << 16
 
@@ -190,10 +193,13 @@ def _behind(traced: Traced, expected: Expected) -> list[str]:
 def _frames(traced: Traced) -> list[str]:
     """The frames that an unwinder follows from the trampoline's call, the
     traced function's and its caller's. With saved registers it finds those, by
-    their address plus one (ENCODE_FRAME_POINTER)."""
+    their address plus one (ENCODE_FRAME_POINTER); who looks earlier, from an NMI,
+    finds the frames."""
     rsp, rbp = traced.call["rsp"], traced.call["rbp"]
     if traced.trampoline == REGS_CALLER:
-        return [] if rbp == rsp + 1 else [f"rbp is {rbp:#x} at the call, and does not mark the registers at {rsp:#x}"]
+        if rbp != rsp + 1:
+            return [f"rbp is {rbp:#x} at the call, and does not mark the registers at {rsp:#x}"]
+        rbp = rsp + SIZE
     for whose, address in (("function", traced.site + CALL_INSN_SIZE), ("caller", traced.parent)):
         at = rbp - rsp
         if not 0 <= at <= len(traced.stack) - 16:

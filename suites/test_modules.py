@@ -67,10 +67,16 @@ VISITOR, VISITED, VISITS = "ftrace_visitor", "visitor_args3", 16
 
 
 @pytest.mark.parametrize("tracer", TRACERS)
-def test_module_that_comes_traced(agent: Agent, tracing: Tracing, tracer: str) -> None:
+@pytest.mark.parametrize("wanted", ["by_name", "with_all"])
+def test_module_that_comes_traced(agent: Agent, tracing: Tracing, tracer: str, wanted: str) -> None:
     """A tracer waits for a module: its function is traced from the first call on, by the tracer's
-    own trampoline, by the shared one beside a filter, and by its own again."""
-    tracing.start(tracer, FUNCTION, f"{VISITED}:mod:{VISITOR}")
+    own trampoline, by the shared one beside a filter, and by its own again. With all functions
+    means all but those there are, so that not the whole kernel is."""
+    if wanted == "by_name":
+        tracing.start(tracer, FUNCTION, f"{VISITED}:mod:{VISITOR}")
+    else:
+        tracing.switch("set_ftrace_notrace", "*", "\n")
+        tracing.start(tracer)
     agent.request("module_load", path=f"/payload/{VISITOR}.ko")
     try:
         seen = [tracing.names()[VISITED]]

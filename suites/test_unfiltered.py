@@ -208,6 +208,21 @@ def test_livepatch(agent: Agent, tracing: Tracing, cell: Cell) -> None:
         calls.check("after the live patch", one)
 
 
+@pytest.mark.needs("livepatch", "fentry")
+@pytest.mark.parametrize("observer", [one.param() for one in OBSERVERS if one.name in ("fentry", "fexit")])
+def test_livepatch_and_direct_call(agent: Agent, tracing: Tracing, observer: Observer) -> None:
+    """The call site goes to ftrace, from there to a program, and from there to the function
+    that the live patch put in the place of the one that was called."""
+    look = observer.start(agent, tracing)
+    _patch(tracing)
+    try:
+        _replaced(observer.name, agent)
+        seen = look()
+    finally:
+        _unpatch(tracing)
+    assert [one.arguments for one in seen] == [values[:5] for _, values in CALLS], f"{observer.name} saw {seen}"
+
+
 def _replaced(what: str, agent: Agent) -> None:
     """That calls reach the replacement: it returns the complement, and records nothing."""
     for one in calls.call(agent, *CALLS):
