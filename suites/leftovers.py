@@ -101,11 +101,13 @@ def left(seen: Mapping[str, Any], fresh: Mapping[str, Any], cell: Cell) -> Itera
         now, then = seen["files"][path], fresh["files"][path]
         if now != then:
             yield f"{path} said {_short(then or '')} and says {_short(now or '')}"
-    functions = seen["functions"][TOUCHED] or {"held": [], "truncated": False}
+    functions = seen["functions"][TOUCHED] or {"held": [], "nr_held": 0, "truncated": False}
     if functions["truncated"]:
         yield f"{TOUCHED} is longer than it can be read"
     for line in functions["held"]:
         yield f"{TOUCHED} has a function that somebody holds: {line}"
+    if functions["nr_held"] > len(functions["held"]):
+        yield f"{TOUCHED} has {functions['nr_held']} functions that somebody holds"
     for path, names in seen["directories"].items():
         if names:
             yield f"{path} has {', '.join(names)}"

@@ -21,6 +21,9 @@
 /* More than a list of all functions of a kernel takes. */
 #define LIST_SIZE (8 << 20)
 
+/* Of those that are held as many are named; if it is all of them, an answer has no room. */
+#define MAX_NAMED 64
+
 /* Returns the size of what was read, or -1 where there is no such file. */
 static ssize_t read_start(const char *path, char *text, size_t size)
 {
@@ -77,7 +80,7 @@ static json_t *functions(const char *path)
 	ssize_t size = read_start(path, text, LIST_SIZE);
 	json_t *held, *seen;
 	bool truncated;
-	long nr = 0;
+	long nr = 0, nr_held = 0;
 
 	if (size < 0) {
 		free(text);
@@ -90,13 +93,16 @@ static json_t *functions(const char *path)
 	for (line = text; (next = strchr(line, '\n')); line = next + 1) {
 		*next = '\0';
 		nr++;
-		if (!is_history(line))
+		if (is_history(line))
+			continue;
+		if (nr_held++ < MAX_NAMED)
 			json_array_append_new(held, json_string(line));
 	}
 	free(text);
 
 	seen = json_object();
 	answer_int(seen, "nr", nr);
+	answer_int(seen, "nr_held", nr_held);
 	json_object_set_new(seen, "held", held);
 	json_object_set_new(seen, "truncated", json_boolean(truncated));
 

@@ -132,9 +132,10 @@
  *
  * leftovers  "files": [path], "functions": [path], "directories": [path]
  *     -> "files": {path: string}, the first 4 KiB;
- *        "functions": {path: {"nr", "held": [line]}}, of the first 64 KiB of files
- *        like touched_functions the lines, and those that tell of somebody who
- *        still traces the function; "directories": {path: [name]};
+ *        "functions": {path: {"nr", "nr_held", "held": [line], "truncated"}}, of
+ *        files like touched_functions how many lines there are, and how many that
+ *        tell of somebody who still traces the function, 64 of them by name;
+ *        "directories": {path: [name]};
  *        null for what is not there;
  *        "programs": [{"id", "type", "name", "misses"}] and
  *        "maps": [{"id", "type", "name"}], all that the kernel has
