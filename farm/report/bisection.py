@@ -93,23 +93,22 @@ MOST_OTHERS = 5
 
 
 def table(hunt: Hunt) -> Table:
-    """What is known of each revision that was tested, in the order of the tests."""
+    """What is known of each revision that was tested, in the order of the tests. On a
+    narrow terminal its subject is what breaks into lines."""
     grid = Table(title=f"hunt {hunt.id}", title_justify="left", box=SIMPLE, pad_edge=False)
-    for heading in ("kernel", "subject", "what", "answer", "failed", "passed", "binary", "build", "tests", "why"):
+    for heading in ("kernel", "what", "answer", "failed", "passed", "build", "tests", "subject"):
         numbers = heading in ("failed", "passed", "build", "tests")
-        grid.add_column(heading, justify="right" if numbers else "left", no_wrap=heading != "why")
+        grid.add_column(heading, justify="right" if numbers else "left", no_wrap=heading != "subject")
     for one in hunt.evidence:
         grid.add_row(
             one.commit[:12],
-            Text(one.subject[:40]),
             str(one.role),
             Text(str(one.answer), STYLES[one.answer]),
             str(one.failures or ""),
             f"{one.passes} of {one.needed}" if one.needed else str(one.passes or ""),
-            one.binary[:8],
             f"{one.build_seconds:.0f} s" if one.build_seconds else "",
             f"{one.test_seconds:.0f} s" if one.test_seconds else "",
-            Text(why(one)),
+            Text(": ".join(filter(None, (one.subject[:40], why(one))))),
         )
     return grid
 
