@@ -390,7 +390,8 @@ def selftests(
     """Run the kernel's own tests of ftrace (ftracetest) on a cell's kernel and on
     its base, side by side: none may end worse. Takes some ten minutes.
 
-    Examples: `farm selftests`, `farm selftests -k fgraph`, `farm selftests --tree ~/linux@mine --base ~/linux@v6.12`
+    Examples: `farm selftests`, `farm selftests -k fgraph`,
+    `farm selftests --tree ~/linux@mine --base ~/linux@v6.12.100`
     """
     _verbose(verbose)
     request = comparison.Request(cell, select, tree, series, base, _accelerator(accelerator), matrix)
@@ -426,7 +427,8 @@ def check_series(
     build with the feature off and on, the suites that apply so far. Names the
     first that does not. Takes some minutes a patch.
 
-    Examples: `farm series`, `farm series --series ~/v2 -k "abi or build"`, `farm series --tree ~/linux@v6.12 --from 4`
+    Examples: `farm series`, `farm series --series ~/v2 -k "abi or build"`,
+    `farm series --tree ~/linux@v6.12.100 --from 4`
     """
     _verbose(verbose)
     request = session.Request(
@@ -482,9 +484,9 @@ def bisect(
     Stopped or killed, the same command goes on. Exit status: 0 found, 1 only
     skipped commits are left, 2 wrong ends or wrong usage, 3 the farm failed.
 
-    Examples: `farm bisect --good v6.12 --bad HEAD -k slots`,
+    Examples: `farm bisect --good v6.12.100 --bad HEAD -k slots`,
     `farm bisect --tree ~/linux --good good --bad mine --cell x86_64-static --series none -k filter`,
-    `farm bisect --good v6.12 --bad HEAD -k test_arguments --confidence 0.999 --tries 500`
+    `farm bisect --good v6.12.100 --bad HEAD -k test_arguments --confidence 0.999 --tries 500`
     """
     _verbose(verbose)
     request = bisect_hunt.Request(

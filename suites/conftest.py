@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    if _touches_many(item) and not (_touches_many(nextitem) and nextitem and nextitem.path == item.path):
+    if _touches_many(item) and not _touches_many(nextitem):
         item.add_marker("spoils_guest")
 
 

@@ -197,6 +197,9 @@ def test_file_that_must_be_there(bench: Bench) -> None:
     seen["files"][f"{ROOT}/enabled_functions"] = None
     (said,) = leftovers.left(seen, bench.fresh, bench.cell)
     assert said.endswith("enabled_functions is not there, though x86_64-regs declares dynamic_ftrace")
+    seen["files"][f"{ROOT}/enabled_functions"], seen["files"][f"{ROOT}/tracing_on"] = "", None
+    (said,) = leftovers.left(seen, bench.fresh, bench.cell)
+    assert said.endswith("tracing_on is not there")
 
 
 def test_misses(bench: Bench) -> None:

@@ -19,7 +19,7 @@ from farm.base.deadline import Deadline
 from farm.kernel import series
 from farm.kernel.tree import IDENTITY, Source
 from farm.matrix import CHECKOUT, MATRIX, choose, load
-from farm.run.records import Run, Verdict, VerdictRecord, load_run, load_verdicts
+from farm.run.records import Run, Verdict, VerdictRecord, load_run, load_verdicts, update_run
 
 FARM = Path(sys.executable).with_name("farm")
 SUITES = CHECKOUT / "suites"
@@ -272,6 +272,21 @@ def test_killed_run_leaves_nothing_running(tmp_path: Path) -> None:
     (directory,) = tmp_path.iterdir()
     assert json.loads((directory / "run.json").read_text())["status"] == "running"
     load_verdicts(directory)
+
+
+def test_resumed_run_has_the_same_kernel(tmp_path: Path) -> None:
+    """What a run was asked for holds when it is gone on with, patches on top of the series too."""
+    bug = CHECKOUT / "mutants/trampoline/S-save-rdi-rsi-swapped.patch"
+    words = ("x86_64-regs", "-n", "1", "-k", "test_arguments and ftrace_caller-function]", "--patch", str(bug))
+    first = farm_run(tmp_path, *words, status=1)
+    built = first.directory / "cells/x86_64-regs/built.json"
+    kernel = json.loads(built.read_text())["kernel_key"]
+    update_run(first.directory, status="interrupted")
+    (first.directory / "verdicts.jsonl").write_text("")
+    built.unlink()
+    again = farm_run(tmp_path, "--resume", str(first.directory), status=1)
+    assert json.loads(built.read_text())["kernel_key"] == kernel
+    assert [record.test for record in again.verdicts] == [record.test for record in first.verdicts]
 
 
 def test_two_runs_at_once(tmp_path: Path) -> None:

@@ -172,8 +172,9 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
     """
     if request.resume:
         directory, (run, done) = request.resume, resume.resume(request.resume)
-        request = replace(request, cells=run.cells, tree=run.tree, series=run.series, select=run.select)
-        return _execute(replace(request, matrix=Path(run.matrix)), directory, run, watcher, done)
+        request = replace(request, cells=run.cells, tree=run.tree, series=run.series, patches=run.patches)
+        request = replace(request, select=run.select, matrix=Path(run.matrix))
+        return _execute(request, directory, run, watcher, done)
     cells = choose(load(request.matrix), request.cells)
     chosen = accel.choose(request.accel)
     directory, run = begin(
