@@ -169,6 +169,22 @@ def test_a_killed_run_is_resumed(tmp_path: Path) -> None:
     assert farm.asked[3] == STEPS[0].words
 
 
+def test_a_killed_run_whose_tree_has_changed_begins_anew(tmp_path: Path) -> None:
+    """`farm run --resume` refuses it, every time."""
+    mine = write(tmp_path, "20260101-000002", status="interrupted", command=["farm", *STEPS[0].words])
+    asked: list[Sequence[str]] = []
+
+    def farm(words: Sequence[str], limit: float) -> int:
+        asked.append(words)
+        if words[0] == "run" and "--resume" not in words:
+            write(tmp_path, "20260101-000003", status="finished", command=["farm", *words])
+        return 2 if "--resume" in words else 0
+
+    ended = go_on(begun(tmp_path), farm)
+    assert asked[:2] == [("run", "--resume", str(mine)), STEPS[0].words]
+    assert (ended.open, ended.exit, ended.steps[0].run) == (False, 0, "20260101-000003")
+
+
 def test_what_had_ended_is_not_run_again(tmp_path: Path) -> None:
     """If the night was killed between the end of a step and its own note of it."""
     write(tmp_path, "20260101-000002", status="finished", exit=1, command=["farm", *STEPS[0].words])

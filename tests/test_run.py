@@ -287,6 +287,12 @@ def test_resumed_run_has_the_same_kernel(tmp_path: Path) -> None:
     again = farm_run(tmp_path, "--resume", str(first.directory), status=1)
     assert json.loads(built.read_text())["kernel_key"] == kernel
     assert [record.test for record in again.verdicts] == [record.test for record in first.verdicts]
+    verdicts = (first.directory / "verdicts.jsonl").read_text()
+    update_run(first.directory, status="interrupted", patches=[])  # as if the tree had been mended since
+    other = farm_run(tmp_path, "--resume", str(first.directory), status=2)
+    assert "x86_64-regs would go on with another kernel than it began with" in other.said
+    assert load_run(first.directory).status == "interrupted"
+    assert (first.directory / "verdicts.jsonl").read_text() == verdicts
 
 
 def test_two_runs_at_once(tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ from farm.run.records import Planned, Run, Verdict, VerdictRecord
 #: What QEMU itself takes beside the guest's memory, in MiB.
 QEMU_OVERHEAD = 128
 
+_CHANGED = """\
+{}: {} would go on with another kernel than it began with: the tree, the series, the
+configuration or the compiler has changed since. Undo that, or start a new run"""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -208,7 +212,7 @@ def _execute(
         ended = _build_and_test(request, run, directory, collector, watcher)
     except Blamed as error:
         with suppress(OSError):  # a full disk may have been the error
-            status = "interrupted" if collector.error else "refused"
+            status = "interrupted" if collector.error or request.resume else "refused"
             records.update_run(directory, status=status, finished=records.now(), exit=int(error.exit))
         raise
     if ended != "stopped":  # what was left away was not to have a verdict
@@ -301,7 +305,10 @@ def _follow_builder(
         open_cells.remove(event.cell)
         if event.log:
             _copy(Path(event.log), cellstate.directory(directory, event.cell) / "build.log")
-        if event.built:
+        before = cellstate.load_built(directory, event.cell)
+        if event.built and before and before.kernel_key != event.built.kernel_key:
+            trouble.append(UsageError(_CHANGED.format(directory, event.cell)))
+        elif event.built:
             _keep_artifacts(event.built, directory)
             cellstate.tell_built(directory, event.built)
             watcher.built(event.cell, event.built.kernel_key)
