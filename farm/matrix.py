@@ -14,6 +14,7 @@ from farm.base.strict import Strict, complaint, read
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MATRIX = CHECKOUT / "kconfigs" / "matrix.yaml"
+RESULTS = CHECKOUT / "results"
 
 
 @dataclass(frozen=True)

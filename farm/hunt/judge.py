@@ -33,7 +33,7 @@ from farm.hunt.sequential import FEW, MANY, passes_needed, rarest_seen, share
 from farm.hunt.trial import TESTED, Config, Trial, attempt, binary, config, marks
 from farm.kernel.build import NEEDED_BYTES
 from farm.kernel.tree import disk_left, need_disk
-from farm.matrix import CHECKOUT, MATRIX, load
+from farm.matrix import CHECKOUT, MATRIX, RESULTS, load
 from farm.run import records, session
 from farm.run.records import Verdict, VerdictRecord
 from farm.run.session import Watcher
@@ -89,7 +89,7 @@ class Question:
     accel: str = "auto"
     workers: int = 0
     restart: bool = False
-    results: Path = CHECKOUT / "results"
+    results: Path = RESULTS
     suites: Path = CHECKOUT / "suites"
     matrix: Path = MATRIX
 

@@ -19,7 +19,7 @@ from farm.hunt.mutant import Mutant
 from farm.hunt.trial import TESTED, attempt
 from farm.kernel import builder
 from farm.kernel.build import save_json
-from farm.matrix import CHECKOUT, MATRIX
+from farm.matrix import MATRIX, RESULTS
 from farm.run import records, session
 from farm.run.records import Verdict, VerdictRecord
 
@@ -99,7 +99,7 @@ class Request:
     equivalents: bool = False
     accel: str = "auto"
     workers: int = 0
-    results: Path = CHECKOUT / "results"
+    results: Path = RESULTS
     matrix: Path = MATRIX
 
 

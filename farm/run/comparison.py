@@ -20,7 +20,7 @@ from farm.guest.image import image
 from farm.kernel.builder import Built, Order
 from farm.kernel.series import resolve
 from farm.kernel.tree import from_user
-from farm.matrix import CHECKOUT, MATRIX, choose, load
+from farm.matrix import MATRIX, RESULTS, choose, load
 from farm.run import cellstate, records, session
 from farm.run.records import Verdict, VerdictRecord
 from farm.run.session import Watcher
@@ -192,8 +192,8 @@ class Request:
     series: str | None = None
     base: str | None = None
     accel: str = "auto"
+    results: Path = RESULTS
     matrix: Path = MATRIX
-    results: Path = CHECKOUT / "results"
 
 
 def orders(request: Request) -> dict[str, Order]:

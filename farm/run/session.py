@@ -22,7 +22,7 @@ from farm.base.errors import Blamed, Exit, FarmError, UsageError
 from farm.guest import accel, qemu
 from farm.kernel import builder
 from farm.kernel.build import version_of
-from farm.matrix import CHECKOUT, MATRIX, Cell, choose, load
+from farm.matrix import CHECKOUT, MATRIX, RESULTS, Cell, choose, load
 from farm.run import cellstate, records, resume
 from farm.run.plugin import planned
 from farm.run.records import Planned, Run, Verdict, VerdictRecord
@@ -59,7 +59,7 @@ class Request:
     stop: bool = False
     first: list[str] = field(default_factory=list)
     resume: Path | None = None
-    results: Path = CHECKOUT / "results"
+    results: Path = RESULTS
     suites: Path = CHECKOUT / "suites"
     matrix: Path = MATRIX
 

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Hunts: series, bisections, mutants."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from farm.base.errors import UsageError
+from farm.cli.options import (
+    AccelOption,
+    ConfidenceOption,
+    FailureOption,
+    GuestsOption,
+    MatrixOption,
+    RestartOption,
+    ResultsOption,
+    SelectOption,
+    SeriesOption,
+    TreeOption,
+    TriesOption,
+    Verbose,
+    out,
+)
+from farm.cli.runs import carry_out
+from farm.hunt import bisect as bisect_hunt
+from farm.hunt import configs as config_hunt
+from farm.hunt import mutant as mutant_files
+from farm.hunt import mutants as mutant_hunt
+from farm.hunt import series as series_hunt
+from farm.matrix import MATRIX, RESULTS, choose, load
+from farm.report import bisection as bisect_report
+from farm.report import configs as config_report
+from farm.report import mutants as mutant_report
+from farm.report import series as series_report
+from farm.report.live import Live
+from farm.run import records, session
+
+app = typer.Typer()
+
+
+@app.command(name="series")
+def check_series(
+    cell: Annotated[
+        list[str] | None,
+        typer.Argument(help="Cells with the feature and without; default: x86_64-off x86_64-regs.", metavar="[CELL]…"),
+    ] = None,
+    select: SelectOption = "",
+    tree: TreeOption = None,
+    series: Annotated[str | None, typer.Option("--series", metavar="DIR", help="Patches; default: the farm's.")] = None,
+    first: Annotated[int, typer.Option("--from", metavar="N", min=1, help="Begin with the Nth patch.")] = 1,
+    goon: Annotated[bool, typer.Option("--all", help="Go on behind a patch that fails.")] = False,
+    accelerator: AccelOption = "auto",
+    results: ResultsOption = RESULTS,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Check that each patch of a series stands by itself: checkpatch, the ABI, the
+    build with the feature off and on, the suites that apply so far. Names the
+    first that does not. Takes some minutes a patch.
+
+    Examples: `farm series`, `farm series --series ~/v2 -k "abi or build"`,
+    `farm series --tree ~/linux@v6.12.100 --from 4`
+    """
+    request = session.Request(
+        cells=cell or ["x86_64-off", "x86_64-regs"],
+        tree=tree,
+        series=series,
+        select=select,
+        accel=accelerator,
+        matrix=matrix,
+    )
+    steps = series_hunt.steps(request)
+    wanted = steps[first - 1 :]
+    if not wanted:
+        raise UsageError(f"--from {first}: the series has {len(steps)} patches")
+    directory = records.new_directory(results, "series-")
+    checked = []
+    with Live(out) as live:
+
+        def tell(step: series_hunt.Step) -> None:
+            out.print(f"patch {step.number} of {len(steps)}: {step.patch.name}", highlight=False)
+
+        for one in series_hunt.check(request, wanted, directory, live, tell):
+            checked.append(one)
+            if not one.good and not goon:
+                break
+    series_report.show(out, checked, len(steps))
+    raise typer.Exit(series_hunt.status(checked))
+
+
+@app.command()
+def bisect(
+    good: Annotated[str, typer.Option("--good", metavar="REV", help="A revision that passes.")],
+    bad: Annotated[str, typer.Option("--bad", metavar="REV", help="A later one that fails.")],
+    tree: Annotated[str, typer.Option("--tree", metavar="PATH", help="A git tree of yours.")] = ".",
+    cell: Annotated[str, typer.Option("--cell", metavar="CELL", help="A cell of the matrix.")] = "x86_64-regs",
+    select: SelectOption = "",
+    failure: FailureOption = "",
+    confidence: ConfidenceOption = 0.99,
+    tries: TriesOption = 50,
+    series: SeriesOption = None,
+    restart: RestartOption = False,
+    accelerator: AccelOption = "auto",
+    guests: GuestsOption = 0,
+    results: ResultsOption = RESULTS,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Find the commit that broke a test, by `git bisect`; your tree is only read.
+
+    Tests both ends first. Only the failure of the bad end counts as bad;
+    what does not build, does not boot or fails in another way is skipped. A
+    failure that comes and goes is waited for until the confidence is reached.
+    Stopped or killed, the same command goes on. Exit status: 0 found, 1 only
+    skipped commits are left, 2 wrong ends or wrong usage, 3 the farm failed.
+
+    Examples: `farm bisect --good v6.12.100 --bad HEAD -k slots`,
+    `farm bisect --tree ~/linux --good good --bad mine --cell x86_64-static --series none -k filter`,
+    `farm bisect --good v6.12.100 --bad HEAD -k test_arguments --confidence 0.999 --tries 500`
+    """
+    request = bisect_hunt.Request(
+        good=good,
+        bad=bad,
+        tree=tree,
+        cell=cell,
+        series=series,
+        select=select,
+        failure=failure,
+        confidence=confidence,
+        tries=tries,
+        accel=accelerator,
+        workers=guests,
+        restart=restart,
+        results=results,
+        matrix=matrix,
+    )
+    with bisect_report.Progress(out) as progress:
+        directory, hunt = bisect_hunt.bisect(request, progress, progress.tell)
+    bisect_report.show(out, directory, hunt)
+    raise typer.Exit(bisect_report.exit_status(hunt))
+
+
+@app.command()
+def config_bisect(
+    good: Annotated[str, typer.Option("--good", metavar="CELL", help="A cell that passes.")] = "",
+    bad: Annotated[str, typer.Option("--bad", metavar="CELL", help="One that fails.")] = "",
+    minimise: Annotated[
+        str, typer.Option("--minimise", metavar="CELL", help="Instead: the fewest options with which this one fails.")
+    ] = "",
+    select: SelectOption = "",
+    failure: FailureOption = "",
+    confidence: ConfidenceOption = 0.99,
+    tries: TriesOption = 50,
+    tree: TreeOption = None,
+    series: SeriesOption = None,
+    restart: RestartOption = False,
+    accelerator: AccelOption = "auto",
+    guests: GuestsOption = 0,
+    results: ResultsOption = RESULTS,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Find the options that make a test fail, or the fewest with which it does.
+
+    Tests both ends first, and then what lies between them, by leaving away what
+    can be left away: a kernel a step, of some minutes. Only the failure of the bad
+    end counts. Tree, toolchain, patches and guest are the bad cell's for all.
+    A cell is minimised beside its fragment `base`, which a guest needs to boot.
+    Stopped or killed, the same command goes on. Exit status: 0 found, 2 wrong
+    cells or wrong usage, 3 the farm failed.
+
+    Examples: `farm config-bisect --good x86_64-regs --bad x86_64-kasan -k test_arguments`,
+    `farm config-bisect --minimise x86_64-lockdep --tree ~/linux@mine -k load`
+    """
+    if bool(minimise) == bool(good or bad) or bool(good) != bool(bad):
+        raise UsageError("give --good CELL and --bad CELL, or --minimise CELL")
+    request = config_hunt.Request(
+        good=good,
+        bad=bad or minimise,
+        tree=tree,
+        series=series,
+        select=select,
+        failure=failure,
+        confidence=confidence,
+        tries=tries,
+        accel=accelerator,
+        workers=guests,
+        restart=restart,
+        results=results,
+        matrix=matrix,
+    )
+    with bisect_report.Progress(out) as progress:
+        directory, hunt = config_hunt.bisect(request, progress, progress.tell)
+    config_report.show(out, directory, hunt)
+
+
+@app.command()
+def mutants(
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(help="Mutants, folders of mutants, or patterns; all if none is named.", metavar="[NAME]…"),
+    ] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option("--cell", metavar="CELL", help="Try them in this cell only; may be given again.")
+    ] = None,
+    clean: Annotated[
+        int,
+        typer.Option("--clean", metavar="N", min=0, help="No mutant: the clean kernel, N times. Counts false alarms."),
+    ] = 0,
+    accelerator: AccelOption = "auto",
+    guests: GuestsOption = 0,
+    results: ResultsOption = RESULTS,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Put bugs into the kernel, one after the other, and see what goes red. Exit
+    status: 0 all were caught, 1 some survived, 2 wrong usage or a patch that does
+    not fit, 3 the farm failed.
+
+    Examples: `farm mutants`, `farm mutants trampoline`, `farm mutants 'S-*' --cell x86_64-regs`,
+    `farm mutants --clean 20 --cell x86_64-regs`
+    """
+    known = load(matrix)
+    only = [chosen.name for chosen in choose(known, cell)] if cell else []
+    chosen = mutant_files.choose(mutant_files.load(known), name or [])
+    if clean:
+        asked = mutant_hunt.clean(chosen, only, clean)
+        carry_out(replace(asked, accel=accelerator, workers=guests, results=results, matrix=matrix))
+    request = mutant_hunt.Request(chosen, only, bool(name), accelerator, guests, results, matrix)
+    with mutant_report.Progress(out) as progress:
+        directory, scores = mutant_hunt.hunt(request, progress)
+    mutant_report.show(out, directory, scores, chosen)
+    raise typer.Exit(scores.exit)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs, and what is made of one."""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from farm.cli.kernels import build_kernels
+from farm.cli.options import (
+    AccelOption,
+    All,
+    Cells,
+    GuestsOption,
+    MatrixOption,
+    OneRun,
+    PatchOption,
+    PokeOption,
+    ResultsOption,
+    SelectOption,
+    SeriesOption,
+    TreeOption,
+    Verbose,
+    err,
+    names,
+    out,
+)
+from farm.guest import poke as pokes
+from farm.matrix import MATRIX, RESULTS
+from farm.report import comparison as differences
+from farm.report import export as exports
+from farm.report import kcidb, terminal
+from farm.report.live import Live
+from farm.run import comparison, records, session
+from farm.tell import config as tell_config
+from farm.tell import tell as telling
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    cell: Cells = None,
+    everything: All = False,
+    select: SelectOption = "",
+    tree: TreeOption = None,
+    series: SeriesOption = None,
+    accelerator: AccelOption = "auto",
+    guests: GuestsOption = 0,
+    patch: PatchOption = None,
+    poke: PokeOption = None,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="The tree has only a part of the feature: test neither it nor its absence."),
+    ] = False,
+    repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Run each test so often.")] = 1,
+    stop: Annotated[bool, typer.Option("-x", "--stop", help="Stop at the first failure.")] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with this interrupted run, as it was asked for."),
+    ] = None,
+    results: ResultsOption = RESULTS,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Build, boot and test cells. Exit status: 0 passed, 1 the kernel failed
+    something, 2 wrong usage, 3 the farm failed.
+
+    Examples: `farm run`, `farm run --all`, `farm run x86_64-regs --tree ~/linux -k slots`,
+    `farm run --tree ~/linux@v6.12-mine --series none`, `farm run -k test_filter --repeat 100 -x`
+    """
+    request = session.Request(
+        cells=names(matrix, cell, everything),
+        tree=tree,
+        series=series,
+        select=select,
+        accel=accelerator,
+        workers=guests,
+        patches=[str(Path(path).expanduser().resolve()) for path in patch or []],
+        pokes=[str(pokes.parse(text)) for text in poke or []],
+        partial=partial,
+        repeat=repeat,
+        stop=stop,
+        resume=resume.resolve() if resume else None,
+        results=results,
+        matrix=matrix,
+    )
+    carry_out(request)
+
+
+def carry_out(request: session.Request) -> NoReturn:
+    """Run, show what came of it, and exit with its status."""
+    with Live(out) as live:
+        directory, status = session.execute(request, live)
+    finished, verdicts = records.load_run(directory), records.load_verdicts(directory)
+    _leave_exports(directory, finished, verdicts)
+    terminal.show(out, directory, finished, verdicts)
+    raise typer.Exit(status)
+
+
+def _leave_exports(directory: Path, finished: records.Run, verdicts: list[records.VerdictRecord]) -> None:
+    for complaint in exports.leave(directory, finished, verdicts):
+        err.print(complaint, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: OneRun,
+    format: Annotated[str, typer.Option("--format", metavar="|".join(exports.FORMATS), help="What to make of it.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Instead of stdout.")] = None,
+    origin: Annotated[
+        str, typer.Option("--origin", metavar="NAME", envvar="FTRACE_FARM_ORIGIN", help="Who reports it, for KCIDB.")
+    ] = kcidb.ORIGIN,
+    results: ResultsOption = RESULTS,
+) -> None:
+    """A run in the format of another program: JUnit XML, KTAP, KCIDB, JSON lines.
+    `docs/formats.md` describes each.
+
+    Examples: `farm export 20260101-000000 --format ktap`, `farm export ~/nightly/run --format kcidb -o r.json`
+    """
+    text, troubles = exports.text(records.find(results, run), format, origin)
+    for trouble in troubles:
+        err.print(trouble, markup=False, highlight=False, soft_wrap=True)
+    exports.write(output, text) if output else exports.say(text)
+
+
+@app.command()
+def tell(
+    run: OneRun,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the mail, send nothing.")] = False,
+    always: Annotated[bool, typer.Option("--always", help="Also if nothing changed.")] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Instead of tell.yaml in your configuration.")
+    ] = None,
+    results: ResultsOption = RESULTS,
+    verbose: Verbose = False,
+) -> None:
+    """Tell what came of a run, and what changed, by mail or webhook, as tell.yaml
+    says; docs/telling.md has one. Exit status: 0 told or nothing to tell, 2 wrong
+    configuration, 3 it could not be delivered.
+
+    Examples: `farm tell 20260101-000000 --dry-run`, `farm tell 20260101-000000 --always`
+    """
+    path = config or tell_config.default()
+    told = telling.look(records.find(results, run))
+    if dry_run:
+        exports.say(telling.draft(told, tell_config.load(path) if path.exists() or config else None))
+    else:
+        done = telling.tell(told, tell_config.load(path), always)
+        out.print(
+            f"told {'; '.join(done)}" if done else "nothing changed, nobody was told", highlight=False, soft_wrap=True
+        )
+
+
+@app.command()
+def selftests(
+    cell: Annotated[str, typer.Argument(help="A cell of the matrix.")] = "x86_64-regs",
+    select: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only tests with this in their names.")] = "",
+    tree: TreeOption = None,
+    series: SeriesOption = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", metavar="PATH[@REV]", help="What to compare with; default: the tree without the series."
+        ),
+    ] = None,
+    accelerator: AccelOption = "auto",
+    results: ResultsOption = RESULTS,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Run the kernel's own tests of ftrace (ftracetest) on a cell's kernel and on
+    its base, side by side: none may end worse. Takes some ten minutes.
+
+    Examples: `farm selftests`, `farm selftests -k fgraph`,
+    `farm selftests --tree ~/linux@mine --base ~/linux@v6.12.100`
+    """
+    request = comparison.Request(cell, select, tree, series, base, accelerator, results, matrix)
+    kernels = comparison.orders(request)
+    built = {
+        kernel: build_kernels(order.cells, order.tree, order.series, matrix)[0] for kernel, order in kernels.items()
+    }
+    with Live(out) as live:
+        directory, status = comparison.execute(request, built, live)
+    finished, verdicts = records.load_run(directory), records.load_verdicts(directory)
+    _leave_exports(directory, finished, verdicts)
+    differences.show(out, directory, finished, verdicts)
+    raise typer.Exit(status)
