@@ -27,7 +27,7 @@ from farm.base.errors import Exit, FarmError, UsageError
 from farm.history import index, reading, store
 from farm.history.model import Mutation
 from farm.hunt import mutants
-from farm.matrix import CHECKOUT, MATRIX
+from farm.matrix import CHECKOUT, MATRIX, load
 from farm.nightly import morning, night, plan
 from farm.nightly.night import Night, Step
 from farm.run import records
@@ -395,6 +395,16 @@ def test_costs_are_those_of_the_last_night(tmp_path: Path) -> None:
         runs = [run for run in store.runs(db) if run.line == line]
         assert [run.id for run in runs] == ["20260101-000000", "20260104-000000"]
         assert night._costs(db, tmp_path, runs) == {"a": 450.0, "b": 150.0}
+
+
+def test_another_tree_is_nearer_than_a_guess(tmp_path: Path) -> None:
+    """The first night of a tree plans with what the cells took before, of whatever tree."""
+    names = list(load().cells)
+    took(tmp_path, "20260101-000000", 10, dict.fromkeys(names, 30.0))
+    other = replace(asked(tmp_path), tree="/linux")
+    _, made = night.begin(other, 1000.0)
+    assert set(made.steps[0].words) == {"run", *names, *other.words}
+    assert made.steps[0].expected == pytest.approx(600.0)
 
 
 # The morning.

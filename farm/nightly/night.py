@@ -155,7 +155,8 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
     with store.reading(results) as db:
         everything, past = store.runs(db), store.mutations(db)
         runs = [run for run in everything if run.line == line]
-        costs = _costs(db, results, runs)
+        # of another tree a cell takes about as long: nearer than a guess, in the first night of this one
+        costs = _costs(db, results, everything) | _costs(db, results, runs)
     own = [run for run in everything if run.line == reading.own_tests(line) and run.complete and not run.select]
     names, main = list(known.cells), [cell.name for cell in known.cells.values() if cell.main]
     mutants, unfit = _mutants(known)
