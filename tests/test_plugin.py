@@ -104,6 +104,15 @@ def test_cell_by_cell(suites: Suites) -> None:
     assert {verdict["verdict"] for verdict in seen.verdicts.values()} == {"PASS"}
 
 
+def test_only_cells_without_a_guest(suites: Suites, tmp_path: Path) -> None:
+    """They have the tests that want none, and those alone."""
+    matrix = tmp_path / "kconfigs/matrix.yaml"
+    matrix.write_text(GOOD.replace("{memory: 128, cpus: 1, cmdline: quiet, boot: 3}", "null"))
+    records.update_run(suites.directory, cells=["two"])
+    seen = suites(test_a="def test_x(cell): pass\ndef test_y(cell, guest): pass\n")
+    assert seen.order == ["two:a:test_x"]
+
+
 def test_order_is_that_of_the_run(suites: Suites) -> None:
     records.update_run(suites.directory, cells=["two"])
     assert suites(test_a="def test_x(cell): pass\n").order == ["two:a:test_x"]

@@ -94,6 +94,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         rank = run.first.index(test.suite) if test.suite in run.first else len(run.first)
         return run.cells.index(test.cell), test.attempt, rank
 
+    items[:] = [item for item in items if not _of_no_cell(item)]
     items += [_again(item, attempt) for attempt in range(2, run.repeat + 1) for item in items]
     done = resume.done(_run_directory(config))
     items[:] = sorted((item for item in items if planned(item.nodeid, run.cells) not in done), key=place)
@@ -116,6 +117,13 @@ def _again(item: pytest.Item, attempt: int) -> pytest.Function:
         keywords=item.keywords,
         originalname=original,
     )
+
+
+def _of_no_cell(item: pytest.Item) -> bool:
+    """Whether it stands for a test that wants a guest where no cell has one: pytest
+    keeps what has no parameters, to skip it."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and not isinstance(callspec.params.get("cell"), Cell)
 
 
 def _cell(item: pytest.Item) -> Cell:

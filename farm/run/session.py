@@ -123,7 +123,7 @@ class Collector:
 
     @pytest.hookimpl
     def pytest_internalerror(self, excrepr: object) -> None:
-        self.trouble = str(excrepr)
+        self.trouble = self.trouble or str(excrepr)  # the later ones follow from the first
 
     @pytest.hookimpl
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
