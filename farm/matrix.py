@@ -89,6 +89,7 @@ FACTS = {
     "smp": "more than one processor",
     "stack_tracer": "the deepest stack",
     "startup_test": "the kernel tests its tracers at boot",
+    "validates_rcu": "a traced call while RCU is not watching is reported as a bug",
     "with_regs": "the trampoline can save every register",
 }
 

@@ -17,6 +17,9 @@ SCRATCH = {"r8", "r9", "r10", "r11", "rcx", "rsi", "rdi", "rflags"}
 #: Those that control the processor (IF, DF, AC, …) never are.
 ARITHMETIC = 0x8D5
 
+#: ID, which anybody may change and nothing depends on, though it is none of these.
+ID = 1 << 21
+
 #: __KERNEL_CS and __KERNEL_DS of x86_64.
 KERNEL_CS, KERNEL_DS = 0x10, 0x18
 

@@ -91,6 +91,31 @@ def test_sleeping(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, filte
     assert traced == expected, f"{tracer}, {filtered}: {len(done)} calls, the trace has {traced}"
 
 
+@pytest.mark.needs("bpf_ftrace", "smp")
+@pytest.mark.absent("validates_rcu")
+@tracers
+def test_rcu_is_not_watching(agent: Agent, tracing: Tracing, tracer: str) -> None:
+    """A filter is not asked where nobody could wait for it: the call is not traced, also if
+    the filter is disabled. Functions without one are traced as ever."""
+    program, disabled = Program(agent), Program(agent)
+    events = {}
+    for function, one in (("target_args2", program), ("target_args3", disabled)):
+        events[function] = filters.open_event(agent, function)
+        filters.set_program(agent, events[function], one.fd)
+    agent.request("perf_ioctl", fd=events["target_args3"], request="DISABLE")
+    tracing.start(tracer, *events, "target_args4")
+    targets = [(f"args{nr}", PATTERNS["distinct"]) for nr in (2, 3, 4)]
+    for context, expected in (("task", {*events, "target_args4"}), ("no-rcu", {"target_args4"})):
+        tracing.clear()
+        program.forget()
+        for (target, _), done in zip(targets, calls.call(agent, *targets, context=context), strict=True):
+            calls.check(f"target_{target}, {tracer} in {context}", done)
+            assert ("no-rcu" in done.found) == (context == "no-rcu"), f"in {context}, found {sorted(done.found)}"
+        runs, traced = program.count(), tracing.calls()
+        assert runs == (context == "task"), f"{tracer}, 1 call in {context}: the program ran {runs} times"
+        assert traced == dict.fromkeys(expected, 1), f"{tracer}, calls in {context}: the trace has {traced}"
+
+
 #: What the program's helper calls, see payload/bpf/helper.bpf.c.
 HELPER, HELPER_FUNCTION = "/payload/helper.bpf.o", "copy_from_kernel_nofault"
 

@@ -14,6 +14,7 @@ from farm.guest.vm import Guest
 from farm.matrix import Cell
 from suites import calls, filters
 from suites.calls import FUNCTIONS, PATTERNS
+from suites.contract import FTRACE_TYPE
 from suites.filters import DROP_ALL, PASS_ALL, Program, Rule
 from suites.tracefs import INVALID, ROOT, TRACERS, Tracing
 
@@ -22,6 +23,9 @@ CALL = ("args2", PATTERNS["distinct"])
 
 #: Functions of the kernel's own that a seek goes through.
 SEEK = ("vfs_llseek", "generic_file_llseek_size")
+
+#: A program that takes 20 ms, see payload/bpf/slow.bpf.c.
+SLOW = "/payload/slow.bpf.o"
 
 #: A module that goes, and its function.
 VISITOR, VISITOR_FUNCTION = "ftrace_visitor", "visitor_args3"
@@ -198,6 +202,50 @@ def test_closed_filter_does_not_run(agent: Agent, tracing: Tracing, guest: Guest
         Worker("expire", first, 8, options=expire),
         Worker("call", first, options={"args": 2}),
         Worker("call", last, options={"args": 2}),
+    )
+
+
+@pytest.mark.needs("bpf_ftrace")
+def test_close_waits_for_runs(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell) -> None:
+    """The program does not run any more when close() returns, and a call that it has been
+    asked about goes on to the other filters."""
+    first, last = cpus(cell)
+    refusing = filters.attach(agent, FUNCTION, Rule(DROP_ALL))  # behind the newer one
+    answer = agent.request("object_load", path=SLOW, ftrace_type=FTRACE_TYPE)
+    tracing.start("function", FUNCTION)
+    rounds = 6
+    expire = {
+        "type": filters.pmu_type(agent),
+        "functions": [FUNCTION],
+        "programs": list(answer["programs"].values()),
+        "map": answer["maps"]["count"],
+        "calls": 2,
+    }
+    storm(
+        agent,
+        guest,
+        Worker("expire", first, rounds, options=expire),
+        Worker("call", first, options={"args": 2}),
+        Worker("call", last, options={"args": 2}),
+    )
+    traced = tracing.calls()
+    assert not traced, f"refused by a filter that was there all the time, and the trace has {traced}"
+    assert refusing.count() >= 4 * rounds, f"at least {4 * rounds} calls, and that filter was asked {refusing.count()}"
+
+
+@pytest.mark.needs("bpf_ftrace")
+def test_last_reference(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell) -> None:
+    """A program that nobody has but its filter: it ends with it, and not before. Several at
+    once, so that who closes waits for the others."""
+    first, last = cpus(cell)
+    functions = [f"target_args{nr}" for nr in range(2, 6)]
+    tracing.start("function", *functions)
+    options = {"type": filters.pmu_type(agent), "program_type": FTRACE_TYPE, "calls": 4}
+    storm(
+        agent,
+        guest,
+        *(Worker("last", first, 12, options={**options, "functions": [function]}) for function in functions),
+        *(Worker("call", last, options={"args": nr}) for nr in range(2, 6)),
     )
 
 

@@ -7,7 +7,7 @@ from farm.guest.agent import Agent
 from farm.matrix import Cell
 from suites import calls, filters, registers
 from suites.observer import DIRECT, OPS_CHANGE, Observer
-from suites.registers import ARITHMETIC, CLOBBERED, SCRATCH, frame_pointers
+from suites.registers import ARITHMETIC, CLOBBERED, ID, SCRATCH, frame_pointers
 from suites.tracefs import TRACERS, Tracing
 
 
@@ -50,7 +50,7 @@ def test_changed_registers(agent: Agent, tracing: Tracing, cell: Cell, beside: s
     assert len(observer.seen()) == 1
     kept = {"rsp", "r11", "rflags"} | ({"rbp"} if frame_pointers(cell) else set())
     expected = {name: value if name in kept else ~value & calls.MASK for name, value in done.entered.items()}
-    expected["rflags"] ^= ARITHMETIC
+    expected["rflags"] ^= ARITHMETIC | ID
     clobbered = CLOBBERED["ftrace_regs_caller"] | ({"rflags"} if beside == "direct" else set())
     wrong = registers.differences(done.callee, expected, clobbered, registers.keeps_flags(cell))
     assert not wrong, f"a callback changed all registers, {beside}, and the function received: {'; '.join(wrong)}"

@@ -8,7 +8,6 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/membarrier.h>
 #include <linux/perf_event.h>
 #include <pthread.h>
 #include <sched.h>
@@ -62,6 +61,7 @@ struct worker {
 	char wrong[160];	/* the first thing that was */
 
 	int type;		/* of the PMU */
+	int program_type;
 	struct list functions;
 	struct list paths;
 	struct list texts;
@@ -305,12 +305,7 @@ static void expire_round(struct worker *worker)
 	wait_for_calls(worker);
 	close_event(worker, event);
 
-	/*
-	 * No run starts any more, but one that has started may not have been
-	 * counted yet. It runs with preemption disabled, which is what RCU
-	 * waits for.
-	 */
-	tally(worker, "membarrier", syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0));
+	/* No run starts any more, nor is one under way that is counted later. */
 	closed = runs_of(worker);
 	if (closed == before)
 		wrong(worker, "round %lu: %d calls, and the program did not run",
@@ -334,6 +329,43 @@ static int expire_prepare(struct worker *worker, json_t *request, json_t *answer
 	/* A call that was under way at the start may be the first that returns. */
 	if (worker->calls < 2)
 		return fail_request(answer, "\"calls\" is less than 2");
+
+	return 0;
+}
+
+/* last: a filter that has the last reference to its program, a new one each time. */
+
+static void last_round(struct worker *worker)
+{
+	const struct bpf_insn pass[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int program, event;
+
+	program = bpf_prog_load(worker->program_type, NULL, "GPL", pass, ARRAY_SIZE(pass), NULL);
+	tally(worker, "bpf_prog_load", program);
+	if (program < 0)
+		return;
+
+	event = open_filter(worker, worker->functions.items[0]);
+	if (event >= 0)
+		set_program(worker, event, program);
+	close(program);
+	if (event < 0)
+		return;
+
+	wait_for_calls(worker);
+	close_event(worker, event);
+}
+
+static int last_prepare(struct worker *worker, json_t *request, json_t *answer)
+{
+	if (request_int(request, "type", &worker->type, answer) ||
+	    request_int(request, "program_type", &worker->program_type, answer) ||
+	    request_list(request, "functions", &worker->functions, answer) ||
+	    request_int(request, "calls", &worker->calls, answer))
+		return -1;
 
 	return 0;
 }
@@ -508,6 +540,8 @@ static const struct kind kinds[] = {
 	{ "toggle", "do cpu rounds event", toggle_prepare, toggle_round, nothing },
 	{ "expire", "do cpu rounds type functions programs map calls",
 	  expire_prepare, expire_round, nothing },
+	{ "last", "do cpu rounds type program_type functions calls",
+	  last_prepare, last_round, nothing },
 	{ "write", "do cpu rounds paths texts", write_prepare, write_round, nothing },
 	{ "module", "do cpu rounds path name calls", module_prepare, module_round, module_finish },
 	{ "call", "do cpu rounds args", call_prepare, call_round, file_finish },

@@ -41,6 +41,7 @@ static const char *const contexts[] = {
 	[FTRACE_TARGET_SOFTIRQ] = "softirq",
 	[FTRACE_TARGET_HARDIRQ] = "hardirq",
 	[FTRACE_TARGET_NMI] = "nmi",
+	[FTRACE_TARGET_NO_RCU] = "no-rcu",
 	[FTRACE_TARGET_WAKEUP] = "wakeup",
 	[FTRACE_TARGET_WAKEUP_RT] = "wakeup-rt",
 	[FTRACE_TARGET_WAKEUP_DL] = "wakeup-dl",
@@ -55,6 +56,7 @@ static const struct {
 	{ FTRACE_TARGET_IN_NMI, "in-nmi" },
 	{ FTRACE_TARGET_WITHOUT_IRQS, "irqs-off" },
 	{ FTRACE_TARGET_WITHOUT_PREEMPT, "preempt-off" },
+	{ FTRACE_TARGET_WITHOUT_RCU, "no-rcu" },
 	{ FTRACE_TARGET_IN_REPLACEMENT, "in-replacement" },
 };
 

@@ -6,6 +6,7 @@
  * neither sleep nor be interrupted, or may be interrupted by themselves.
  */
 #include <linux/completion.h>
+#include <linux/context_tracking.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/err.h>
@@ -56,6 +57,18 @@ static void without_irqs(struct ftrace_target_call *call)
 
 	local_irq_save(flags);
 	call_and_hold(call);
+	local_irq_restore(flags);
+}
+
+/* As the idle task calls the last functions before the CPU halts. */
+static void without_rcu(struct ftrace_target_call *call)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	ct_idle_enter();
+	call_and_hold(call);
+	ct_idle_exit();
 	local_irq_restore(flags);
 }
 
@@ -256,6 +269,9 @@ int target_call_in_context(struct ftrace_target_call *call)
 		return 0;
 	case FTRACE_TARGET_NMI:
 		return in_nmi_context(call);
+	case FTRACE_TARGET_NO_RCU:
+		without_rcu(call);
+		return 0;
 	default:
 		return with_wakeup(call);
 	}

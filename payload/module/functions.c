@@ -38,6 +38,8 @@ static __always_inline u32 look_around(void)
 		context |= FTRACE_TARGET_WITHOUT_IRQS;
 	if (preempt_count())
 		context |= FTRACE_TARGET_WITHOUT_PREEMPT;
+	if (!rcu_is_watching())
+		context |= FTRACE_TARGET_WITHOUT_RCU;
 
 	return context;
 }

@@ -128,7 +128,8 @@ static notrace void change_registers(struct pt_regs *regs)
 	if (!IS_ENABLED(CONFIG_FRAME_POINTER))
 		regs->bp = ~regs->bp;
 	regs->flags ^= X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF |
-		       X86_EFLAGS_ZF | X86_EFLAGS_SF | X86_EFLAGS_OF;
+		       X86_EFLAGS_ZF | X86_EFLAGS_SF | X86_EFLAGS_OF |
+		       X86_EFLAGS_ID;
 }
 
 static noinline __noclone void target_inner(void)
