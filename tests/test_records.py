@@ -255,6 +255,21 @@ def test_screen_shows_the_wrong_slot(tmp_path: Path) -> None:
     assert text.count("!") == 1
 
 
+@pytest.mark.parametrize("cells", [4, 18])
+def test_screen_shows_as_many_cells_as_there_are(tmp_path: Path, cells: int) -> None:
+    """Side by side where they fit, else below one another; nothing is cut off."""
+    names = [f"x86_64-cell{n}" for n in range(1, cells + 1)]
+    verdicts = [record(Verdict.PASS, cell=name) for name in names]
+    verdicts[2] = replace(verdicts[2], verdict=Verdict.FAIL)
+    text = screen(tmp_path, [*verdicts, record(Verdict.PASS, cell=names[2], suite="abi")], replace(RUN, cells=names))
+    assert "…" not in text
+    if cells == 4:
+        assert row(text, "slots") == ["slots", "1", "1", "1 FAIL", "1"]
+    else:
+        assert row(text, names[2]) == [names[2], "1 FAIL 1", "slots 1 FAIL"]
+        assert row(text, names[17]) == [names[17], "1"]
+
+
 def test_screen_shows_raw_memory(tmp_path: Path) -> None:
     frame = (
         replace(SLOTS[1], raw=SLOTS[1].passed),

@@ -9,6 +9,7 @@ from textwrap import dedent
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -30,15 +31,34 @@ def show(console: Console, directory: Path, run: Run, verdicts: Sequence[Verdict
         failure(console, directory, run, record)
     if len(bad) > MOST:
         console.print(f"… and {len(bad) - MOST} more, in {directory}/verdicts.jsonl", markup=False, highlight=False)
-    console.print(matrix(run, verdicts))
+    table = matrix(run, verdicts)
+    wide = Measurement.get(console, console.options.update(max_width=10_000), table).maximum > console.width
+    console.print(by_cell(run, verdicts) if wide else table)
     _last_line(console, run, verdicts)
+
+
+def _table(run: Run, *columns: str) -> Table:
+    table = Table(*columns, title=f"run {run.id}, {run.accel}", title_justify="left", box=SIMPLE, pad_edge=False)
+    table.columns[0].no_wrap = True
+    return table
+
+
+def by_cell(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
+    """A row a cell, for more cells than fit side by side: all of it, and the suites that are bad."""
+    table = _table(run, "cell", "all", "bad")
+    table.columns[1].justify = "right"
+    for cell in run.cells:
+        mine = [record for record in verdicts if record.cell == cell]
+        bad = sorted({record.suite for record in mine if record.bad})
+        told = [Text(f"{suite} ").append(field([r for r in mine if r.bad and r.suite == suite])) for suite in bad]
+        table.add_row(cell, field(mine), Text(", ").join(told))
+    return table
 
 
 def matrix(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
     """Suites x cells. What is bad in a field is named before what passed; a
     number alone has passed."""
-    table = Table(title=f"run {run.id}, {run.accel}", title_justify="left", box=SIMPLE, pad_edge=False)
-    table.add_column("suite", no_wrap=True)
+    table = _table(run, "suite")
     prefix = _common(run.cells)
     for cell in run.cells:
         table.add_column(cell.removeprefix(prefix), justify="right")
