@@ -66,6 +66,18 @@ def test_filter_holds_the_module(agent: Agent, tracing: Tracing) -> None:
 VISITOR, VISITED, VISITS = "ftrace_visitor", "visitor_args3", 16
 
 
+def test_name_that_the_kernel_has_as_well(agent: Agent) -> None:
+    """A function of the kernel's own is not meant by its name any more while a module has one like it."""
+    agent.request("close", fd=filters.open_event(agent, "kernfs_fop_open"))
+    agent.request("module_load", path=f"/payload/{VISITOR}.ko")
+    try:
+        got = _open(agent, function="kernfs_fop_open")
+    finally:
+        agent.request("module_unload", name=VISITOR)
+    assert got == "EADDRNOTAVAIL", f"kernfs_fop_open, of the kernel and of a module, gave {got}"
+    agent.request("close", fd=filters.open_event(agent, "kernfs_fop_open"))
+
+
 @pytest.mark.parametrize("tracer", TRACERS)
 @pytest.mark.parametrize("wanted", ["by_name", "with_all"])
 def test_module_that_comes_traced(agent: Agent, tracing: Tracing, tracer: str, wanted: str) -> None:
