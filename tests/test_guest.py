@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -224,6 +225,22 @@ def test_command_that_never_starts(boot: Boot) -> None:
         guest.monitor.execute("stop")
         with pytest.raises(paramiko.SSHException):
             ssh.start(channel, "true", Deadline(1))
+
+
+def test_kernel_that_complained_is_not_waited_for(boot: Boot) -> None:
+    """What was asked of it may be allowed minutes; a task that died in the middle never answers."""
+    limit = 60.0
+    with boot() as guest:
+        agent = Agent(guest.connection, limit, lambda: bool(guest.console.complaint), last=1.0)
+        guest.control.request("file_write", path="/dev/kmsg", data="Oops: 0000 [#1] SMP\n")
+        guest.mark()
+        guest.monitor.execute("stop")
+        began = time.monotonic()
+        with pytest.raises(GuestHung) as raised:
+            agent.request("hello")
+        assert time.monotonic() - began < limit / 2
+        guest.monitor.execute("cont")
+        assert isinstance(guest.explain(raised.value), GuestCrashed)
 
 
 def test_session_ends_with_its_first_lost_answer(boot: Boot) -> None:

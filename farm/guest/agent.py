@@ -7,7 +7,7 @@ open; closing the session closes it all.
 
 import errno as errnos
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,10 @@ from farm.base.errors import FarmError, GuestCrashed, GuestHung, KernelError
 from farm.guest.ssh import Connection
 
 PATH = "/payload/agent"
+
+#: How often it is looked whether the kernel has complained, and how long it is then given: what
+#: it says of it may be long, but a lock that it died with is not given back.
+LOOK_SECONDS, LAST_SECONDS = 1.0, 10.0
 
 
 class Refused(OSError):
@@ -44,10 +48,18 @@ def name_of(number: int | None) -> str:
 
 class Agent:
     """A session with the agent. No answer within `limit` seconds is a hang, and
-    the end of the session; who asks for something long may raise it."""
+    the end of the session; who asks for something long may raise it. Of a kernel
+    that has `complained` none is waited for longer than `last` seconds."""
 
-    def __init__(self, connection: Connection, limit: float) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        limit: float,
+        complained: Callable[[], bool] = lambda: False,
+        last: float = LAST_SECONDS,
+    ) -> None:
         self.limit = limit
+        self._complained, self._last = complained, last
         self._channel: paramiko.Channel = connection.channel(PATH, Deadline(limit))
         self._buffer = b""
         self._number = 0
@@ -104,9 +116,17 @@ class Agent:
             raise self._ended(f": {error}") from error
 
     def _line(self, deadline: Deadline) -> bytes:
+        dying = False
         while b"\n" not in self._buffer:
-            self._channel.settimeout(max(0.01, deadline.left()))
-            data = self._channel.recv(1 << 16)
+            self._channel.settimeout(max(0.01, min(deadline.left(), LOOK_SECONDS)))
+            try:
+                data = self._channel.recv(1 << 16)
+            except TimeoutError:
+                if deadline.passed:
+                    raise
+                if self._complained() and not dying:
+                    dying, deadline = True, Deadline(min(deadline.left(), self._last))
+                continue
             if not data:
                 raise self._ended(self._complaint())
             self._buffer += data

@@ -17,7 +17,7 @@ from farm.base.command import echo, leashed
 from farm.base.deadline import Deadline
 from farm.base.errors import Blamed, BootFailed, FarmError, GuestCrashed, KernelError
 from farm.guest import qemu
-from farm.guest.agent import Agent
+from farm.guest.agent import LAST_SECONDS, Agent
 from farm.guest.console import Console
 from farm.guest.gdb import Debugger
 from farm.guest.image import Image
@@ -88,17 +88,25 @@ class Guest:
     @contextmanager
     def agent(self) -> Iterator[Agent]:
         """A session with the agent; what it opened is closed at the end."""
-        session = Agent(self.connection, REQUEST_SECONDS * self.scale)
+        session = self._agent()
         try:
             yield session
         finally:
             session.close(self.deadline(REQUEST_SECONDS))
 
+    def _agent(self) -> Agent:
+        return Agent(
+            self.connection,
+            REQUEST_SECONDS * self.scale,
+            lambda: bool(self.console.complaint),
+            LAST_SECONDS * self.scale,
+        )
+
     @property
     def control(self) -> Agent:
         """A session that lives as long as the guest, for what holds nothing open."""
         if self._control is None:
-            self._control = Agent(self.connection, REQUEST_SECONDS * self.scale)
+            self._control = self._agent()
         return self._control
 
     @contextmanager
