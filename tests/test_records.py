@@ -270,6 +270,21 @@ def test_screen_shows_as_many_cells_as_there_are(tmp_path: Path, cells: int) -> 
         assert row(text, names[17]) == [names[17], "1"]
 
 
+def test_screen_counts_what_an_interruption_left(tmp_path: Path) -> None:
+    """There may be thousands of them; what failed is told, and how to go on."""
+    left = [record(Verdict.LOST, f"test_left[{n}]") for n in range(20)]
+    verdicts = [record(Verdict.FAIL, "test_bad"), *left]
+    live = Live(Console(record=True, width=120, file=(tmp_path / "live").open("w")))
+    live.cells(RUN.cells)
+    for one in verdicts:
+        live.verdict(one)
+    text = screen(tmp_path, verdicts, replace(RUN, status="interrupted")) + (tmp_path / "live").read_text()
+    assert "test_bad" in text
+    assert "test_left" not in text
+    assert row(text, "slots")[1] == "20 LOST 1 FAIL"
+    assert f"go on: farm run --resume {tmp_path}" in text
+
+
 def test_screen_shows_raw_memory(tmp_path: Path) -> None:
     frame = (
         replace(SLOTS[1], raw=SLOTS[1].passed),

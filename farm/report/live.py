@@ -98,7 +98,7 @@ class Live:
         if row is None:
             return
         row.verdicts.append(record)
-        if record.bad:
+        if record.bad and record.verdict is not Verdict.LOST:  # of an interrupted run those are thousands
             line = Text.assemble(
                 (f"{record.verdict:5} ", STYLES[record.verdict]),
                 f"{record.cell} {record.suite} {record.test} ({record.seconds:.1f} s)",

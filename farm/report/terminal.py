@@ -26,7 +26,7 @@ CONSOLE_LINES = 6
 
 def show(console: Console, directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> None:
     """Print the whole report of a run."""
-    bad = [record for record in verdicts if record.bad]
+    bad = [record for record in verdicts if record.bad and not (lost(record) and run.status == "interrupted")]
     for record in bad[:MOST]:
         failure(console, directory, run, record)
     if len(bad) > MOST:
@@ -34,7 +34,14 @@ def show(console: Console, directory: Path, run: Run, verdicts: Sequence[Verdict
     table = matrix(run, verdicts)
     wide = Measurement.get(console, console.options.update(max_width=10_000), table).maximum > console.width
     console.print(by_cell(run, verdicts) if wide else table)
+    if run.status == "interrupted":
+        console.print(f"go on: farm run --resume {directory}", markup=False, highlight=False, soft_wrap=True)
     _last_line(console, run, verdicts)
+
+
+def lost(record: VerdictRecord) -> bool:
+    """Whether a test was not run at all: of such it is enough to know how many there are."""
+    return record.verdict is Verdict.LOST
 
 
 def _table(run: Run, *columns: str) -> Table:
@@ -49,8 +56,9 @@ def by_cell(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
     table.columns[1].justify = "right"
     for cell in run.cells:
         mine = [record for record in verdicts if record.cell == cell]
-        bad = sorted({record.suite for record in mine if record.bad})
-        told = [Text(f"{suite} ").append(field([r for r in mine if r.bad and r.suite == suite])) for suite in bad]
+        bad = [record for record in mine if record.bad and not lost(record)]
+        suites = sorted({record.suite for record in bad})
+        told = [Text(f"{suite} ").append(field([r for r in bad if r.suite == suite])) for suite in suites]
         table.add_row(cell, field(mine), Text(", ").join(told))
     return table
 
