@@ -23,6 +23,9 @@ from suites.tracefs import Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
 
+#: What a symbol takes at most, its end included (include/linux/kallsyms.h).
+KSYM_NAME_LEN = 512
+
 FUNCTION = "target_args2"
 
 #: Any function of the kernel itself that has an entry of some length.
@@ -81,12 +84,19 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]]]] = {
             for value in ("0x10", "0xffffffff81000000", "0x8000000000000000")
         ],
     ),
-    "name_too_long": ("E2BIG", [_by_name("x" * length) for length in (600, 5000)]),
+    "name_too_long": ("E2BIG", [_by_name("x" * length) for length in (KSYM_NAME_LEN, 600, 5000)]),
     "unknown_symbol": (
         "ENOENT",
         [
             _by_name(name)
-            for name in ("no_such_function", "", "target_args", f"{FUNCTION} ", f"ftrace_target:{FUNCTION}", "x" * 100)
+            for name in (
+                "no_such_function",
+                "",
+                "target_args",
+                f"{FUNCTION} ",
+                f"ftrace_target:{FUNCTION}",
+                "x" * (KSYM_NAME_LEN - 1),
+            )
         ],
     ),
     # in assembly, by attribute, by a directory that is compiled without tracing
