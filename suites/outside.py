@@ -15,6 +15,7 @@ not restored could be right because this callback left it alone.
 
 import struct
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from farm.base.errors import KernelError
 from farm.guest.agent import Agent
 from farm.guest.gdb import Debugger
 from farm.guest.symbols import symbols
@@ -116,8 +118,16 @@ class Observer:
         with self._guest.debugger() as debugger:
             sites = {_site(debugger, address, function): function for function, address in functions.items()}
             agent.send(op, **arguments)
-            while self._reach(debugger, agent, *sites):
-                self._follow(debugger, agent, sites)
+            astray = None
+            try:
+                while self._reach(debugger, agent, *sites):
+                    self._follow(debugger, agent, sites)
+            except AssertionError as error:
+                astray = error
+        if astray:
+            with suppress(KernelError):  # where that led is for the console to tell
+                agent.receive()  # or it would be taken for the answer to the next request
+            raise astray
         return agent.receive()
 
     def _address(self, function: str) -> int:

@@ -111,7 +111,8 @@ class Agent:
             yield
         except (TimeoutError, paramiko.SSHException) as error:
             self._lost = self._op
-            raise GuestHung(f"no answer to `{self._op}` within {self.limit:.0f} s") from error
+            within = (isinstance(error, TimeoutError) and str(error)) or f"within {self.limit:.0f} s"
+            raise GuestHung(f"no answer to `{self._op}` {within}") from error
         except OSError as error:
             raise self._ended(f": {error}") from error
 
@@ -122,6 +123,8 @@ class Agent:
             try:
                 data = self._channel.recv(1 << 16)
             except TimeoutError:
+                if deadline.passed and dying:
+                    raise TimeoutError(f"{deadline.seconds:.0f} s after the kernel complained") from None
                 if deadline.passed:
                     raise
                 if self._complained() and not dying:
