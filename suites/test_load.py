@@ -219,7 +219,7 @@ def test_close_waits_for_runs(agent: Agent, tracing: Tracing, guest: Guest, cell
         "functions": [FUNCTION],
         "programs": list(answer["programs"].values()),
         "map": answer["maps"]["count"],
-        "calls": 2,
+        "calls": 4,  # two may be under way that nobody was asked about
     }
     storm(
         agent,
