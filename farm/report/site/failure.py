@@ -70,7 +70,12 @@ def page(
         detail=detail[-DETAIL_LENGTH:],
         cut=max(0, len(detail) - DETAIL_LENGTH),
         facts=built.facts,
-        files=[(name, ROOT + link) for name, link in built.files],
+        # of the consoles of all guests, which may be hundreds, the one it was seen on
+        files=[
+            (name, ROOT + link)
+            for name, link in built.files
+            if name == record.console or not name.startswith("console-")
+        ],
         lacks=built.lacks,
         cell_page=files.cell_page(record.cell),
         test_page=files.test_page(record.suite, record.test),
