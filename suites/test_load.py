@@ -240,11 +240,12 @@ def test_last_reference(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell
     first, last = cpus(cell)
     functions = [f"target_args{nr}" for nr in range(2, 6)]
     tracing.start("function", *functions)
-    options = {"type": filters.pmu_type(agent), "program_type": FTRACE_TYPE, "calls": 4}
+    options = {"type": filters.pmu_type(agent), "program_type": FTRACE_TYPE}
+    options["calls"] = 2000  # for longer than it takes until a program that nobody holds is freed
     storm(
         agent,
         guest,
-        *(Worker("last", first, 12, options={**options, "functions": [function]}) for function in functions),
+        *(Worker("last", first, 8, options={**options, "functions": [function]}) for function in functions),
         *(Worker("call", last, options={"args": nr}) for nr in range(2, 6)),
     )
 
