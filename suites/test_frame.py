@@ -34,11 +34,18 @@ def observer(guest: Guest, built: Built) -> Observer:
 @pytest.mark.parametrize("tracer", TRACERS)
 @pytest.mark.parametrize("route", [CALLER, pytest.param(REGS_CALLER, marks=pytest.mark.needs("with_regs"))])
 def test_shared_trampoline(
-    agent: Agent, tracing: Tracing, observer: Observer, built: Built, cell: Cell, route: str, tracer: str
+    agent: Agent,
+    tracing: Tracing,
+    observer: Observer,
+    built: Built,
+    cell: Cell,
+    filterable: bool,
+    route: str,
+    tracer: str,
 ) -> None:
     """The kernel's own trampoline, which calls go by that more than one ops wants."""
     program = None
-    if "bpf_ftrace" in cell.supports:
+    if filterable:
         program, _ = (filters.attach(agent, function) for function in FUNCTIONS)
     if route == REGS_CALLER:
         for function in FUNCTIONS:

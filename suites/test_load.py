@@ -106,9 +106,9 @@ def switches(cell: Cell, rounds: int) -> Worker:
     return Worker("write", 0, rounds, {"set_ftrace_filter": frozenset({"EINVAL"})}, options)
 
 
-def check_slots(agent: Agent, tracing: Tracing, cell: Cell) -> None:
+def check_slots(agent: Agent, tracing: Tracing, filterable: bool) -> None:
     """The guest is as good as new."""
-    program = filters.attach(agent, "target_args6") if "bpf_ftrace" in cell.supports else None
+    program = filters.attach(agent, "target_args6") if filterable else None
     tracing.start("function", *(f"target_{name}" for name in FUNCTIONS))
     done = calls.call(agent, *((name, values) for name in FUNCTIONS for values in PATTERNS.values()))
     asked = program.seen() if program else []
@@ -122,7 +122,7 @@ def check_slots(agent: Agent, tracing: Tracing, cell: Cell) -> None:
 
 
 @pytest.mark.needs("dynamic_ftrace")
-def test_storm(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell) -> None:
+def test_storm(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell, filterable: bool) -> None:
     """Filters come and go on every processor, tracers are switched, a module is
     loaded and unloaded, and all that is traced is called without a pause."""
     first, last = cpus(cell)
@@ -143,7 +143,7 @@ def test_storm(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell) -> None
         Worker("seek", last),
     ]
     programs = []
-    if "bpf_ftrace" in cell.supports:
+    if filterable:
         programs = [Program(agent, Rule(PASS_ALL)), Program(agent, Rule(DROP_ALL))]
         workers += [
             attach(agent, programs, *SEEK, FUNCTION, "target_args6", cpu=first, rounds=10, hold=2),
@@ -154,7 +154,7 @@ def test_storm(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell) -> None
     storm(agent, guest, *workers)
     # nobody holds it any more
     storm(agent, guest, visits(rounds=1, cpu=first))
-    check_slots(agent, tracing, cell)
+    check_slots(agent, tracing, filterable)
 
 
 # The ends of filters' lives.

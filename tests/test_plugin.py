@@ -299,6 +299,7 @@ def test_part_of_a_feature(suites: Suites, tmp_path: Path) -> None:
         @pytest.mark.absent("bpf_ftrace")
         def test_absent(cell): pass
         def test_always(cell): pass
+        def test_without(filterable): assert not filterable
         """
     )
     verdicts = {name.replace(":a:test_", " "): said["verdict"] for name, said in seen.verdicts.items()}
@@ -306,9 +307,11 @@ def test_part_of_a_feature(suites: Suites, tmp_path: Path) -> None:
         "one there": "SKIP",
         "one absent": "SKIP",
         "one always": "PASS",
+        "one without": "PASS",
         "two there": "SKIP",
         "two absent": "PASS",
         "two always": "PASS",
+        "two without": "PASS",
     }
     assert "only a part of bpf_ftrace" in seen.verdicts["one:a:test_absent"]["reason"]
 

@@ -220,6 +220,13 @@ def built(request: pytest.FixtureRequest, cell: Cell) -> Built:
 
 
 @pytest.fixture
+def filterable(request: pytest.FixtureRequest, cell: Cell) -> bool:
+    """Whether filters can be attached: the cell declares the feature, and the tree
+    has the whole of it. For tests that go without as well; others need it by a mark."""
+    return FEATURE in cell.supports and not records.load_run(_run_directory(request.config)).partial
+
+
+@pytest.fixture
 def guest(request: pytest.FixtureRequest, stall: Stall, cell: Cell) -> Iterator[vm.Guest]:
     """A machine of the cell, for this test alone while it runs.
 
