@@ -84,7 +84,7 @@ class Lab:
     def build(self, asked: session.Request, watcher: session.Watcher) -> str:
         words, parts = self.outcome(asked)
         if "unbuildable" in words:
-            raise BuildFailed(f"{CELL}: target kernel failed")
+            raise BuildFailed(f"{CELL}: target kernel failed, log in a.log\n  a.c:1: error: no C")
         return hashlib.sha256(f"{words} {parts}".encode()).hexdigest()
 
     def attempt(self, asked: session.Request, watcher: session.Watcher) -> Trial:
@@ -313,10 +313,16 @@ def test_report(tmp_path: Path, lab: Lab) -> None:
     assert f"first bad commit: {made.commits[11]} Change 11" in text
     assert "git bisect start" in text
     assert f"again: farm run x86_64-regs --tree {made.repository.path}@{made.commits[11]} --series none -k" in text
-    assert "BUILD: x86_64-regs: target kernel failed" in text
+    assert "Change 7: BUILD: a.c:1: error: no C " in text
     assert "confirmed: with it reverted" in text
     assert "The chance that a bad one was called good is at most 0.01 in all" in text
     assert bisection.exit_status(found) == 0
+    narrow = Console(record=True, width=80)
+    bisection.show(narrow, directory, found)
+    text = narrow.export_text()
+    assert "tests" not in text.partition("# bad")[0]
+    assert "Change 7: BUILD: a.c:1:" in text, "the subject has room for some words"
+    assert "tests" in (directory / evidence.REPORT).read_text().partition("# bad")[0]
 
 
 # The user's repository

@@ -13,6 +13,7 @@ from typing import Any
 
 from farm.base.errors import UsageError
 from farm.kernel.build import save_json
+from farm.run.records import Verdict
 
 #: Of state.json; raised when a reader of the old ones would go wrong.
 SCHEMA = 1
@@ -81,6 +82,14 @@ class Evidence:
     @property
     def attempts(self) -> int:
         return self.passes + self.failures
+
+    @property
+    def reason(self) -> str:
+        """`why` in a line. Of a failed build what the compiler said first, and not
+        where its log is: the next build of the tree writes over that."""
+        first, *more = self.why.splitlines() or [""]
+        head = f"{Verdict.BUILD}: "
+        return head + more[0].strip() if more and first.startswith(head) else first
 
 
 @dataclass(frozen=True)

@@ -473,4 +473,4 @@ def told(one: Evidence) -> str:
         return f"{one.answer}: passed {one.passes} times, {one.needed} were needed"
     if one.answer is Answer.BAD:
         return f"{one.answer}: failed {one.failures} of {one.attempts} times"
-    return f"{one.answer}: {one.why.partition(chr(10))[0]}"
+    return f"{one.answer}: {one.reason}"

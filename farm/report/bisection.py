@@ -21,6 +21,9 @@ from farm.run.records import Run, VerdictRecord
 #: Of the failure's share of runs that the command must show it in.
 SHOWN = 0.99
 
+#: Columns of a terminal from which the table has the times.
+WIDE = 120
+
 #: Of a reason in the table; state.json has all of it.
 WHY_WIDTH = 100
 
@@ -69,7 +72,7 @@ def _print(console: Console, directory: Path, hunt: Hunt, found: Sequence[str], 
     def line(text: str = "", style: str = "") -> None:
         console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
-    console.print(table(hunt))
+    console.print(_table(hunt, console.width >= WIDE))
     if (directory / LOG).exists():
         line((directory / LOG).read_text().rstrip())
         line()
@@ -92,22 +95,22 @@ def _print(console: Console, directory: Path, hunt: Hunt, found: Sequence[str], 
 MOST_OTHERS = 5
 
 
-def table(hunt: Hunt) -> Table:
+def _table(hunt: Hunt, wide: bool) -> Table:
     """What is known of each revision that was tested, in the order of the tests. On a
-    narrow terminal its subject is what breaks into lines."""
+    narrow terminal the times are left to the report, and the subject breaks into lines."""
     grid = Table(title=f"hunt {hunt.id}", title_justify="left", box=SIMPLE, pad_edge=False)
-    for heading in ("kernel", "what", "answer", "failed", "passed", "build", "tests", "subject"):
-        numbers = heading in ("failed", "passed", "build", "tests")
-        grid.add_column(heading, justify="right" if numbers else "left", no_wrap=heading != "subject")
+    numbers = ("failed", "passed", "build", "tests") if wide else ("failed", "passed")
+    for heading in ("kernel", "what", "answer", *numbers, "subject"):
+        grid.add_column(heading, justify="right" if heading in numbers else "left", no_wrap=heading != "subject")
     for one in hunt.evidence:
+        times = [f"{seconds:.0f} s" if seconds else "" for seconds in (one.build_seconds, one.test_seconds)]
         grid.add_row(
             one.commit[:12],
             str(one.role),
             Text(str(one.answer), STYLES[one.answer]),
             str(one.failures or ""),
             f"{one.passes} of {one.needed}" if one.needed else str(one.passes or ""),
-            f"{one.build_seconds:.0f} s" if one.build_seconds else "",
-            f"{one.test_seconds:.0f} s" if one.test_seconds else "",
+            *(times if wide else []),
             Text(": ".join(filter(None, (one.subject[:40], why(one))))),
         )
     return grid
@@ -116,8 +119,7 @@ def table(hunt: Hunt) -> Table:
 def why(one: Evidence) -> str:
     if one.same_as:
         return f"the same binary as {one.same_as[:12]}"
-    text = one.why if one.answer is not Answer.BAD else ""
-    return " ".join(text.split())[:WHY_WIDTH]
+    return one.reason[:WHY_WIDTH] if one.answer is not Answer.BAD else ""
 
 
 def method(hunt: Hunt) -> list[str]:
