@@ -3,6 +3,7 @@
 
 import errno
 import io
+import json
 import os
 import re
 import signal
@@ -394,7 +395,7 @@ def test_costs_are_those_of_the_last_night(tmp_path: Path) -> None:
     with store.reading(tmp_path) as db:
         runs = [run for run in store.runs(db) if run.line == line]
         assert [run.id for run in runs] == ["20260101-000000", "20260104-000000"]
-        assert night._costs(db, tmp_path, runs) == {"a": 450.0, "b": 150.0}
+        assert night._tests(db, tmp_path, runs) == {"a": 450.0, "b": 150.0}
 
 
 def test_another_tree_is_nearer_than_a_guess(tmp_path: Path) -> None:
@@ -405,6 +406,18 @@ def test_another_tree_is_nearer_than_a_guess(tmp_path: Path) -> None:
     _, made = night.begin(other, 1000.0)
     assert set(made.steps[0].words) == {"run", *names, *other.words}
     assert made.steps[0].expected == pytest.approx(600.0)
+
+
+def test_a_new_tree_has_to_be_built(tmp_path: Path) -> None:
+    """Also where the last run found its kernel in the cache; of that one the tests are taken."""
+    names = list(load().cells)
+    for name, minutes, built in (("20260101-000000", 20, 300.0), ("20260102-000000", 10, 0.0)):
+        took(tmp_path, name, minutes, dict.fromkeys(names, 30.0))
+        cell = tmp_path / name / "cells" / names[0]
+        cell.mkdir(parents=True)
+        (cell / "built.json").write_text(json.dumps({"build_seconds": built}))
+    _, made = night.begin(asked(tmp_path), 2000.0)
+    assert made.steps[0].expected == pytest.approx(600.0 + 300.0)
 
 
 # The morning.

@@ -156,7 +156,12 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
         everything, past = store.runs(db), store.mutations(db)
         runs = [run for run in everything if run.line == line]
         # of another tree a cell takes about as long: nearer than a guess, in the first night of this one
-        costs = _costs(db, results, everything) | _costs(db, results, runs)
+        tests = _tests(db, results, everything) | _tests(db, results, runs)
+    builds = {
+        cell: built for run in everything for cell, kernel in run.kernels.items() if (built := kernel.build_seconds)
+    }
+    # tonight's tree may be a new one, also where the last kernels were there
+    costs = {cell: seconds + builds.get(cell, 0.0) for cell, seconds in tests.items()}
     own = [run for run in everything if run.line == reading.own_tests(line) and run.complete and not run.select]
     names, main = list(known.cells), [cell.name for cell in known.cells.values() if cell.main]
     mutants, unfit = _mutants(known)
@@ -202,9 +207,9 @@ def _mutants(known: Matrix) -> tuple[list[str], list[str]]:
         return [], [f"mutants: {str(error).partition(chr(10))[0]}"]
 
 
-def _costs(db: sqlite3.Connection, results: Path, runs: Sequence[Summary]) -> dict[str, float]:
-    """Seconds that a cell took when it was last tested to its end: its part of the whole run, by what
-    its build, its boots and its tests took."""
+def _tests(db: sqlite3.Connection, results: Path, runs: Sequence[Summary]) -> dict[str, float]:
+    """Seconds that a cell's tests took when it was last tested to its end: their part of the whole run,
+    by what its builds, boots and tests took."""
     found: dict[str, float] = {}
     cells = {cell for run in runs for cell in run.cells}
     for run in reversed(runs):
@@ -213,13 +218,14 @@ def _costs(db: sqlite3.Connection, results: Path, runs: Sequence[Summary]) -> di
         whole = _seconds(run)
         if run.select or not whole or (results / run.place / resume.DONE).exists():
             continue  # of one that was gone on with nobody knows how long it lay
-        work = {cell: kernel.build_seconds + sum(kernel.boot_seconds) for cell, kernel in run.kernels.items()}
+        work = {cell: sum(kernel.boot_seconds) for cell, kernel in run.kernels.items()}
         for case, seen in store.verdicts(db, run.id).items():
             work[case.cell] = work.get(case.cell, 0.0) + seen.seconds * seen.tries
+        built = sum(kernel.build_seconds for kernel in run.kernels.values())
         for cell in set(run.cells) - set(found):
             tally = sum((one for (of, _), one in run.counts.items() if of == cell), start=type(run.totals)())
             if tally[Verdict.PASS] and not tally[Verdict.LOST] and work.get(cell):
-                found[cell] = whole * work[cell] / sum(work.values())
+                found[cell] = whole * work[cell] / (sum(work.values()) + built)
     return found
 
 
