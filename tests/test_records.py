@@ -285,6 +285,25 @@ def test_screen_counts_what_an_interruption_left(tmp_path: Path) -> None:
     assert f"go on: farm run --resume {tmp_path}" in text
 
 
+def test_screen_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no terminal to redraw: a cell's end, and after a while how far it got."""
+
+    def said(*verdicts: Verdict) -> str:
+        with (tmp_path / "live").open("w") as file:
+            live = Live(Console(width=120, file=file))
+            live.cells(RUN.cells)
+            live.plan(["x86_64-regs"] * 3)
+            for verdict in verdicts:
+                live.verdict(record(verdict))
+        return (tmp_path / "live").read_text()
+
+    assert said(Verdict.PASS, Verdict.SKIP) == ""
+    assert said(Verdict.PASS, Verdict.PASS, Verdict.PASS) == "x86_64-regs: 3 of 3 tests done\n"
+    assert said(Verdict.PASS, Verdict.PASS, Verdict.FAIL).endswith(" s)\nx86_64-regs: 3 of 3 tests done\n")
+    monkeypatch.setattr("farm.report.live.QUIET_SECONDS", -1)
+    assert said(Verdict.PASS, Verdict.SKIP).endswith("x86_64-regs: 2 of 3 tests done\n")
+
+
 def test_screen_shows_raw_memory(tmp_path: Path) -> None:
     frame = (
         replace(SLOTS[1], raw=SLOTS[1].passed),

@@ -25,7 +25,7 @@ STYLES = {
     Verdict.LOST: "bold magenta",
 }
 
-#: Between two lines of a build where there is no terminal to redraw.
+#: Between two lines of a cell where there is no terminal to redraw.
 QUIET_SECONDS = 30.0
 
 
@@ -89,7 +89,7 @@ class Live:
     def plan(self, cells: list[str]) -> None:
         """The cell of each planned test."""
         for row in self._rows.values():
-            row.planned = 0
+            row.planned, row.told = 0, time.monotonic()
         for cell in cells:
             self._rows[cell].planned += 1
 
@@ -104,8 +104,12 @@ class Live:
                 f"{record.cell} {record.suite} {record.test} ({record.seconds:.1f} s)",
             )
             self._console.print(line)
-        elif len(row.verdicts) == row.planned and not self._console.is_terminal:
-            self._console.print(f"{record.cell}: {len(row.verdicts)} of {row.planned} tests done", highlight=False)
+        now, done = time.monotonic(), len(row.verdicts)
+        if self._console.is_terminal or not row.planned:
+            return
+        if done == row.planned or now - row.told > QUIET_SECONDS:
+            row.told = now
+            self._console.print(f"{record.cell}: {done} of {row.planned} tests done", highlight=False)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
