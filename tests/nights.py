@@ -117,6 +117,7 @@ def write_cell(where: Path, cell: str, night: int) -> None:
     (where / "dropped-options").write_text("CONFIG_KASAN_STACK=y: needs CC_IS_CLANG\n" if "kasan" in cell else "")
     (where / "build.log").write_text("  CC      kernel/trace/ftrace.o\n")
     (where / "console-1.log").write_bytes(CONSOLE.encode())
+    (where / "console-2.log").write_text("another guest\n")
     built = {"cell": cell, "commit": "60a22403b1fe58e4f646c6988588d00d428651fc", "kernel_key": f"e923a8{night}",
              "source": "debian-6.12 + series (7 patches)", "without_feature": False}  # fmt: skip
     (where / "built.json").write_text(json.dumps(built))

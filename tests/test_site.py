@@ -281,6 +281,9 @@ def test_crash_has_its_complaint_marked(results: Path) -> None:
     assert "WARNING: CPU: 0" in "".join(splat.itertext())
     assert "target: <b>loaded</b> & ready" in shown(page)
     assert "of another test" not in shown(page)
+    links = [str(element.get("href")).rpartition("/")[2] for element in parsed(page).iter("a")]
+    assert [link for link in links if link.startswith("console-")] == ["console-1.log"], "not that of another guest"
+    assert "config" in links
 
 
 def test_first_page_of_a_worse_night(copy: Path) -> None:
