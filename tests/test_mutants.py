@@ -199,6 +199,18 @@ def test_survivors_are_told_last(tmp_path: Path) -> None:
     assert "1 caught, 1 survived, in 2 min, 50 s from patch to verdict on average" in said
 
 
+def test_table_on_a_narrow_terminal(tmp_path: Path) -> None:
+    """Who saw it keeps its room; what an interruption left is only counted."""
+    left = [Score(f"left-{n}", Outcome.LEFT, reason="the hunt was interrupted") for n in range(9)]
+    mutants = [replace(mutant_of(TEXT), name="a")]
+    console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
+    report.show(console, tmp_path, scores(CAUGHT, *left, status="interrupted"), mutants)
+    said = console.export_text(styles=False)
+    assert re.search(r"^ a +slots test_a +0 \+ 9 s *$", said, re.M), said
+    assert "left-0" not in said
+    assert "interrupted: 1 caught, 9 not run" in said
+
+
 def test_clean_kernel_over_the_same_cells() -> None:
     mutants = [mutant_of(TEXT), mutant_of(TEXT.replace("x86_64-regs-fp", "x86_64-off"))]
     asked = clean(mutants, [], 7)

@@ -29,6 +29,9 @@ STYLES = {
 #: Of a reason, in a table or a line.
 WIDTH = 100
 
+#: Columns of a terminal from which the table has the cells.
+WIDE = 120
+
 
 class Progress:
     """What a person sees while a hunt goes on."""
@@ -94,19 +97,21 @@ def show(console: Console, directory: Path, scores: Scores, mutants: Sequence[Mu
     titles = {mutant.name: mutant.title for mutant in mutants}
     order = list(Outcome)
     ordered = sorted(scores.scores, key=lambda score: order.index(score.outcome))
+    wide = console.width >= WIDE
     table = Table(title=directory.name, title_justify="left", box=SIMPLE, pad_edge=False)
     table.add_column("mutant", no_wrap=True)
     table.add_column("seen by")
-    table.add_column("cell", no_wrap=True)
-    table.add_column("build", justify="right")
-    table.add_column("test", justify="right")
+    if wide:
+        table.add_column("cell", no_wrap=True)
+    table.add_column("build + test", justify="right", no_wrap=True)
     for score in ordered:
+        if scores.status == "interrupted" and score.outcome is Outcome.LEFT:
+            continue  # the rest of all mutants; they are counted below
         table.add_row(
             Text(score.mutant, STYLES[score.outcome]),
             _seen(score),
-            score.cell,
-            f"{score.build:.0f} s" if score.build else "",
-            f"{score.test_seconds:.0f} s" if score.test_seconds else "",
+            *([score.cell] if wide else []),
+            f"{score.build:.0f} + {score.test_seconds:.0f} s" if score.seconds else "",
         )
     console.print(table)
     for score in ordered:
