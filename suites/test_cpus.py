@@ -107,6 +107,26 @@ def test_processor_that_goes_and_comes(agent: Agent, tracing: Tracing, second_cp
     assert got == {}, f"nobody could be asked on CPU 1, and the trace has {got}"
 
 
+#: What it calls a little earlier and later, when it is online and takes no tasks.
+STOPPING, STARTING = "workqueue_offline_cpu", "workqueue_online_cpu"
+
+
+def test_processor_without_tasks(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
+    """RCU waits for an online processor, also before and after the scheduler knows it: the filters are asked."""
+    agent.request("pin", cpu=0)
+    programs = {function: Program(agent, Rule(PASS_ALL)) for function in (STOPPING, STARTING)}
+    for function, program in programs.items():
+        filters.set_program(agent, filters.open_event(agent, function, cpu=0), program.fd)
+    tracing.start("function", *programs)
+    for state in ("0", "1"):
+        agent.request("file_write", path=ONLINE, data=state)
+    runs = {function: program.count() for function, program in programs.items()}
+    got = dict(tracing.names())
+    assert runs == got == {STOPPING: 1, STARTING: 1}, (
+        f"CPU 1 went and came, the filters ran {runs}, the trace has {got}"
+    )
+
+
 @pytest.mark.parametrize("tracers", [1, 2])
 def test_processor_goes_traced(agent: Agent, tracing: Tracing, second_cpu: None, tracers: int) -> None:
     """The functions of the test above are called, and traced: the filter is on another one. Two

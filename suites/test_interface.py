@@ -201,6 +201,12 @@ def test_read_counts_runs(agent: Agent, tracing: Tracing) -> None:
     agent.request("perf_ioctl", fd=event, request="ENABLE")
     calls.call(agent, *[CALL] * 2)
     assert runs() == program.count() == 10, f"10 runs by the program's count, {runs()} by the event's"
+    for before in (0, 4):
+        calls.call(agent, *[CALL] * before)
+        agent.request("perf_ioctl", fd=event, request="RESET")
+        assert runs() == 0, f"the count was reset, and is {runs()}"
+        calls.call(agent, *[CALL] * 3)
+        assert runs() == 3, f"3 calls behind a reset, and the event counts {runs()} runs"
 
 
 # Who holds it.

@@ -104,6 +104,21 @@ def test_module_that_comes_traced(agent: Agent, tracing: Tracing, tracer: str, w
     )
 
 
+@pytest.mark.parametrize("second", TRACERS)
+def test_module_that_comes_to_two_tracers(agent: Agent, tracing: Tracing, second: str) -> None:
+    """Of two tracers that wait for it none has its function alone."""
+    both = {tracing: "function", tracing.instance("farm"): second}
+    for one, tracer in both.items():
+        one.switch("set_ftrace_notrace", "*", "\n")
+        one.start(tracer)
+    agent.request("module_load", path=f"/payload/{VISITOR}.ko")
+    try:
+        seen = [one.names()[VISITED] for one in both]
+    finally:
+        agent.request("module_unload", name=VISITOR)
+    assert seen == [VISITS, VISITS], f"{VISITS} calls when the module came, function and {second} had {seen}"
+
+
 # A module that stops on its way.
 
 

@@ -19,7 +19,7 @@ from suites.contract import (
     PERF_TYPE_SOFTWARE,
 )
 from suites.filters import DROP_ALL, Program, Rule
-from suites.tracefs import Tracing
+from suites.tracefs import ROOT, Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
 
@@ -163,6 +163,22 @@ def test_open_refuses_the_middle_of_a_function(agent: Agent, built: Built) -> No
 def test_open_refuses_the_middle_of_the_call(agent: Agent, built: Built) -> None:
     """Not the byte that the call begins with: with an ENDBR of four bytes, the fifth."""
     _check_no_entries(agent, built, 1, 2, 3, 5, 6, 7, 8)
+
+
+def test_open_takes_the_first_and_the_last(agent: Agent, guest: Guest) -> None:
+    """Of the kernel's functions and of a module's, in the order of their addresses."""
+    listed = guest.connection.run(
+        f"sed -n '1p; /\\[ftrace_target\\]/p' {ROOT}/available_filter_functions_addrs", guest.deadline(60)
+    )
+    (first, *_), *module = (line.split() for line in listed.stdout.splitlines())
+    ends = sorted(int(address, 16) for address, *_ in module)
+    for what, address in {
+        "first function of the kernel": int(first, 16),
+        "first of the module": ends[0],
+        "last of the module": ends[-1],
+    }.items():
+        got = _open(agent, **_by_address(address))
+        assert got == "success", f"perf_event_open of the {what}, at {address:#x}, gave {got}"
 
 
 def test_open_when_ftrace_is_dead(guest: Guest, agent: Agent, built: Built) -> None:

@@ -29,8 +29,8 @@ CAPABILITIES = {
 }
 
 
-def _open(agent: Agent) -> str:
-    attr = {"type": filters.pmu_type(agent), "function": FUNCTION}
+def _open(agent: Agent, function: str = FUNCTION) -> str:
+    attr = {"type": filters.pmu_type(agent), "function": function}
     return filters.refusal(agent, "perf_open", attr=attr, pid=-1, cpu=0)
 
 
@@ -41,12 +41,16 @@ def _load(agent: Agent) -> str:
 @pytest.mark.parametrize("left", CAPABILITIES)
 def test_capabilities(agent: Agent, left: str) -> None:
     """A filter hides calls from the tracers of others: that takes CAP_SYS_ADMIN.
-    Its program reads the kernel's memory: CAP_BPF and CAP_PERFMON."""
+    Its program reads the kernel's memory: CAP_BPF and CAP_PERFMON. Who may not attach
+    it is not told either what functions there are."""
     keep, open_expected, load_expected = CAPABILITIES[left]
     assert _open(agent) == "success", "with every capability"
     agent.request("drop_capabilities", capabilities=sorted(ALL_CAPABILITIES - keep))
     got = _open(agent)
     assert got == open_expected, f"perf_event_open with capabilities {left}: {got}, not {open_expected}"
+    told = "ENOENT" if open_expected == "success" else open_expected
+    got = _open(agent, "no_such_function")
+    assert got == told, f"perf_event_open of no function, with capabilities {left}: {got}, not {told}"
     got = _load(agent)
     assert got == load_expected, f"BPF_PROG_LOAD with capabilities {left}: {got}, not {load_expected}"
 

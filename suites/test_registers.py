@@ -47,7 +47,8 @@ def test_changed_registers(agent: Agent, tracing: Tracing, cell: Cell, beside: s
     if beside == "tracer":
         tracing.start("function", "target_registers")
     done = registers.call(agent)
-    assert len(observer.seen()) == 1
+    seen = len(observer.seen())
+    assert seen == 1, f"one call, {beside}, and the callback that changes its registers saw {seen}"
     kept = {"rsp", "r11", "rflags"} | ({"rbp"} if frame_pointers(cell) else set())
     expected = {name: value if name in kept else ~value & calls.MASK for name, value in done.entered.items()}
     expected["rflags"] ^= ARITHMETIC | ID

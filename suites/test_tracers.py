@@ -3,6 +3,8 @@
 none of the others; and the program runs once for each call."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -116,7 +118,39 @@ def test_pids_of_a_running_tracer(agent: Agent, tracing: Tracing, tracer: str) -
 
 
 @pytest.mark.needs("dynamic_ftrace")
-@pytest.mark.parametrize(
+@tracers
+@pytest.mark.parametrize("order", ["chosen_first", "started_first"])
+def test_pids_of_an_instance(agent: Agent, tracing: Tracing, tracer: str, order: str) -> None:
+    """Its processes are its own: beside it another tracer sees all, and the other way round."""
+    mine = str(agent.request("hello")["pid"])
+    one, other = tracing, tracing.instance("farm")
+    tracing.later(tracing.write, "set_ftrace_pid", "\n")
+
+    def check(what: str, *expected: int) -> None:
+        one.clear()
+        other.clear()
+        calls.call(agent, PASSED, REFUSED)
+        got = one.calls()[FILTERED], other.calls()[FILTERED]
+        assert got == expected, f"{tracer}, {what}: of 2 calls the first trace and the instance's have {got}"
+
+    steps: list[Callable[[], None]] = [
+        partial(other.write, "set_ftrace_pid", "1"),
+        partial(other.start, tracer, FILTERED),
+    ]
+    for step in steps if order == "chosen_first" else reversed(steps):
+        step()
+    check("the instance traces process 1 alone", 0, 0)
+    one.start(tracer, FILTERED)
+    check("the instance traces process 1 alone, the first all", 2, 0)
+    other.write("set_ftrace_pid", mine)
+    check("the instance traces the caller alone, the first all", 2, 2)
+    one.write("set_ftrace_pid", "1")
+    check("the instance traces the caller alone, the first process 1", 0, 2)
+    other.write("set_ftrace_pid", "\n")
+    check("the instance traces all, the first process 1", 0, 2)
+
+
+two_tracers = pytest.mark.parametrize(
     "both",
     [
         ("function", "function"),
@@ -131,6 +165,10 @@ def test_pids_of_a_running_tracer(agent: Agent, tracing: Tracing, tracer: str) -
     ],
     ids="+".join,
 )
+
+
+@pytest.mark.needs("dynamic_ftrace")
+@two_tracers
 def test_each_tracer_has_functions_of_its_own(agent: Agent, tracing: Tracing, both: tuple[str, str]) -> None:
     """Two tracers, of which each sees the functions that it was told, and not the other's."""
     other = tracing.instance("farm")
@@ -140,6 +178,30 @@ def test_each_tracer_has_functions_of_its_own(agent: Agent, tracing: Tracing, bo
     got = dict(tracing.calls()), dict(other.calls())
     expected = {FILTERED: 1, "target_args4": 1}, {CONTROL: 2, "target_args4": 1}
     assert got == expected, f"the traces of the two have {got}, and should have {expected}"
+
+
+@pytest.mark.needs("dynamic_ftrace")
+@two_tracers
+def test_one_of_two_tracers_goes(agent: Agent, tracing: Tracing, both: tuple[str, str]) -> None:
+    """The one that stays goes on, whether it came first or second."""
+    one, other = tracing, tracing.instance("farm")
+    one.start(both[0], FILTERED, "target_args4")
+    other.start(both[1], CONTROL, "target_args4")
+
+    def check(what: str, *expected: dict[str, int]) -> None:
+        one.clear()
+        other.clear()
+        calls.call(agent, PASSED, OTHER, OTHER, NEVER)
+        got = dict(one.calls()), dict(other.calls())
+        assert got == expected, f"{what}: the traces of the two have {got}, and should have {expected}"
+
+    of_one, of_other = {FILTERED: 1, "target_args4": 1}, {CONTROL: 2, "target_args4": 1}
+    other.write("current_tracer", "nop")
+    check("the second went", of_one, {})
+    other.write("current_tracer", both[1])
+    check("and came back", of_one, of_other)
+    one.write("current_tracer", "nop")
+    check("the first went", {}, of_other)
 
 
 # Several tracers at once: one run of the program for all of them.

@@ -164,6 +164,39 @@ def test_observer(agent: Agent, tracing: Tracing, observer: Observer, first: str
     assert tracing.calls() == {FUNCTION: len(CALLS)}, f"{tracer} beside {observer.name}: not traced, though let through"
 
 
+@pytest.mark.parametrize("observer", [observer.param() for observer in OBSERVERS])
+def test_kprobe_goes(agent: Agent, tracing: Tracing, observer: Observer) -> None:
+    """What it needs of a call's registers it has also behind the last kprobe that wanted them."""
+    look = observer.start(agent, tracing)
+    filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+    tracing.start("function", FUNCTION)
+    tracing.event(f"p:farm/going {FUNCTION}")
+    for what, enabled in (("beside a kprobe", "1"), ("behind a kprobe", "0")):
+        tracing.write("events/farm/going/enable", enabled)
+        before = len(look())
+        done = calls.call(agent, *CALLS)
+        _compare(f"{observer.name} {what}", look()[before:], done)
+
+
+@pytest.mark.needs("fentry")
+@pytest.mark.parametrize("order", [("fentry", "fexit"), ("fexit", "fentry")], ids="+".join)
+def test_second_program(agent: Agent, tracing: Tracing, order: tuple[str, str]) -> None:
+    """What calls the first program is replaced, beside a tracer, by what calls both."""
+    observers = {observer.name: observer for observer in OBSERVERS}
+    program = filters.attach(agent, FUNCTION, Rule(PASS_ALL))
+    tracing.start("function", FUNCTION)
+    looks: dict[str, Look] = {}
+    for name in order:
+        looks[name] = observers[name].start(agent, tracing)
+        before = {name: len(look()) for name, look in looks.items()}
+        done = calls.call(agent, *CALLS)
+        for name, look in looks.items():
+            _compare(f"{name} of {' and '.join(looks)} beside a tracer", look()[before[name] :], done)
+    made = len(order) * len(CALLS)
+    got = program.count(), tracing.calls()[FUNCTION]
+    assert got == (made, made), f"{made} calls beside {' and '.join(order)}: asked about and traced {got}"
+
+
 def _compare(what: str, seen: Sequence[Seen], done: Sequence[Call]) -> None:
     """That an observer saw the calls that were made, and no others."""
     assert len(seen) == len(done), f"{what}: {len(done)} calls, it saw {len(seen)}"
