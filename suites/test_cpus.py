@@ -10,7 +10,7 @@ from farm.guest.vm import Guest
 from suites import calls, filters
 from suites.calls import PATTERNS
 from suites.filters import ARG_EQUALS, DROP_ALL, PASS_ALL, Program, Rule
-from suites.tracefs import Tracing
+from suites.tracefs import TRACERS, Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace", "smp")
 
@@ -125,6 +125,26 @@ def test_processor_without_tasks(agent: Agent, tracing: Tracing, second_cpu: Non
     assert runs == got == {STOPPING: 1, STARTING: 1}, (
         f"CPU 1 went and came, the filters ran {runs}, the trace has {got}"
     )
+
+
+@pytest.mark.parametrize("tracer", TRACERS)
+def test_pids_are_forgotten_on_an_offline_cpu(agent: Agent, tracing: Tracing, second_cpu: None, tracer: str) -> None:
+    """It comes back to a tracer of all processes, and takes part."""
+    agent.request("pin", cpu=0)
+    tracing.start(tracer, FUNCTION)
+    tracing.switch("set_ftrace_pid", "1", "\n")
+    calls.call(agent, CALL)
+    got = dict(tracing.calls())
+    assert got == {}, f"{tracer} is to trace process 1 alone, and the trace has {got}"
+    agent.request("file_write", path=ONLINE, data="0")
+    tracing.write("set_ftrace_pid", "\n")
+    agent.request("file_write", path=ONLINE, data="1")
+    for cpu in (0, 1):
+        agent.request("pin", cpu=cpu)
+        tracing.clear()
+        calls.call(agent, CALL)
+        got = dict(tracing.calls())
+        assert got == {FUNCTION: 1}, f"{tracer} is to trace all again, and of a call on CPU {cpu} has {got}"
 
 
 @pytest.mark.parametrize("tracers", [1, 2])

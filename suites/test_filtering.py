@@ -78,6 +78,29 @@ def test_several_filters(agent: Agent, tracing: Tracing, filters_: int) -> None:
         assert ran == [2] * filters_, f"filters that {said}: in 2 calls they ran {ran} times"
 
 
+def test_one_program_for_two_events(agent: Agent, tracing: Tracing) -> None:
+    """It runs for each of them, and each counts its own runs."""
+    program = Program(agent)
+    events = [filters.open_event(agent, FUNCTION) for _ in range(2)]
+    for event in events:
+        filters.set_program(agent, event, program.fd)
+    tracing.start("function", FUNCTION)
+    assert _traced(agent, tracing, 3) == 3, "two filters let 3 calls through"
+    runs = [int(agent.request("read_u64", fd=event)["value"], 16) for event in events]
+    assert (runs, program.count()) == ([3, 3], 6), f"3 calls: the events count {runs}, the program {program.count()}"
+
+
+def test_run_statistics(agent: Agent, tracing: Tracing) -> None:
+    """What the kernel says of a program as soon as it is asked to count."""
+    program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+    tracing.start("function", FUNCTION)
+    for enabled, expected in (("0", 0), ("1", 3)):
+        tracing.switch("/proc/sys/kernel/bpf_stats_enabled", enabled)
+        calls.call(agent, *[CALL] * 3)
+        runs = int(agent.request("prog_info", fd=program.fd)["run_cnt"], 16)
+        assert runs == expected, f"3 calls, bpf_stats_enabled is {enabled}, and the program's run_cnt is {runs}"
+
+
 def test_disabled_filter_has_no_say(agent: Agent, tracing: Tracing) -> None:
     """Of two filters on a function, one that is disabled neither runs nor refuses."""
     events = []

@@ -2,6 +2,7 @@
 """Every tracer: it counts the calls that the filter lets through, exactly, and
 none of the others; and the program runs once for each call."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,7 @@ from functools import partial
 import pytest
 
 from farm.guest.agent import Agent
+from farm.guest.vm import Guest
 from farm.matrix import Cell
 from suites import calls, filters, tracefs
 from suites.filters import ARG_EQUALS, DROP_ALL, PASS_ALL, Program, Rule
@@ -202,6 +204,42 @@ def test_one_of_two_tracers_goes(agent: Agent, tracing: Tracing, both: tuple[str
     check("and came back", of_one, of_other)
     one.write("current_tracer", "nop")
     check("the first went", {}, of_other)
+
+
+@pytest.mark.needs("dynamic_ftrace")
+@pytest.mark.parametrize("chosen", ["all", "pid"])
+def test_stack_of_a_call(agent: Agent, tracing: Tracing, chosen: str) -> None:
+    """By a trampoline of its own func_stack_trace begins at the function that was called. Not so
+    by the shared one: how deep the tracer is in there it does not know."""
+    if chosen == "pid":
+        tracing.switch("set_ftrace_pid", str(agent.request("hello")["pid"]), "\n")
+    tracing.start("function", FILTERED, options=["func_stack_trace"])
+    calls.call(agent, PASSED)
+    text = tracing.read("trace")
+    stacks = re.findall(r"<stack trace>\n((?: => .*\n)+)", text)
+    assert len(stacks) == 1, f"1 call, and the trace has {len(stacks)} stacks"
+    frames = re.findall(r"=> (\w+)", stacks[0])
+    assert frames[0] == FILTERED, f"of {chosen}: the stack of a call of {FILTERED} begins with {frames[:4]}"
+
+
+@pytest.mark.needs("dynamic_ftrace")
+def test_symbols_of_trampolines(agent: Agent, tracing: Tracing, guest: Guest) -> None:
+    """Each tracer that is alone on its functions has a trampoline of its own, and each of them a symbol
+    while it is there."""
+
+    def listed() -> int:
+        command = "grep -c ' ftrace_trampoline[[:space:]]*\\[__builtin__ftrace\\]' /proc/kallsyms"
+        return int(guest.connection.run(command, guest.deadline(20)).stdout)
+
+    other = tracing.instance("farm")
+    tracing.start("function", FILTERED)  # the trampoline of the first tracer stays when it goes
+    before = listed()
+    other.start("function", CONTROL)
+    got = listed() - before
+    assert got == 1, f"a second tracer has a trampoline of its own, and kallsyms lists {got} more"
+    other.write("current_tracer", "nop")
+    got = listed() - before
+    assert got == 0, f"the tracer of the instance went, with its trampoline, and kallsyms lists {got} more than before"
 
 
 # Several tracers at once: one run of the program for all of them.
