@@ -108,6 +108,11 @@ def load(dst: Register, src: Register, offset: int, size: int = 8) -> Code:
     return (Instruction(0x61 | SIZE[size], dst, src, offset),)
 
 
+def load_signed(dst: Register, src: Register, offset: int, size: int) -> Code:
+    """`dst = *(sN *)(src + offset)`, of less than 8 bytes, extended by its sign"""
+    return (Instruction(0x81 | SIZE[size], dst, src, offset),)
+
+
 def store(dst: Register, offset: int, operand: Register | int, size: int = 8) -> Code:
     """`*(uN *)(dst + offset) = operand`"""
     if isinstance(operand, Register):

@@ -64,6 +64,7 @@ PERF_FLAG_PID_CGROUP, PERF_FLAG_FD_CLOEXEC = 4, 8
 
 #: enum bpf_map_type, bpf_attach_type and the flag of a program that may sleep.
 BPF_MAP_TYPE_ARRAY = 2
+BPF_MAP_TYPE_PROG_ARRAY = 3
 BPF_PERF_EVENT = 41
 BPF_F_SLEEPABLE = 1 << 4
 

@@ -31,6 +31,9 @@ FUNCTION = "target_args2"
 #: Any function of the kernel itself that has an entry of some length.
 KERNEL_FUNCTION = "vfs_read"
 
+#: Where modules may be (Documentation/arch/x86/x86_64/mm.rst), and behind all there are.
+NO_MODULE = 0xFFFFFFFFFE000000
+
 PERF_SAMPLE_BRANCH_STACK = 1 << 11
 PERF_SAMPLE_BRANCH_USER_ANY = 1 | 1 << 3
 
@@ -107,7 +110,7 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "symbol_of_data": ("EINVAL", [_by_name("init_task")]),
     "address_without_code": (
         "EINVAL",
-        [_by_address(value) for value in (1, 0x1000, 0xFFFFFFFF00000000, 0xFFFFFFFFFFFFFFFF)],
+        [_by_address(value) for value in (1, 0x1000, 0xFFFFFFFF00000000, NO_MODULE, 0xFFFFFFFFFFFFFFFF)],
     ),
 }
 

@@ -6,7 +6,7 @@ import pytest
 from farm.guest.agent import Agent
 from farm.guest.vm import Guest
 from suites import assembler, filters
-from suites.assembler import R0
+from suites.assembler import R0, R1, R2, R3, R10
 from suites.contract import ALL_CAPABILITIES, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, FTRACE_TYPE
 from suites.tracefs import Tracing
 
@@ -55,6 +55,9 @@ def test_capabilities(agent: Agent, left: str) -> None:
     assert got == load_expected, f"BPF_PROG_LOAD with capabilities {left}: {got}, not {load_expected}"
 
 
+#: bpf_probe_read_kernel() and bpf_probe_read_kernel_str().
+READING_HELPERS = (113, 115)
+
 PARANOID = "/proc/sys/kernel/perf_event_paranoid"
 
 
@@ -85,4 +88,15 @@ def test_lockdown(guest: Guest) -> None:
             assert f"[{level}]" in state, f"the kernel's lockdown is {state}"
             got = _open(agent)
             assert got == expected, f"perf_event_open under lockdown, {level}: {got}, not {expected}"
+            for helper in READING_HELPERS:
+                code = assembler.mov(R1, R10) + assembler.alu("+", R1, -8) + assembler.mov(R2, 8)
+                code += assembler.mov(R3, 0) + assembler.call(helper) + assembler.mov(R0, 1) + assembler.leave()
+                insns, wanted = assembler.assemble(code), "EINVAL" if expected == "EPERM" else expected
+                got = filters.refusal(agent, "prog_load", type=FTRACE_TYPE, insns=insns, license="GPL")
+                assert got == wanted, (
+                    f"a program that reads the kernel by helper {helper}, {level}: {got}, not {wanted}"
+                )
         assert _load(agent) == "success", "a program that is attached to nothing does no harm"
+        agent.request("drop_capabilities", capabilities=[CAP_SYS_ADMIN])
+        got = _open(agent)
+        assert got == "EACCES", f"perf_event_open without CAP_SYS_ADMIN, under lockdown: {got}, not EACCES"

@@ -241,6 +241,19 @@ def test_livepatch(agent: Agent, tracing: Tracing, cell: Cell) -> None:
         calls.check("after the live patch", one)
 
 
+@pytest.mark.needs("livepatch")
+def test_switch_beside_a_livepatch(agent: Agent, tracing: Tracing) -> None:
+    """ftrace cannot be switched off while it carries a live patch, and is on as before."""
+    switch = "/proc/sys/kernel/ftrace_enabled"
+    _patch(tracing)
+    try:
+        got = filters.refusal(agent, "file_write", path=switch, data="0")
+        enabled = tracing.read(switch).strip()
+    finally:
+        _unpatch(tracing)
+    assert (got, enabled) == ("EBUSY", "1"), f"switching off gave {got}, and ftrace_enabled is {enabled}"
+
+
 @pytest.mark.needs("livepatch", "fentry")
 @pytest.mark.parametrize("observer", [one.param() for one in OBSERVERS if one.name in ("fentry", "fexit")])
 def test_livepatch_and_direct_call(agent: Agent, tracing: Tracing, observer: Observer) -> None:

@@ -10,7 +10,15 @@ import pytest
 from farm.guest.agent import Agent, Refused
 from suites import assembler, calls, filters
 from suites.assembler import R0, R1, R2, R3, R6, R10, Code, Instruction
-from suites.contract import ARGS_OFFSETS, BPF_F_SLEEPABLE, BPF_MAP_TYPE_ARRAY, FTRACE_TYPE, SLOT_OFFSETS, prog_type
+from suites.contract import (
+    ARGS_OFFSETS,
+    BPF_F_SLEEPABLE,
+    BPF_MAP_TYPE_ARRAY,
+    BPF_MAP_TYPE_PROG_ARRAY,
+    FTRACE_TYPE,
+    SLOT_OFFSETS,
+    prog_type,
+)
 from suites.tracefs import Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
@@ -85,6 +93,34 @@ def test_good_access(agent: Agent) -> None:
     """Every aligned part of every argument, as often as wanted, in one program."""
     reads = [_read(offset, size) for size in (1, 2, 4, 8) for offset in range(0, 40, size)]
     filters.load(agent, tuple(instruction for code in reads for instruction in code) + TRACE_IT)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_signed_access(agent: Agent, tracing: Tracing, size: int) -> None:
+    """A part of an argument that is extended by its sign: -1 is -1, wherever it stands."""
+    tracing.start("function", FUNCTION)
+    for offset in range(0, 8, size):
+        code = assembler.load_signed(R2, R1, 8 + offset, size) + assembler.mov(R0, 0)
+        code += assembler.jump_if("!=", R2, -1, "refused") + assembler.mov(R0, 1) + assembler.label("refused")
+        event = filters.open_event(agent, FUNCTION)
+        filters.set_program(agent, event, filters.load(agent, code + assembler.leave()))
+        ones = ((1 << 8 * size) - 1) << 8 * offset
+        tracing.clear()
+        calls.call(agent, *(("args5", (7, value, 7, 7, 7)) for value in (ones, ones >> 1 & ones, ones ^ calls.MASK)))
+        agent.request("close", fd=event)
+        traced = tracing.calls()
+        assert traced == {FUNCTION: 1}, (
+            f"of 3 calls one has -1 in the {size} bytes from byte {offset} of arg2 on, and the trace has {dict(traced)}"
+        )
+
+
+def test_program_array(agent: Agent) -> None:
+    """Programs of one type alone are to be jumped to by those of that type."""
+    array = agent.request("map_create", type=BPF_MAP_TYPE_PROG_ARRAY, key_size=4, value_size=4, max_entries=2)["fd"]
+    for number, expected in ((FTRACE_TYPE, "success"), (prog_type("KPROBE"), "EINVAL"), (FTRACE_TYPE, "success")):
+        value = filters.load(agent, TRACE_IT, number).to_bytes(4, "little").hex()
+        got = filters.refusal(agent, "map_update", fd=array, key="00000000", value=value)
+        assert got == expected, f"a program of type {number} in an array of filters gave {got}, not {expected}"
 
 
 def test_forbidden_helpers(agent: Agent) -> None:
