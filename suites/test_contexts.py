@@ -2,13 +2,11 @@
 """Calls in every context that functions are called in: tasks, interrupts, NMIs,
 with interrupts or preemption off, with a wakeup pending, and ones that sleep."""
 
-import re
 from collections import Counter
 
 import pytest
 
 from farm.guest.agent import Agent
-from farm.guest.vm import Guest
 from farm.matrix import Cell
 from suites import calls, filters, routes
 from suites.calls import PATTERNS, Call
@@ -132,22 +130,6 @@ def test_map_changes(agent: Agent, tracing: Tracing, tracer: str) -> None:
     misses = int(agent.request("prog_info", fd=program.fd)["recursion_misses"], 16)
     seen = program.count(), misses, tracing.names()[function]
     assert seen == (0, times, 0), f"{times} changes of a map: runs, misses and calls in the trace are {seen}"
-
-
-@pytest.mark.needs("bpf_ftrace")
-@tracers
-def test_interrupt_of_the_idle_task(agent: Agent, tracing: Tracing, guest: Guest, tracer: str) -> None:
-    """RCU does not watch an idle CPU, but its interrupts: the filter is asked about their calls."""
-    function = "hrtimer_interrupt"
-    program = filters.attach(agent, function, Rule(PASS_ALL))
-    tracing.start(tracer, function, options=["funcgraph-proc"] if tracer == "function_graph" else [])
-    for _ in guest.deadline(20).poll():
-        calls.call(agent, ("sleep2", PATTERNS["distinct"]))  # a timer wakes it
-        if re.search(rf"<idle>-0 .*\b{function}\b", tracing.read("trace")):
-            break
-    else:
-        raise AssertionError(f"{tracer}: no call of {function} by the idle task is in the trace")
-    assert program.count() > 0, f"{tracer}: {function} is in the trace, and its filter was not asked"
 
 
 #: What the program's helper calls, see payload/bpf/helper.bpf.c.

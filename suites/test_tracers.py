@@ -196,17 +196,6 @@ def test_what_one_excludes_another_traces(agent: Agent, tracing: Tracing, both: 
     assert got == ({FILTERED: 1}, {CONTROL: 2}), f"the first excludes {CONTROL}, the traces of the two have {got}"
 
 
-@pytest.mark.needs("dynamic_ftrace", "stack_tracer")
-def test_deepest_stack_is_of_the_traced(agent: Agent, tracing: Tracing) -> None:
-    """The stack tracer leaves out what of the stack is its own."""
-    stack = next(tracer for tracer in TRACERS if tracer.name == "stack")
-    stack.start(agent, tracing, (FILTERED,))()
-    calls.call(agent, PASSED)
-    frames = re.findall(r"^\s*\d+\)\s+\d+\s+\d+\s+(\w+)\+", tracing.read("stack_trace"), re.M)
-    assert frames, "one call, and there is no deepest stack"
-    assert frames[0] == FILTERED, f"the deepest stack, of a call of {FILTERED}, begins with {frames[:4]}"
-
-
 @pytest.mark.needs("dynamic_ftrace")
 @two_tracers
 def test_one_of_two_tracers_goes(agent: Agent, tracing: Tracing, both: tuple[str, str]) -> None:
