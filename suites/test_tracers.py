@@ -186,10 +186,10 @@ def test_each_tracer_has_functions_of_its_own(agent: Agent, tracing: Tracing, bo
 @pytest.mark.needs("dynamic_ftrace")
 @two_tracers
 def test_what_one_excludes_another_traces(agent: Agent, tracing: Tracing, both: tuple[str, str]) -> None:
-    """set_ftrace_notrace is a tracer's own."""
+    """set_ftrace_notrace is a tracer's own, also where what the two trace becomes more."""
     other = tracing.instance("farm")
     tracing.switch("set_ftrace_notrace", CONTROL, "\n")
-    tracing.start(both[0], FILTERED, CONTROL)
+    tracing.start(both[0], FILTERED)
     other.start(both[1], CONTROL)
     calls.call(agent, PASSED, OTHER, OTHER)
     got = dict(tracing.calls()), dict(other.calls())
