@@ -53,7 +53,8 @@ class Nothing:
 class Lab:
     """Kernels as their file `outcome` has them, a word a line:
 
-    `bug` fails TEST, `bug/N` one attempt of N; `other` fails TEST in another
+    `bug` fails TEST and its `siblings`, `bug/N` one attempt of N of each,
+    `company/N` does not where TEST runs alone; `other` fails TEST in another
     way and `unrelated` OTHER_TEST; `unbuildable`, `unbootable`, `accident` are
     no verdict. Its files in `parts` are its binary, but for those that have no code.
     """
@@ -63,6 +64,7 @@ class Lab:
     seen: dict[tuple[str, tuple[str, ...]], tuple[str, str]] = field(default_factory=dict)
     tried: list[session.Request] = field(default_factory=list)
     die_after: int = 0
+    siblings: tuple[str, ...] = ()
 
     @property
     def bench(self) -> Bench:
@@ -93,12 +95,14 @@ class Lab:
             raise KeyboardInterrupt
         if asked.select == "nothing":
             raise UsageError("-k 'nothing' selects no test")
-        words = self.outcome(asked)[0].split()
+        words, wanted = self.outcome(asked)[0].split(), asked.select.replace(f"{CELL}-", "")
+        if "[" in wanted:
+            words = [word for word in words if not word.startswith("company")]
         directory = asked.results / f"run-{len(self.tried)}"
         found: list[VerdictRecord] = []
         for attempt in range(1, asked.repeat + 1):
-            for test in (TEST, OTHER_TEST):
-                if "[a]" not in asked.select.replace(f"{CELL}-", "") or test == TEST:
+            for test in (TEST, OTHER_TEST, *self.siblings):
+                if "[" not in wanted or test in wanted:
                     found.append(replace(self.verdict(test, words), attempt=attempt))
             if asked.stop and any(record.bad for record in found):
                 break
@@ -117,7 +121,7 @@ class Lab:
             return said(Verdict.FAIL, "expected 1 call, there were 2")
         for word in words:
             kind, _, rarity = word.partition("/")
-            if kind == "bug" and self.chance.random() < 1 / int(rarity or 1):
+            if kind in ("bug", "company") and self.chance.random() < 1 / int(rarity or 1):
                 return said(Verdict.FAIL, f"the stack held {self.chance.getrandbits(64):#018x}")
         return said(Verdict.PASS, "")
 
@@ -523,6 +527,27 @@ def test_bug_that_shows_once_in_ten(tmp_path: Path, lab: Lab, seed: int) -> None
     command = bisection.show_command(found)
     assert int(command.split("--repeat ")[1].split()[0]) > 20
     assert command.endswith("-x")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_of_many_that_fail_now_and_then(tmp_path: Path, lab: Lab, seed: int) -> None:
+    """Some test fails nearly each time, and the hunted one alone once in thirty all the same."""
+    lab.siblings = tuple(f"test_slots[{number}]" for number in range(24))
+    made = history(tmp_path, *planted(8, 5, word="bug/30"))
+    lab.chance = random.Random(seed)
+    found, said = hunt(made.request, lab)
+    assert culprit(found, made) == 5
+    assert found.failure
+    assert "[" in found.failure.select, [line for line in said if "alone" in line]
+
+
+def test_failure_that_needs_company(tmp_path: Path, lab: Lab) -> None:
+    made = history(tmp_path, *planted(8, 5, word="company/2"))
+    found, said = hunt(made.request, lab)
+    assert culprit(found, made) == 5
+    assert found.failure
+    assert found.failure.select == made.request.select
+    assert any("alone the test does not fail" in line for line in said)
 
 
 def waiting(chance: random.Random, rate: float, failures: int) -> int:

@@ -112,7 +112,8 @@ class Hunt:
 
     `tree` is the top of the user's, `good` and `bad` are commits, and as they
     were asked for `good_name`, `bad_name`. `commits` counts those of which one
-    is the first bad one. The bad end was `tried` so often until it failed.
+    is the first bad one. The bad end was `tried` so often until it failed,
+    each time with as many `tests` as the user selected.
     `candidates` is the culprit, or where it cannot be told the range.
     `subjects` has the candidates' first lines. `follows` are options that nobody
     asked for and that came with the candidates, where these are options.
@@ -135,6 +136,7 @@ class Hunt:
     status: Status = Status.RUNNING
     failure: Failure | None = None
     tried: int = 0
+    tests: int = 1
     evidence: list[Evidence] = field(default_factory=list)
     candidates: list[str] = field(default_factory=list)
     subjects: dict[str, str] = field(default_factory=dict)

@@ -59,8 +59,8 @@ CACHED_SECONDS = 5.0
 #: Attempts for one run before it is known how long one takes.
 FIRST_BATCH = 20
 
-#: The bad end failed once in n attempts: so many times n without a failure say
-#: that something else was needed for it, of which the chance is exp(-8).
+#: Something was seen once in n attempts: after so many times n without it it is
+#: said not to come, wrongly with a chance of exp(-8).
 PATIENCE = 8
 
 #: What is hunted first where there is a choice.
@@ -244,7 +244,7 @@ class Judge(ABC):
         trial = self._try_end(hunt.bad_name, bad, at_bad)  # first: it refuses a wrong -k before it builds
         self._build(bad, at_bad)
         known = self._known(bad) if hunt.good else set()
-        hunt.tried = 1
+        hunt.tried, hunt.tests = 1, max(1, len({(one.suite, one.test) for one in trial.records if _ran(one)}))
         while not (new := _new(trial, known)) and hunt.tried < tries:
             self.tell(f"the bad end has passed {hunt.tried} of up to {tries} times")
             asked = replace(at_bad, repeat=self._batch(tries - hunt.tried), stop=not known)
@@ -339,7 +339,7 @@ class Judge(ABC):
                 bad.answer = Answer.BAD
             elif bad.attempts == before and bad.others >= OTHERS:
                 raise UsageError(f"{hunt.bad_name}: the hunted test ends in too many ways, as {bad.why}")
-            elif not bad.failures and bad.attempts >= PATIENCE * hunt.tried:
+            elif not bad.failures and bad.attempts >= self._patience:
                 if failure.select == hunt.select:
                     raise UsageError(f"{hunt.bad_name}: failed once, and then passed {bad.attempts} times")
                 self.tell(f"alone the test does not fail: from here all that -k {hunt.select!r} selects is run")
@@ -347,6 +347,14 @@ class Judge(ABC):
                 bad.passes = bad.others = 0
             self.save()
         self.tell(f"the bad end failed {bad.failures} of {bad.attempts} times")
+
+    @property
+    def _patience(self) -> int:
+        """Attempts without a failure after which there will be none. What was seen at
+        first was that one of all tests failed: of one alone it may be so much rarer."""
+        assert self.hunt.failure
+        tests = 1 if self.hunt.failure.select == self.hunt.select else self.hunt.tests
+        return PATIENCE * self.hunt.tried * tests
 
     def check_good_end(self) -> None:
         hunt = self.hunt
@@ -459,6 +467,10 @@ def kept(directory: Path, tell: Tell) -> Iterator[None]:
 def _new(trial: Trial, known: set[str]) -> list[VerdictRecord]:
     """What is red, and not in a way that is known."""
     return [record for record in trial.red if marks(record) - known]
+
+
+def _ran(record: VerdictRecord) -> bool:
+    return record.verdict in TESTED and record.verdict is not Verdict.SKIP
 
 
 def _said(record: VerdictRecord) -> str:
