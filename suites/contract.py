@@ -75,3 +75,15 @@ ALL_CAPABILITIES = frozenset(range(41))
 def prog_type(name: str) -> int:
     """The number of a program type of the base."""
     return BASE_PROG_TYPES.index(f"BPF_PROG_TYPE_{name}")
+
+
+#: Of enum bpf_func_id.
+HELPERS = {
+    "map_lookup_elem": 1, "map_update_elem": 2, "map_delete_elem": 3, "ktime_get_ns": 5, "get_prandom_u32": 7,
+    "get_smp_processor_id": 8, "get_current_pid_tgid": 14, "get_current_uid_gid": 15, "get_current_comm": 16,
+    "redirect": 23, "perf_event_output": 25, "skb_load_bytes": 26, "get_stackid": 27, "get_current_task": 35,
+    "perf_prog_read_value": 56, "override_return": 58, "get_stack": 67, "probe_read_kernel": 113,
+    "probe_read_kernel_str": 115, "jiffies64": 118, "read_branch_records": 119, "seq_printf": 126,
+    "d_path": 147, "copy_from_user": 148, "sys_bpf": 166, "get_func_ip": 173, "get_attach_cookie": 174,
+    "get_func_arg": 183,
+}  # fmt: skip

@@ -7,7 +7,7 @@ from farm.guest.agent import Agent
 from farm.guest.vm import Guest
 from suites import assembler, filters
 from suites.assembler import R0, R1, R2, R3, R10
-from suites.contract import ALL_CAPABILITIES, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, FTRACE_TYPE
+from suites.contract import ALL_CAPABILITIES, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, FTRACE_TYPE, HELPERS
 from suites.tracefs import Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
@@ -34,8 +34,14 @@ def _open(agent: Agent, function: str = FUNCTION) -> str:
     return filters.refusal(agent, "perf_open", attr=attr, pid=-1, cpu=0)
 
 
-def _load(agent: Agent) -> str:
-    return filters.refusal(agent, "prog_load", type=FTRACE_TYPE, insns=PROGRAM, license="GPL")
+def _load(agent: Agent, insns: str = PROGRAM) -> str:
+    return filters.refusal(agent, "prog_load", type=FTRACE_TYPE, insns=insns, license="GPL")
+
+
+def _reader(helper: str) -> str:
+    """A program that has a helper read 8 bytes of the kernel's memory to the stack."""
+    code = assembler.mov(R1, R10) + assembler.alu("+", R1, -8) + assembler.mov(R2, 8) + assembler.mov(R3, 0)
+    return assembler.assemble(code + assembler.call(HELPERS[helper]) + assembler.mov(R0, 1) + assembler.leave())
 
 
 @pytest.mark.parametrize("left", CAPABILITIES)
@@ -54,9 +60,6 @@ def test_capabilities(agent: Agent, left: str) -> None:
     got = _load(agent)
     assert got == load_expected, f"BPF_PROG_LOAD with capabilities {left}: {got}, not {load_expected}"
 
-
-#: bpf_probe_read_kernel() and bpf_probe_read_kernel_str().
-READING_HELPERS = (113, 115)
 
 PARANOID = "/proc/sys/kernel/perf_event_paranoid"
 
@@ -88,14 +91,10 @@ def test_lockdown(guest: Guest) -> None:
             assert f"[{level}]" in state, f"the kernel's lockdown is {state}"
             got = _open(agent)
             assert got == expected, f"perf_event_open under lockdown, {level}: {got}, not {expected}"
-            for helper in READING_HELPERS:
-                code = assembler.mov(R1, R10) + assembler.alu("+", R1, -8) + assembler.mov(R2, 8)
-                code += assembler.mov(R3, 0) + assembler.call(helper) + assembler.mov(R0, 1) + assembler.leave()
-                insns, wanted = assembler.assemble(code), "EINVAL" if expected == "EPERM" else expected
-                got = filters.refusal(agent, "prog_load", type=FTRACE_TYPE, insns=insns, license="GPL")
-                assert got == wanted, (
-                    f"a program that reads the kernel by helper {helper}, {level}: {got}, not {wanted}"
-                )
+            for helper in ("probe_read_kernel", "probe_read_kernel_str"):
+                wanted = "EINVAL" if expected == "EPERM" else expected
+                got = _load(agent, _reader(helper))
+                assert got == wanted, f"a program that calls {helper}, {level}: {got}, not {wanted}"
         assert _load(agent) == "success", "a program that is attached to nothing does no harm"
         agent.request("drop_capabilities", capabilities=[CAP_SYS_ADMIN])
         got = _open(agent)

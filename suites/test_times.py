@@ -20,17 +20,13 @@ OUTER, INNER = "hrtimer_nanosleep", "do_nanosleep"
 SLEEP_US = 400_000
 
 
-def _sleep(guest: Guest) -> None:
-    done = guest.connection.run(f"usleep {SLEEP_US}", guest.deadline(20))
-    assert done.status == 0, done.stderr
-
-
 @pytest.mark.parametrize("counted", [True, False], ids=["with_sleep", "without_sleep"])
 def test_time_asleep(guest: Guest, tracing: Tracing, counted: bool) -> None:
     """It is taken off every function that was left meanwhile, not the innermost alone."""
     tracing.switch("options/sleep-time", str(int(counted)), "1")
     tracing.start("function_graph", OUTER, INNER)
-    _sleep(guest)
+    done = guest.connection.run(f"usleep {SLEEP_US}", guest.deadline(20))
+    assert done.status == 0, done.stderr
     text = tracing.read("trace")
     times = [float(time) for time in re.findall(r"(\d+\.\d+) us +\|", text)]
     assert len(times) == 2, f"the trace has {len(times)} times:\n{text}"

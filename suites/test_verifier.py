@@ -16,6 +16,7 @@ from suites.contract import (
     BPF_MAP_TYPE_ARRAY,
     BPF_MAP_TYPE_PROG_ARRAY,
     FTRACE_TYPE,
+    HELPERS,
     SLOT_OFFSETS,
     prog_type,
 )
@@ -26,16 +27,6 @@ pytestmark = pytest.mark.needs("bpf_ftrace")
 FUNCTION = "target_args5"
 
 TRACE_IT = assembler.mov(R0, 1) + assembler.leave()
-
-#: enum bpf_func_id
-HELPERS = {
-    "map_lookup_elem": 1, "map_update_elem": 2, "map_delete_elem": 3, "ktime_get_ns": 5, "get_prandom_u32": 7,
-    "get_smp_processor_id": 8, "get_current_pid_tgid": 14, "get_current_uid_gid": 15, "get_current_comm": 16,
-    "redirect": 23, "perf_event_output": 25, "skb_load_bytes": 26, "get_stackid": 27, "get_current_task": 35,
-    "perf_prog_read_value": 56, "override_return": 58, "get_stack": 67, "probe_read_kernel": 113, "jiffies64": 118,
-    "read_branch_records": 119, "seq_printf": 126, "d_path": 147, "copy_from_user": 148, "sys_bpf": 166,
-    "get_func_ip": 173, "get_attach_cookie": 174, "get_func_arg": 183,
-}  # fmt: skip
 
 #: Those of one program type or another, above all of kprobes, from which a
 #: filter differs by what its context is. A sleeping one ends the list.

@@ -316,6 +316,15 @@ def test_part_of_a_feature(suites: Suites, tmp_path: Path) -> None:
     assert "only a part of bpf_ftrace" in seen.verdicts["one:a:test_absent"]["reason"]
 
 
+def test_whole_of_a_feature(suites: Suites) -> None:
+    """Filters can be attached where the cell declares them, if nothing was said of a part."""
+    records.update_run(suites.directory, cells=["one", "two"])
+    path = Path(records.load_run(suites.directory).matrix)
+    path.write_text(path.read_text().replace("[with_regs]", "[bpf_ftrace]"))
+    seen = suites(test_a="def test_way(cell, filterable): assert filterable == (cell.name == 'one')")
+    assert {said["verdict"] for said in seen.verdicts.values()} == {"PASS"}
+
+
 def test_suites_that_go_first(suites: Suites) -> None:
     records.update_run(suites.directory, cells=["one", "two"], first=["c", "b"])
     seen = suites(**{f"test_{name}": "def test_x(cell): pass\n" for name in "abcd"})
