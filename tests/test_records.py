@@ -304,6 +304,20 @@ def test_screen_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert said(Verdict.PASS, Verdict.SKIP).endswith("x86_64-regs: 2 of 3 tests done\n")
 
 
+def test_screen_is_silent_where_a_build_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long behind the tests of the kernel before, as in a bisection; it tells of it after a while."""
+    clock = [1000.0]
+    monkeypatch.setattr("farm.report.live.time.monotonic", lambda: clock[-1])
+    with (tmp_path / "live").open("w") as file:
+        live = Live(Console(width=120, file=file))
+        live.cells(RUN.cells)
+        live.plan(["x86_64-regs"])
+        for seconds, step in ((1100.0, "first"), (1120.0, "second"), (1131.0, "third")):
+            clock.append(seconds)
+            live.building("x86_64-regs", step)
+    assert (tmp_path / "live").read_text() == "x86_64-regs: building for 31 s, 3 steps, now: third\n"
+
+
 def test_screen_shows_raw_memory(tmp_path: Path) -> None:
     frame = (
         replace(SLOTS[1], raw=SLOTS[1].passed),

@@ -73,10 +73,11 @@ class Live:
     def building(self, cell: str, step: str) -> None:
         """The build of a cell got further; `step` is what it does now."""
         row, now = self._rows[cell], time.monotonic()
-        row.started = row.started or now
+        if not row.started:
+            row.started = row.told = now
         row.steps += 1
         row.step = step
-        if not self._console.is_terminal and now - (row.told or row.started) > QUIET_SECONDS:
+        if not self._console.is_terminal and now - row.told > QUIET_SECONDS:
             row.told = now
             self._console.print(f"{cell}: building for {now - row.started:.0f} s, {row.steps} steps, now: {step}")
 
