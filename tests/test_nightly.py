@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -287,6 +287,24 @@ def test_a_kill_is_passed_on(tmp_path: Path, program: Path) -> None:
     found = night.left_open(asked(tmp_path), NOW)
     assert found
     assert found[1].steps == STEPS
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_kill_in_the_moment_of_the_start_is_passed_on(
+    tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The command is there already, and nobody knows its process yet."""
+
+    class Started(subprocess.Popen[bytes]):
+        def __init__(self, *words: Any, **how: Any) -> None:
+            super().__init__(*words, **how)
+            assert any((tmp_path / "began").exists() for _ in Deadline(60).poll())
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    with pytest.raises(KeyboardInterrupt):
+        go_on(begun(tmp_path), night.farm)
+    assert "run a" in program.read_text()
 
 
 def test_an_old_night_is_left(tmp_path: Path) -> None:

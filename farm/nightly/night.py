@@ -281,8 +281,9 @@ def farm(words: Sequence[str], limit: float) -> int:
     it had to be ended after `limit` seconds."""
     # a group of its own: Ctrl-C is not sent to it as well, it is told once
     argv = leashed([sys.executable, "-m", "farm", *words])
-    with subprocess.Popen(argv, process_group=0, stdin=subprocess.DEVNULL) as process:
+    with _interrupts_held() as let_go, subprocess.Popen(argv, process_group=0, stdin=subprocess.DEVNULL) as process:
         try:
+            let_go()
             return process.wait(limit)
         except subprocess.TimeoutExpired:
             _end(process)
@@ -290,6 +291,26 @@ def farm(words: Sequence[str], limit: float) -> int:
         except BaseException:
             _end(process)
             raise
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[Callable[[], None]]:
+    """Ctrl-C and a kill wait until they are let go, or the block is left: one that hits between the start
+    of a command and the first line that knows of it would leave the command untold. They are not
+    masked, as the command would inherit that."""
+    came: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in (signal.SIGINT, signal.SIGTERM)}
+
+    def let_go() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        while came:
+            signal.raise_signal(came.pop())
+
+    try:
+        yield let_go
+    finally:
+        let_go()
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
