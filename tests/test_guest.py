@@ -89,6 +89,15 @@ def test_panic_at_boot(boot: Boot) -> None:
         pass
 
 
+def test_boot_that_init_gives_up(boot: Boot) -> None:
+    """Its reason, and at once: by itself such a guest does not end."""
+    with (
+        pytest.raises(BootFailed, match="ended before it was ready: farm: init: no network device eth0"),
+        boot("initcall_blacklist=virtio_net_driver_init"),
+    ):
+        pass
+
+
 def test_hang_at_boot(boot: Boot) -> None:
     with pytest.raises(BootFailed, match="was not ready within 12 s"), boot("rdinit=/bin/cat", limit=12):
         pass

@@ -20,6 +20,7 @@ from farm.base.errors import BootFailed, GuestCrashed, GuestHung
 from farm.guest.splat import kind_of, strip
 
 READY = "farm: ready"
+GIVES_UP = "farm: init:"
 _MARK = re.compile(r"farm: mark (\d+)$")
 
 #: Longest line that is taken as one; printk's own limit is 1 kB.
@@ -35,6 +36,7 @@ class Console:
         self.closed = False
         self._file = log.open("wb")
         self._ready = False
+        self._given_up = False
         self._panicked = False
         self._read = 0
         self._marks: dict[int, int] = {}
@@ -65,6 +67,8 @@ class Console:
         text = strip(line)
         if text == READY:
             self._ready = True
+        elif text.startswith(GIVES_UP):
+            self._given_up = True
         elif mark := _MARK.match(text):
             self._marks[int(mark[1])] = self._read
         elif not self.complaint and kind_of(line):
@@ -72,17 +76,18 @@ class Console:
         if "Kernel panic - not syncing" in text:
             self._panicked = True
 
+    @property
+    def _ended(self) -> bool:
+        """Where there is no firmware a guest that has powered off only halts."""
+        return self._given_up or self._panicked or self.closed
+
     def wait_ready(self, deadline: Deadline) -> None:
         """Return when the guest's init says it is ready; BootFailed otherwise."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._panicked or self.closed, deadline.left())
+            self._changed.wait_for(lambda: self._ready or self._ended, deadline.left())
             if self._ready:
                 return
-        what = (
-            "ended before it was ready"
-            if self._panicked or self.closed
-            else f"was not ready within {deadline.seconds:.0f} s"
-        )
+        what = "ended before it was ready" if self._ended else f"was not ready within {deadline.seconds:.0f} s"
         raise BootFailed(f"the guest {what}{self.last_words()}")
 
     def wait_mark(self, number: int, deadline: Deadline) -> int:
@@ -121,7 +126,7 @@ class Console:
         if self.complaint:
             return f": {self.complaint}"
         lines = [strip(line) for line in self.text().splitlines() if line.strip()]
-        farm = [line for line in lines if line.startswith("farm: init:")]
+        farm = [line for line in lines if line.startswith(GIVES_UP)]
         if farm:
             return f": {farm[-1]}"
         if not lines:
