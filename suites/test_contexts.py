@@ -24,6 +24,7 @@ CONTEXTS = {
     "softirq": {"in-softirq"},
     "hardirq": {"in-hardirq", "irqs-off"},
     "nmi": {"in-nmi", "irqs-off"},
+    "idle": {"in-idle", "in-hardirq", "irqs-off"},
     "wakeup": {"preempt-off"},
     "wakeup-rt": {"preempt-off"},
     "wakeup-dl": {"preempt-off"},

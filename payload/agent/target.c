@@ -42,6 +42,7 @@ static const char *const contexts[] = {
 	[FTRACE_TARGET_HARDIRQ] = "hardirq",
 	[FTRACE_TARGET_NMI] = "nmi",
 	[FTRACE_TARGET_NO_RCU] = "no-rcu",
+	[FTRACE_TARGET_IDLE] = "idle",
 	[FTRACE_TARGET_WAKEUP] = "wakeup",
 	[FTRACE_TARGET_WAKEUP_RT] = "wakeup-rt",
 	[FTRACE_TARGET_WAKEUP_DL] = "wakeup-dl",
@@ -57,6 +58,7 @@ static const struct {
 	{ FTRACE_TARGET_WITHOUT_IRQS, "irqs-off" },
 	{ FTRACE_TARGET_WITHOUT_PREEMPT, "preempt-off" },
 	{ FTRACE_TARGET_WITHOUT_RCU, "no-rcu" },
+	{ FTRACE_TARGET_IN_IDLE, "in-idle" },
 	{ FTRACE_TARGET_IN_REPLACEMENT, "in-replacement" },
 };
 

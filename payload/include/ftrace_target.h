@@ -75,6 +75,7 @@ enum ftrace_target_context {
 	FTRACE_TARGET_HARDIRQ,
 	FTRACE_TARGET_NMI,
 	FTRACE_TARGET_NO_RCU,	/* as in the idle task: RCU does not watch the CPU */
+	FTRACE_TARGET_IDLE,	/* a timer's interrupt of the idle task: RCU does */
 	FTRACE_TARGET_WAKEUP,
 	FTRACE_TARGET_WAKEUP_RT,
 	FTRACE_TARGET_WAKEUP_DL,
@@ -88,6 +89,7 @@ enum ftrace_target_context {
 #define FTRACE_TARGET_WITHOUT_IRQS	0x08
 #define FTRACE_TARGET_WITHOUT_PREEMPT	0x10
 #define FTRACE_TARGET_WITHOUT_RCU	0x40
+#define FTRACE_TARGET_IN_IDLE	0x80
 /* ... and that it is what an observer put in place of target_args8. */
 #define FTRACE_TARGET_IN_REPLACEMENT	0x20
 

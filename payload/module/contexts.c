@@ -10,11 +10,13 @@
 #include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/err.h>
+#include <linux/hrtimer.h>
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
 #include <linux/kthread.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
+#include <linux/version.h>
 #include <uapi/linux/sched/types.h>
 #include <asm/apic.h>
 #include <asm/msr.h>
@@ -114,6 +116,48 @@ static void in_hardirq_context(struct ftrace_target_call *call)
 	pending = call;
 	irq_work_queue(&work);
 	irq_work_sync(&work);
+}
+
+#define IDLE_WAIT_NS	(100 * NSEC_PER_USEC)
+#define IDLE_TRIES	10000
+
+static unsigned int idle_tries;
+
+static enum hrtimer_restart idle_timer(struct hrtimer *timer)
+{
+	if (is_idle_task(current)) {
+		call_and_hold(pending);
+	} else if (--idle_tries) {
+		hrtimer_forward_now(timer, IDLE_WAIT_NS);
+		return HRTIMER_RESTART;
+	}
+	complete(&done);
+
+	return HRTIMER_NORESTART;
+}
+
+static int in_idle_context(struct ftrace_target_call *call)
+{
+	struct hrtimer timer;
+
+	pending = call;
+	idle_tries = IDLE_TRIES;
+	reinit_completion(&done);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+	hrtimer_setup_on_stack(&timer, idle_timer, CLOCK_MONOTONIC,
+			       HRTIMER_MODE_REL_PINNED_HARD);
+#else
+	hrtimer_init_on_stack(&timer, CLOCK_MONOTONIC,
+			      HRTIMER_MODE_REL_PINNED_HARD);
+	timer.function = idle_timer;
+#endif
+	/* The task that waits here leaves the CPU to the idle one. */
+	hrtimer_start(&timer, IDLE_WAIT_NS, HRTIMER_MODE_REL_PINNED_HARD);
+	wait_for_completion(&done);
+	hrtimer_cancel(&timer);
+	destroy_hrtimer_on_stack(&timer);
+
+	return idle_tries ? 0 : -ETIMEDOUT;
 }
 
 /* The call that waits for an NMI, which may only be taken once. */
@@ -272,6 +316,8 @@ int target_call_in_context(struct ftrace_target_call *call)
 	case FTRACE_TARGET_NO_RCU:
 		without_rcu(call);
 		return 0;
+	case FTRACE_TARGET_IDLE:
+		return in_idle_context(call);
 	default:
 		return with_wakeup(call);
 	}

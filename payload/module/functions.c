@@ -40,6 +40,8 @@ static __always_inline u32 look_around(void)
 		context |= FTRACE_TARGET_WITHOUT_PREEMPT;
 	if (!rcu_is_watching())
 		context |= FTRACE_TARGET_WITHOUT_RCU;
+	if (is_idle_task(current))
+		context |= FTRACE_TARGET_IN_IDLE;
 
 	return context;
 }
