@@ -14,6 +14,7 @@ import pytest
 from farm.guest.agent import Agent
 from suites import calls
 from suites.calls import Call
+from suites.contract import PERF_TYPE_TRACEPOINT
 from suites.tracefs import Tracing, targets
 
 #: How often each function was counted since this was last asked. Raises Missed.
@@ -161,12 +162,12 @@ def _stack(agent: Agent, tracing: Tracing, functions: Sequence[str]) -> Take:
     return take
 
 
-PERF_TYPE_TRACEPOINT = 2
-
-
-def _perf(agent: Agent, tracing: Tracing, functions: Sequence[str], pid: int = -1) -> Take:
-    """perf's event ftrace:function, one for each function and processor."""
-    attr = {"type": PERF_TYPE_TRACEPOINT, "config": int(tracing.read("events/ftrace/function/id"))}
+def perf_events(
+    agent: Agent, tracing: Tracing, functions: Sequence[str], pid: int = -1, **attr: object
+) -> list[tuple[str, int]]:
+    """perf's event ftrace:function, one for each function, and each processor or of a task; the
+    function and descriptor of each. `attr` are further attributes."""
+    attr |= {"type": PERF_TYPE_TRACEPOINT, "config": int(tracing.read("events/ftrace/function/id"))}
     processors = range(_processors(tracing)) if pid == -1 else [-1]
     # An event begins with all functions of the kernel, and its filter takes most
     # of them away again. In between call sites need not be patched, which takes seconds.
@@ -181,6 +182,11 @@ def _perf(agent: Agent, tracing: Tracing, functions: Sequence[str], pid: int = -
             agent.request("perf_ioctl", fd=fd, request="SET_FILTER", arg=f"ip == {function}")
     finally:
         tracing.write("/proc/sys/kernel/ftrace_enabled", "1")
+    return opened
+
+
+def _perf(agent: Agent, tracing: Tracing, functions: Sequence[str], pid: int = -1) -> Take:
+    opened = perf_events(agent, tracing, functions, pid)
 
     def total() -> Counter[str]:
         hits = Counter[str]()

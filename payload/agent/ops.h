@@ -39,6 +39,10 @@ int perf_open(json_t *request, json_t *answer);
 int perf_ioctl(json_t *request, json_t *answer);
 int read_u64(json_t *request, json_t *answer);
 
+/* records.c */
+int perf_map(json_t *request, json_t *answer);
+int perf_records(json_t *request, json_t *answer);
+
 /* target.c */
 int call_one(json_t *request, json_t *answer);
 int call_many(json_t *request, json_t *answer);

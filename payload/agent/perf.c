@@ -79,6 +79,8 @@ static const struct field {
 	BITS(exclude_guest, 20, 1),
 	BITS(exclude_callchain_kernel, 21, 1),
 	BITS(exclude_callchain_user, 22, 1),
+	BITS(ksymbol, 29, 1),
+	BITS(text_poke, 33, 1),
 #undef BITS
 #undef FIELD
 };
