@@ -34,6 +34,27 @@ def test_time_asleep(guest: Guest, tracing: Tracing, counted: bool) -> None:
     assert slept == [counted, counted], f"sleep-time is {counted:d}, the times are {times} us"
 
 
+@pytest.mark.needs("profiler")
+@pytest.mark.parametrize("counted", [True, False], ids=["with_others", "without_others"])
+def test_time_in_others(agent: Agent, tracing: Tracing, counted: bool) -> None:
+    """The profiler takes the time of what a function calls off it, if it is told so; not its own."""
+    outer, inner, times = "target_sleep2", "schedule_timeout_uninterruptible", 4
+    shown = inner[:30]  # as far as the table has room
+    agent.request("pin", cpu=0)  # of a call that returns on another processor it keeps no time
+    tracing.switch("options/graph-time", str(int(counted)), "1")
+    tracing.limit(outer, inner)
+    tracing.switch("function_profile_enabled")
+    calls.call(agent, *[("sleep2", PATTERNS["distinct"])] * times)
+    tracing.write("function_profile_enabled", "0")
+    table = tracing.read("trace_stat/function0")
+    found = re.findall(r"^ +(\w+) +(\d+) +(\d+\.\d+) us", table, re.M)
+    took = {name: float(time) for name, hits, time in found if name == outer or int(hits) >= times}
+    assert took.keys() == {outer, shown}, f"{times} calls of {outer}, each with one of {inner}:\n{table}"
+    assert took[outer] > 0, f"{outer} does a little more than to call {inner}, and took no time:\n{table}"
+    longer = took[outer] > took[shown]
+    assert longer == counted, f"graph-time is {counted:d}, and the times are {took} us"
+
+
 def test_threshold_behind_a_call_that_is_not_traced(agent: Agent, tracing: Tracing) -> None:
     """set_graph_notrace mutes what a function calls, and no call behind it, also where only those
     that take long are told."""

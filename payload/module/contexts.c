@@ -118,6 +118,7 @@ static void in_hardirq_context(struct ftrace_target_call *call)
 	irq_work_sync(&work);
 }
 
+/* The CPU may have another task to run first. */
 #define IDLE_WAIT_NS	(100 * NSEC_PER_USEC)
 #define IDLE_TRIES	10000
 
@@ -143,7 +144,7 @@ static int in_idle_context(struct ftrace_target_call *call)
 	pending = call;
 	idle_tries = IDLE_TRIES;
 	reinit_completion(&done);
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+#if KERNEL_VERSION(6, 13, 0) <= LINUX_VERSION_CODE
 	hrtimer_setup_on_stack(&timer, idle_timer, CLOCK_MONOTONIC,
 			       HRTIMER_MODE_REL_PINNED_HARD);
 #else
