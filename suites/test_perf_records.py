@@ -15,6 +15,7 @@ from itertools import pairwise
 import pytest
 
 from farm.guest.agent import Agent
+from farm.guest.vm import Guest
 from suites import calls, filters, tracers
 from suites.calls import PATTERNS
 from suites.contract import PERF_COUNT_SW_DUMMY, PERF_TYPE_SOFTWARE
@@ -106,11 +107,10 @@ class Buffer:
 
 
 @pytest.fixture
-def changes(agent: Agent) -> Buffer:
-    """What the processor that all is done on tells of code."""
-    agent.request("pin", cpu=0)
+def changes(agent: Agent, guest: Guest) -> Buffer:
+    """What perf is told of code by the task that sets the tracers up."""
     attr = {"type": PERF_TYPE_SOFTWARE, "config": PERF_COUNT_SW_DUMMY, "ksymbol": True, "text_poke": True}
-    return Buffer(agent, agent.request("perf_open", attr=attr, pid=-1, cpu=0)["fd"])
+    return Buffer(agent, agent.request("perf_open", attr=attr, pid=guest.control.request("hello")["pid"], cpu=-1)["fd"])
 
 
 @pytest.mark.needs("dynamic_ftrace")
