@@ -117,6 +117,17 @@ def test_rcu_is_not_watching(agent: Agent, tracing: Tracing, tracer: str) -> Non
         assert traced == dict.fromkeys(expected, 1), f"{tracer}, calls in {context}: the trace has {traced}"
 
 
+@pytest.mark.needs("function_graph")
+def test_graph_is_paused(agent: Agent, tracing: Tracing) -> None:
+    """Code that must not be hooked says so, for the task that runs it alone."""
+    tracing.start("function_graph", "target_args2")
+    wanted = [(context, "args2", PATTERNS["distinct"]) for context in ("graph-paused", "task", "graph-paused")]
+    for (context, _, _), done in zip(wanted, calls.call_in(agent, *wanted), strict=True):
+        calls.check(f"target_args2, function_graph in {context}", done)
+    traced = tracing.calls()
+    assert traced == {"target_args2": 1}, f"1 call, and 2 while the graph tracer is paused: the trace has {traced}"
+
+
 @pytest.mark.needs("bpf_ftrace")
 @pytest.mark.misses
 @tracers

@@ -140,6 +140,19 @@ def test_trampoline_comes_and_goes(agent: Agent, tracing: Tracing, changes: Buff
 
 
 @pytest.mark.needs("dynamic_ftrace")
+def test_event_that_is_off(agent: Agent, tracing: Tracing) -> None:
+    """perf's event ftrace:function counts what is called while it is on."""
+    agent.request("pin", cpu=0)
+    (_, event), *_ = tracers.perf_events(agent, tracing, [FUNCTION])
+    counted = []
+    for request in ("ENABLE", "DISABLE", "ENABLE"):
+        agent.request("perf_ioctl", fd=event, request=request)
+        calls.call(agent, CALL)
+        counted.append(int(agent.request("read_u64", fd=event)["value"], 16))
+    assert counted == [1, 1, 2], f"a call while it is on, off and on: it counts {counted}"
+
+
+@pytest.mark.needs("dynamic_ftrace")
 @pytest.mark.parametrize(
     "filtered",
     ["unfiltered", *(pytest.param(how, marks=pytest.mark.needs("bpf_ftrace")) for how in ("passed", "refused"))],

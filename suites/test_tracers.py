@@ -258,6 +258,25 @@ def test_symbols_of_trampolines(agent: Agent, tracing: Tracing, guest: Guest) ->
     assert got == 0, f"the tracer of the instance went, with its trampoline, and kallsyms lists {got} more than before"
 
 
+def test_pids_of_the_dead(agent: Agent, tracing: Tracing) -> None:
+    """With function-fork a process that ends is forgotten; with it off again it stays, as what
+    set_ftrace_pid was told."""
+    witness = tracing.instance("farm")
+    child = agent.request("start_child")["pid"]
+    for one in (tracing, witness):
+        one.switch("set_ftrace_pid", str(child), "\n")
+        one.switch("options/function-fork")
+    tracing.write("options/function-fork", "0")
+    agent.request("end_child", pid=child)
+    for _ in tracing.guest.deadline(20).poll():  # behind the exit, when nobody looks at the task any more
+        if str(child) not in witness.read("set_ftrace_pid").split():
+            break
+    else:
+        pytest.fail(f"process {child} has ended, and with function-fork set_ftrace_pid of an instance has it still")
+    left = tracing.read("set_ftrace_pid")
+    assert left == f"{child}\n", f"function-fork is off again, {child} has ended, and set_ftrace_pid says {left!r}"
+
+
 # Several tracers at once: one run of the program for all of them.
 
 #: A function that is filtered too, but refused always.

@@ -269,6 +269,21 @@ def test_livepatch_and_direct_call(agent: Agent, tracing: Tracing, observer: Obs
     assert [one.arguments for one in seen] == [values[:5] for _, values in CALLS], f"{observer.name} saw {seen}"
 
 
+@pytest.mark.needs("livepatch", "with_regs")
+@pytest.mark.parametrize("first", ["kprobe", "livepatch"])
+def test_livepatch_and_kprobe(agent: Agent, tracing: Tracing, first: str) -> None:
+    """A probe leaves the function where the live patch sends it, whichever came first."""
+    if first == "kprobe":
+        tracing.kprobe(FUNCTION)
+    _patch(tracing)
+    try:
+        if first == "livepatch":
+            tracing.kprobe(FUNCTION)
+        _replaced(f"a kprobe, {first} first", agent)
+    finally:
+        _unpatch(tracing)
+
+
 def _replaced(what: str, agent: Agent) -> None:
     """That calls reach the replacement: it returns the complement, and records nothing."""
     for one in calls.call(agent, *CALLS):

@@ -100,9 +100,10 @@
  *     What a function returns is told in include/ftrace_target.h. The contexts
  *     are "task", "irqs-off", "preempt-off", "softirq", "hardirq", "nmi",
  *     "no-rcu", with interrupts off and RCU not watching the CPU, "idle", in an
- *     interrupt of the idle task, and "wakeup", "wakeup-rt", "wakeup-dl": with
- *     preemption off, while a thread of that class, on the same CPU, has been
- *     woken and cannot run yet.
+ *     interrupt of the idle task, "graph-paused", in a task that the graph tracer
+ *     is to leave alone, and "wakeup", "wakeup-rt", "wakeup-dl": with preemption
+ *     off, while a thread of that class, on the same CPU, has been woken and
+ *     cannot run yet.
  *     "hold_us" (up to 200000) keeps the context up behind the call. "found"
  *     is what the function saw of it: "in-softirq", "in-hardirq", "in-nmi",
  *     "irqs-off", "preempt-off", "no-rcu", "in-idle". "sleep2" sleeps, so it is

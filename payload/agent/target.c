@@ -43,6 +43,7 @@ static const char *const contexts[] = {
 	[FTRACE_TARGET_NMI] = "nmi",
 	[FTRACE_TARGET_NO_RCU] = "no-rcu",
 	[FTRACE_TARGET_IDLE] = "idle",
+	[FTRACE_TARGET_GRAPH_PAUSED] = "graph-paused",
 	[FTRACE_TARGET_WAKEUP] = "wakeup",
 	[FTRACE_TARGET_WAKEUP_RT] = "wakeup-rt",
 	[FTRACE_TARGET_WAKEUP_DL] = "wakeup-dl",

@@ -76,6 +76,7 @@ enum ftrace_target_context {
 	FTRACE_TARGET_NMI,
 	FTRACE_TARGET_NO_RCU,	/* as in the idle task: RCU does not watch the CPU */
 	FTRACE_TARGET_IDLE,	/* a timer's interrupt of the idle task: RCU does */
+	FTRACE_TARGET_GRAPH_PAUSED,	/* a task that the graph tracer is to leave alone */
 	FTRACE_TARGET_WAKEUP,
 	FTRACE_TARGET_WAKEUP_RT,
 	FTRACE_TARGET_WAKEUP_DL,

@@ -10,6 +10,7 @@
 #include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/err.h>
+#include <linux/ftrace.h>
 #include <linux/hrtimer.h>
 #include <linux/interrupt.h>
 #include <linux/irq_work.h>
@@ -72,6 +73,13 @@ static void without_rcu(struct ftrace_target_call *call)
 	call_and_hold(call);
 	ct_idle_exit();
 	local_irq_restore(flags);
+}
+
+static void without_graph(struct ftrace_target_call *call)
+{
+	pause_graph_tracing();
+	call_and_hold(call);
+	unpause_graph_tracing();
 }
 
 static void without_preemption(struct ftrace_target_call *call)
@@ -316,6 +324,9 @@ int target_call_in_context(struct ftrace_target_call *call)
 		return in_nmi_context(call);
 	case FTRACE_TARGET_NO_RCU:
 		without_rcu(call);
+		return 0;
+	case FTRACE_TARGET_GRAPH_PAUSED:
+		without_graph(call);
 		return 0;
 	case FTRACE_TARGET_IDLE:
 		return in_idle_context(call);
