@@ -12,7 +12,7 @@ import pytest
 from farm.guest.agent import Agent
 from farm.guest.vm import Guest
 from farm.matrix import Cell
-from suites import calls, routes
+from suites import calls, filters, routes
 from suites.calls import PATTERNS
 from suites.contract import ARGUMENT_REGISTERS
 from suites.observer import DIRECT, OPS, OPS_GUARDED, OPS_JUMP, OPS_REGS, REPLACE, Observer
@@ -160,20 +160,35 @@ def test_guarded_ops(agent: Agent) -> None:
     assert made <= seen <= 2 * made, f"{made} calls, and within them the callback calls {inner}: it was told of {seen}"
 
 
+def _trampolines(guest: Guest) -> int:
+    """How many have memory."""
+    done = guest.connection.run("grep -c _trampoline+ /proc/vmallocinfo", guest.deadline(10))
+    assert done.status in (0, 1), done.stderr
+    return int(done.stdout)
+
+
 @pytest.mark.parametrize("who", [OPS, pytest.param(OPS_REGS, marks=needs_regs)])
 def test_trampoline_is_freed(agent: Agent, guest: Guest, who: str) -> None:
     """An ops that goes takes along the trampoline that was made for it."""
-
-    def there() -> int:
-        done = guest.connection.run("grep -c _trampoline+ /proc/vmallocinfo", guest.deadline(10))
-        assert done.status in (0, 1), done.stderr
-        return int(done.stdout)
-
-    before = there()
+    before = _trampolines(guest)
     for _ in range(3):
         ops = agent.request("observe", observer=who, functions=["target_args6"])["fd"]
-        during = there()
+        during = _trampolines(guest)
         assert during == before + 1, f"{who} is alone on its function, and there are {during - before} more trampolines"
         agent.request("close", fd=ops)
-        after = there()
+        after = _trampolines(guest)
         assert after == before, f"{who} is gone, and of trampolines there are {after - before} more than before"
+
+
+@needs_regs
+def test_ops_that_is_refused(agent: Agent, guest: Guest) -> None:
+    """Of two that send calls of the same function elsewhere the second is refused: it leaves no trampoline
+    behind, and no mark on another function that it would have had."""
+    agent.request("observe", observer=REPLACE, functions=["target_args8"])
+    before = _trampolines(guest)
+    got = filters.refusal(agent, "observe", observer=REPLACE, functions=["target_args7", "target_args8"])
+    assert got == "EBUSY", f"a second ops for target_args8 gave {got}"
+    after = _trampolines(guest)
+    assert after == before, f"an ops was refused, and of trampolines there are {after - before} more than before"
+    got = filters.refusal(agent, "observe", observer=REPLACE, functions=["target_args7"])
+    assert got == "success", f"an ops was refused for target_args8, and now one for target_args7 gave {got}"

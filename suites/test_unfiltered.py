@@ -197,6 +197,20 @@ def test_second_program(agent: Agent, tracing: Tracing, order: tuple[str, str]) 
     assert got == (made, made), f"{made} calls beside {' and '.join(order)}: asked about and traced {got}"
 
 
+@pytest.mark.needs("fentry")
+def test_program_after_program(agent: Agent) -> None:
+    """Both are loaded, one is attached and goes, and the other one takes its place."""
+    loaded = {name: agent.request("object_load", path=f"/payload/{name}.bpf.o") for name in ("fentry", "fexit")}
+    for name, attach_type in (("fentry", BPF_TRACE_FENTRY), ("fexit", BPF_TRACE_FEXIT)):
+        (program,) = loaded[name]["programs"].values()
+        link = agent.request("link_create", prog_fd=program, attach_type=attach_type)["fd"]
+        calls.call(agent, *CALLS)
+        agent.request("close", fd=link)
+        wanted = {"fd": loaded[name]["maps"]["count"], "key": "00000000", "value_size": 8}
+        count = int.from_bytes(bytes.fromhex(agent.request("map_lookup", **wanted)["value"]), "little")
+        assert count == len(CALLS), f"{len(CALLS)} calls while {name} is attached, and it saw {count}"
+
+
 def _compare(what: str, seen: Sequence[Seen], done: Sequence[Call]) -> None:
     """That an observer saw the calls that were made, and no others."""
     assert len(seen) == len(done), f"{what}: {len(done)} calls, it saw {len(seen)}"

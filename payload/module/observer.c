@@ -321,7 +321,10 @@ static bool valid(const struct ftrace_target_observe *wanted)
 	case FTRACE_TARGET_OPS_CHANGE:
 		return !strcmp(wanted->names, "target_registers");
 	case FTRACE_TARGET_REPLACE:
-		return !strcmp(wanted->names, "target_args8");
+		/* Not that target_args7 may be called as long as it is replaced. */
+		return !strcmp(wanted->names, "target_args8") ||
+		       !strcmp(wanted->names, "target_args7") ||
+		       !strcmp(wanted->names, "target_args7 target_args8");
 	default:
 		return wanted->observer < FTRACE_TARGET_NR_OBSERVERS;
 	}
