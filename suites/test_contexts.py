@@ -131,14 +131,18 @@ def test_graph_is_paused(agent: Agent, tracing: Tracing) -> None:
 @pytest.mark.needs("bpf_ftrace")
 @pytest.mark.misses
 @tracers
-def test_map_changes(agent: Agent, tracing: Tracing, tracer: str) -> None:
+@pytest.mark.parametrize("change", ["update", "delete"])
+def test_map_changes(agent: Agent, tracing: Tracing, tracer: str, change: str) -> None:
     """While user space changes a map no program runs on the CPU, and no filter either: it is
     counted as missed, and the call is not traced."""
-    function, times = "array_map_update_elem", 3
+    function, times = f"array_map_{change}_elem", 3
     program = filters.attach(agent, function, Rule(PASS_ALL))
     tracing.start(tracer, function)
     for _ in range(times):
-        program.set_rule(Rule(PASS_ALL))
+        if change == "update":
+            program.set_rule(Rule(PASS_ALL))
+        else:  # the function is called to say that an array keeps all it has
+            assert filters.refusal(agent, "map_delete", fd=program.count_map, key="00000000") == "EINVAL"
     misses = int(agent.request("prog_info", fd=program.fd)["recursion_misses"], 16)
     seen = program.count(), misses, tracing.names()[function]
     assert seen == (0, times, 0), f"{times} changes of a map: runs, misses and calls in the trace are {seen}"

@@ -104,6 +104,19 @@ def test_module_that_comes_traced(agent: Agent, tracing: Tracing, tracer: str, w
     )
 
 
+def test_module_that_goes_from_a_filter(agent: Agent, tracing: Tracing) -> None:
+    """Another one that comes to its place was never asked for."""
+    agent.request("module_load", path=f"/payload/{VISITOR}.ko")
+    tracing.limit(FUNCTION, VISITED)
+    agent.request("module_unload", name=VISITOR)
+    agent.request("module_load", path=f"/payload/{VISITOR}.ko")
+    try:
+        chosen = tracing.read("set_ftrace_filter").split()
+    finally:
+        agent.request("module_unload", name=VISITOR)
+    assert VISITED not in chosen, f"the module went and came, and set_ftrace_filter has its function again: {chosen}"
+
+
 @pytest.mark.parametrize("second", TRACERS)
 def test_module_that_comes_to_two_tracers(agent: Agent, tracing: Tracing, second: str) -> None:
     """Of two tracers that wait for it none has its function alone."""

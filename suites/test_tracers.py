@@ -258,6 +258,24 @@ def test_symbols_of_trampolines(agent: Agent, tracing: Tracing, guest: Guest) ->
     assert got == 0, f"the tracer of the instance went, with its trampoline, and kallsyms lists {got} more than before"
 
 
+@pytest.mark.needs("function_graph", "dynamic_ftrace")
+def test_stack_below_hooked_returns(agent: Agent, tracing: Tracing) -> None:
+    """One return address stands for two hooked functions where one ends with a jump to the other; an
+    unwinder finds the caller of both."""
+    outer, inner, caller = "schedule_timeout_uninterruptible", "schedule_timeout", "target_sleep2"
+    pid = agent.request("hello")["pid"]
+    tracing.start("function_graph", outer, inner)
+    tracing.switch("events/sched/sched_switch/trigger", f"stacktrace if prev_pid == {pid}", "!stacktrace")
+    calls.call(agent, ("sleep2", (1, 2)))
+    text = tracing.read("trace")
+    stacks = [re.findall(r"=> (\w+)", stack) for stack in re.findall(r"<stack trace>\n((?: => .*\n)+)", text)]
+    asleep = [stack for stack in stacks if inner in stack]
+    assert asleep, f"{caller} slept, and {inner} is in none of the stacks {stacks}"
+    for stack in asleep:
+        behind = [name for name in stack[stack.index(inner) + 1 :] if name != outer]
+        assert behind[0] == caller, f"{inner}, called by {outer}, called by {caller}: the stack is {stack}"
+
+
 def test_pids_of_the_dead(agent: Agent, tracing: Tracing) -> None:
     """With function-fork a process that ends is forgotten; with it off again it stays, as what
     set_ftrace_pid was told."""

@@ -334,6 +334,26 @@ int map_update(json_t *request, json_t *answer)
 	return err;
 }
 
+int map_delete(json_t *request, json_t *answer)
+{
+	union bpf_attr attr = {};
+	struct bytes key;
+	int fd, err = 0;
+
+	if (request_int(request, "fd", &fd, answer) ||
+	    request_bytes(request, "key", &key, answer))
+		return -1;
+
+	attr.map_fd = fd;
+	attr.key = pointer(key.data);
+	if (sys_bpf(BPF_MAP_DELETE_ELEM, &attr))
+		err = fail_call(answer, "BPF_MAP_DELETE_ELEM", errno);
+
+	free(key.data);
+
+	return err;
+}
+
 /* The names of the functions, valid as long as the request. */
 static const char **request_symbols(json_t *request, size_t *nr, json_t *answer)
 {

@@ -44,6 +44,7 @@
  * map_read   "fd", "value_size", "count" -> "values": [BYTES], of the keys 0 to
  *            count - 1, of 32 bits
  * map_update "fd", "key": BYTES, "value": BYTES
+ * map_delete "fd", "key": BYTES
  * link_create  "prog_fd", "attach_type", "target_fd"=0, "flags"=0,
  *              "symbols"?: [string], "return"=false
  *     -> "fd", whose last close detaches the program
@@ -217,6 +218,7 @@ static const struct op {
 	{ "map_lookup", map_lookup, "fd key value_size" },
 	{ "map_read", map_read, "fd value_size count" },
 	{ "map_update", map_update, "fd key value" },
+	{ "map_delete", map_delete, "fd key" },
 	{ "link_create", link_create,
 	  "prog_fd attach_type target_fd flags symbols return" },
 	{ "object_load", object_load, "path ftrace_type" },

@@ -28,6 +28,7 @@ int map_info(json_t *request, json_t *answer);
 int map_lookup(json_t *request, json_t *answer);
 int map_read(json_t *request, json_t *answer);
 int map_update(json_t *request, json_t *answer);
+int map_delete(json_t *request, json_t *answer);
 int link_create(json_t *request, json_t *answer);
 
 /* object.c */
