@@ -53,24 +53,30 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 @contextmanager
 def written(bench: Bench, file: str, text: str, back: str) -> Iterator[None]:
     bench.write(file, text)
-    yield
-    bench.write(file, back)
+    try:
+        yield
+    finally:
+        bench.write(file, back)
 
 
 @contextmanager
 def tracing(bench: Bench) -> Iterator[None]:
     control = Tracing(bench.guest, True)
     control.start("function", "target_args2")
-    yield
-    control.reset()
+    try:
+        yield
+    finally:
+        control.reset()
 
 
 @contextmanager
 def kprobe(bench: Bench) -> Iterator[None]:
     control = Tracing(bench.guest, True)
     control.kprobe("target_args2")
-    yield
-    control.reset()
+    try:
+        yield
+    finally:
+        control.reset()
 
 
 @contextmanager
@@ -91,23 +97,30 @@ def a_map(bench: Bench) -> Iterator[None]:
 @contextmanager
 def an_instance(bench: Bench) -> Iterator[None]:
     bench.run(f"mkdir {ROOT}/instances/forgotten")
-    yield
-    bench.run(f"rmdir {ROOT}/instances/forgotten")
+    try:
+        yield
+    finally:
+        bench.run(f"rmdir {ROOT}/instances/forgotten")
 
 
 @contextmanager
 def a_user(bench: Bench) -> Iterator[None]:
     """Somebody has the target module's device open."""
-    bench.run("sleep 1000 < /dev/ftrace_target & echo $! > /tmp/user")
-    yield
-    bench.run("kill $(cat /tmp/user)")
+    # opened before the shell goes on, not by its child at some time
+    bench.run("exec 3< /dev/ftrace_target; sleep 1000 <&3 & echo $! > /tmp/user")
+    try:
+        yield
+    finally:
+        bench.run("kill $(cat /tmp/user)")
 
 
 @contextmanager
 def a_module(bench: Bench) -> Iterator[None]:
     bench.run("insmod /payload/ftrace_visitor.ko")
-    yield
-    bench.run("rmmod ftrace_visitor")
+    try:
+        yield
+    finally:
+        bench.run("rmmod ftrace_visitor")
 
 
 CASES: dict[str, tuple[Callable[[Bench], object], tuple[str, ...]]] = {
