@@ -73,8 +73,8 @@
  *     ID                            -> "value": u64
  *     QUERY_BPF                     -> "ids": [number]
  * read_u64   "fd" -> "value": u64, an event's count
- * perf_map   "fd", "pages"=8: gives the event a buffer of so many pages, a power
- *     of two, up to 64. It keeps the event for as long as the session goes on.
+ * perf_map   "fd": gives the event a buffer. It keeps the event for as long as
+ *     the session goes on.
  * perf_records "fd" -> "records": [{"type", "misc", "data": BYTES}]
  *     What came into the buffer since the last time; the data without its header.
  *
@@ -226,7 +226,7 @@ static const struct op {
 	{ "perf_open", perf_open, "attr pid cpu group_fd flags" },
 	{ "perf_ioctl", perf_ioctl, "fd request arg attr" },
 	{ "read_u64", read_u64, "fd" },
-	{ "perf_map", perf_map, "fd pages" },
+	{ "perf_map", perf_map, "fd" },
 	{ "perf_records", perf_records, "fd" },
 	{ "close", fd_close, "fd" },
 	{ "dup", fd_dup, "fd" },

@@ -12,8 +12,8 @@
 
 #define MAX_BUFFERS 16
 
-/* As far as one answer has room for the records in hex. */
-#define MAX_PAGES 64
+/* A power of two; one answer has room for all of it in hex. */
+#define PAGES 8
 
 static struct buffer {
 	int fd;
@@ -26,21 +26,18 @@ int perf_map(json_t *request, json_t *answer)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	void *memory;
-	int fd, pages = 8;
+	int fd;
 
-	if (request_int(request, "fd", &fd, answer) ||
-	    request_int_opt(request, "pages", &pages, answer))
+	if (request_int(request, "fd", &fd, answer))
 		return -1;
-	if (pages < 1 || pages > MAX_PAGES)
-		return fail_request(answer, "\"pages\" is none of 1 to %d", MAX_PAGES);
 	if (nr_buffers == MAX_BUFFERS)
 		return fail_request(answer, "no more than %d buffers a session", MAX_BUFFERS);
 
-	memory = mmap(NULL, ((size_t)pages + 1) * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	memory = mmap(NULL, (PAGES + 1) * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED)
 		return fail_call(answer, "mmap", errno);
 
-	buffers[nr_buffers++] = (struct buffer){ fd, (size_t)pages * page, memory };
+	buffers[nr_buffers++] = (struct buffer){ fd, PAGES * page, memory };
 
 	return 0;
 }
