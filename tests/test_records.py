@@ -418,3 +418,17 @@ def test_full_disk_is_told(tmp_path: Path) -> None:
     assert str(collector.error).startswith(f"{path}: No space left on device; ")
     assert f"`farm run --resume {tmp_path}`" in str(collector.error)
     assert collector.records == []
+
+
+def test_verdict_that_is_on_disk_is_not_lost(tmp_path: Path) -> None:
+    """If the interrupt came when it was written, and before the collector knew of it."""
+    collector = Collector(tmp_path, ["x86_64-regs"], Live(Console(file=(tmp_path / "screen").open("w"))))
+    there, missing = record(Verdict.PASS, test="test_there"), record(Verdict.LOST, test="test_missing")
+    for one in (there, missing):
+        collector.planned[one.test] = records.Planned(one.test, one.suite, one.cell, one.attempt)
+    records.append_verdict(tmp_path, there)
+    collector.account("the run was interrupted")
+    assert [(one.test, one.verdict) for one in records.load_verdicts(tmp_path)] == [
+        ("test_there", Verdict.PASS),
+        ("test_missing", Verdict.LOST),
+    ]

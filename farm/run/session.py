@@ -162,6 +162,8 @@ class Collector:
 
     def account(self, reason: str) -> None:
         """Every planned test without a verdict is LOST."""
+        # what counts is on disk: an interrupt may have come between there and the list
+        self.records = list(records.load_verdicts(self._directory))
         have = {Planned(record.test, record.suite, record.cell, record.attempt) for record in self.records}
         for nodeid, test in self.planned.items():
             if test not in have:
