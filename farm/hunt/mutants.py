@@ -14,11 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from farm.base.atomic import save_json
 from farm.base.errors import Blamed, Exit
 from farm.hunt.mutant import Mutant
 from farm.hunt.trial import TESTED, attempt
 from farm.kernel import builder
-from farm.kernel.build import save_json
 from farm.matrix import MATRIX, RESULTS
 from farm.run import records, session
 from farm.run.records import Verdict, VerdictRecord

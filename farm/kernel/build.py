@@ -2,7 +2,6 @@
 """A source and fragments into a kernel in the cache, through TuxMake."""
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tuxmake.build import Build
 from tuxmake.exceptions import TuxMakeException
@@ -323,13 +321,6 @@ def first_errors(log: str, most: int = 5) -> list[str]:
         if found := re.findall(pattern, log, re.M):
             return list(dict.fromkeys(found))[:most]
     return log.strip().splitlines()[-most:]
-
-
-def save_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old content or the new, never half."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    partial.replace(path)
 
 
 def version_of(tool: str) -> str:

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from farm.base.atomic import save_json
 from farm.base.command import leashed
 from farm.base.deadline import Deadline
 from farm.base.errors import Exit, FarmError, UsageError
@@ -29,7 +30,6 @@ from farm.history.model import Summary, order
 from farm.hunt import mutant as mutant_files
 from farm.hunt import mutants as hunts
 from farm.hunt.mutants import Outcome, Score
-from farm.kernel.build import save_json
 from farm.matrix import MATRIX, Matrix, load
 from farm.nightly import plan as planning
 from farm.run import records, resume

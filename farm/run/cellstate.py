@@ -7,9 +7,9 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
+from farm.base.atomic import save_json
 from farm.base.deadline import Deadline
 from farm.base.errors import BootFailed, Exit, FarmError
-from farm.kernel.build import save_json
 from farm.kernel.builder import Built, Event, as_error
 
 #: How long a worker waits for its cell's kernel. The builder ends by itself and
