@@ -18,8 +18,8 @@ from farm.matrix import MATRIX
 from farm.report import junit, terminal
 from farm.report.live import Live
 from farm.run import records
+from farm.run.collector import Collector
 from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, exit_status, repeat_command
-from farm.run.session import Collector
 
 RUN = Run(
     id="20260101-000000",

@@ -22,6 +22,7 @@ from farm.kernel import builder
 from farm.matrix import MATRIX, RESULTS
 from farm.run import records, session
 from farm.run.records import Verdict, VerdictRecord
+from farm.run.watcher import Watcher as RunWatcher
 
 #: What a mutant is taken to need, before any was timed here.
 GUESS_SECONDS = 60.0
@@ -103,7 +104,7 @@ class Request:
     matrix: Path = MATRIX
 
 
-class Watcher(session.Watcher, Protocol):
+class Watcher(RunWatcher, Protocol):
     """Who wants to know how a hunt goes on."""
 
     def hunt(self, directory: Path, mutants: int, seconds: float) -> None: ...

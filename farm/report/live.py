@@ -112,6 +112,10 @@ class Live:
             row.told = now
             self._console.print(f"{record.cell}: {done} of {row.planned} tests done", highlight=False)
 
+    def notice(self, text: str) -> None:
+        """Something of the whole run that its reader must know."""
+        self._console.print(text, style="bold yellow", highlight=False, markup=False, soft_wrap=True)
+
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         for cell, row in self._rows.items():

@@ -95,6 +95,17 @@ def tell_unbootable(run: Path, cell: str, error: BootFailed) -> None:
         save_json(directory(run, cell) / "unbootable.json", {"text": str(error)})
 
 
+def tell_distrust(run: Path, reason: str) -> None:
+    """Remember for the rest of the run that KVM does not run its guests."""
+    save_json(run / "distrust.json", {"reason": reason})
+
+
+def distrust(run: Path) -> str:
+    """Why the guests of a run that began under KVM are run under TCG; empty if they are not."""
+    path = run / "distrust.json"
+    return str(json.loads(path.read_text())["reason"]) if path.exists() else ""
+
+
 def check_bootable(run: Path, cell: str) -> None:
     """Raise the remembered BootFailed: one wait for a dead kernel is enough."""
     path = directory(run, cell) / "unbootable.json"

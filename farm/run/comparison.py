@@ -23,7 +23,7 @@ from farm.kernel.tree import from_user
 from farm.matrix import MATRIX, RESULTS, choose, load
 from farm.run import cellstate, records, session
 from farm.run.records import Verdict, VerdictRecord
-from farm.run.session import Watcher
+from farm.run.watcher import Watcher
 
 SUITE = "selftests"
 COMPARISON = "comparison.json"

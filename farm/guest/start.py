@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest of a kernel, where KVM may lie: nobody is blamed before TCG was tried."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from farm.base.errors import BootFailed, FarmError
+from farm.guest import accel, vm
+
+#: How long a kernel may take to be ready under a KVM that has booted none yet. One
+#: that works takes a second; one that lies is silent for as long as one waits.
+UNPROVED_SECONDS = 20.0
+
+
+def start(stack: ExitStack, spec: vm.Spec, log: Callable[[], Path]) -> tuple[vm.Guest, str]:
+    """A guest that is ready and lives until `stack` is closed; `log()` gives the file for its console.
+
+    A kernel that does not come up under KVM is tried under TCG. If it comes up there,
+    this host's KVM is distrusted from now on; the second value says why, and is empty
+    otherwise. Raises as `vm.boot` does: BootFailed only where the kernel comes up under
+    neither.
+    """
+    if spec.accel != "kvm":
+        return stack.enter_context(vm.boot(spec, log())), ""
+    known = accel.experience()
+    proved = known is not None and known.works
+    try:
+        guest = stack.enter_context(vm.boot(spec, log(), vm.BOOT_SECONDS if proved else UNPROVED_SECONDS))
+    except (BootFailed, FarmError) as failed:
+        guest = stack.enter_context(vm.boot(replace(spec, accel="tcg"), log()))
+        why = f"a kernel that boots under TCG did not under KVM: {failed}"
+        accel.distrust(why)
+        return guest, why
+    if not proved:
+        accel.trust("it ran a kernel")
+    return guest, ""
