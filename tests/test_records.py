@@ -304,6 +304,23 @@ def test_screen_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert said(Verdict.PASS, Verdict.SKIP).endswith("x86_64-regs: 2 of 3 tests done\n")
 
 
+def test_screen_tells_how_far_a_comparison_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least every 30 s, also while no test is decided."""
+    clock = [1000.0]
+    monkeypatch.setattr("farm.report.live.time.monotonic", lambda: clock[-1])
+    with (tmp_path / "live").open("w") as file:
+        live = Live(Console(width=40, file=file))
+        live.cells(RUN.cells)
+        live.plan(["x86_64-regs"] * 9)
+        for second in range(61):
+            clock.append(1000.0 + second)
+            live.comparing("x86_64-regs", {"base": second // 10, "patched": second // 20})
+    assert (tmp_path / "live").read_text() == (
+        "x86_64-regs: of 9 tests 2 on the base kernel, 1 on the patched kernel\n"
+        "x86_64-regs: of 9 tests 5 on the base kernel, 2 on the patched kernel\n"
+    )
+
+
 def test_screen_is_silent_where_a_build_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long behind the tests of the kernel before, as in a bisection; it tells of it after a while."""
     clock = [1000.0]

@@ -8,10 +8,11 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from farm.base.errors import BootFailed, Exit, FarmError, UsageError
 from farm.guest import accel, ftracetest, vm
@@ -23,7 +24,6 @@ from farm.kernel.tree import from_user
 from farm.matrix import MATRIX, RESULTS, choose, load
 from farm.run import cellstate, records, session
 from farm.run.records import Verdict, VerdictRecord
-from farm.run.session import Watcher
 
 SUITE = "selftests"
 COMPARISON = "comparison.json"
@@ -52,6 +52,15 @@ AGAIN = 4
 
 #: Files that are worse whenever they are tried, after which one attempt is enough.
 ENOUGH = 10
+
+#: Seconds between two reports of progress while no test ends: a boot or a test may take minutes.
+REPORT_SECONDS = 1.0
+
+
+class Watcher(session.Watcher, Protocol):
+    """Who wants to know how a comparison goes on. `done` counts the tests that ran on each kernel."""
+
+    def comparing(self, cell: str, done: Mapping[str, int]) -> None: ...
 
 
 def worse(base: Sequence[str], patched: Sequence[str]) -> bool:
@@ -116,8 +125,12 @@ class Attempts:
 Compared = tuple[str, list[str], list[str], Done]
 
 
-def compare(specs: Mapping[str, vm.Spec], tests: Suite, consoles: Path) -> Iterator[Compared]:
-    """Run the tests on both kernels at once, and say of each what came of it when it is decided."""
+def compare(
+    specs: Mapping[str, vm.Spec], tests: Suite, consoles: Path, report: Callable[[Mapping[str, int]], None]
+) -> Iterator[Compared]:
+    """Run the tests on both kernels at once, and say of each what came of it when it is decided.
+
+    `report` is called with the number of tests that ran on each kernel, at least once a REPORT_SECONDS."""
     jobs: dict[str, queue.Queue[Job | None]] = {kernel: queue.Queue() for kernel in specs}
     answers: queue.Queue[Done | BaseException] = queue.Queue()
     for kernel, spec in specs.items():
@@ -128,12 +141,17 @@ def compare(specs: Mapping[str, vm.Spec], tests: Suite, consoles: Path) -> Itera
     for file in tests.files:
         for waiting in jobs.values():
             waiting.put(Job(file))
-    confirmed = 0
+    confirmed, done = 0, dict.fromkeys(specs, 0)
     while open_files:
-        answer = answers.get()
+        report(done)
+        try:
+            answer = answers.get(timeout=REPORT_SECONDS)
+        except queue.Empty:
+            continue
         if isinstance(answer, BaseException):
             raise answer
         file = answer.job.file
+        done[answer.kernel] += 0 if answer.job.again else len(tests.names(file))
         attempts = open_files[file]
         attempts.done[answer.kernel].append(answer)
         if len(attempts.done[BASE]) != len(attempts.done[PATCHED]):
@@ -240,7 +258,12 @@ def execute(request: Request, built: Mapping[str, Built], watcher: Watcher) -> t
     for kernel, one in built.items():
         watcher.built(cell.name, f"{one.kernel_key}, {kernel}: {one.source}")
     watcher.plan([cell.name] * len(names))
-    compared = compare(specs, tests, cellstate.directory(directory, cell.name))
+    compared = compare(
+        specs,
+        tests,
+        cellstate.directory(directory, cell.name),
+        lambda done: watcher.comparing(cell.name, done),
+    )
     return directory, judge_all(directory, cell.name, compared, watcher)
 
 
