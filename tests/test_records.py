@@ -449,3 +449,19 @@ def test_verdict_that_is_on_disk_is_not_lost(tmp_path: Path) -> None:
         ("test_there", Verdict.PASS),
         ("test_missing", Verdict.LOST),
     ]
+
+
+def test_worker_that_dies_after_its_report_says_nothing_more(tmp_path: Path) -> None:
+    """Of a test that has its verdict; xdist may not know that yet. One without gets INFRA."""
+    records.save_run(tmp_path, RUN)
+    live = Live(Console(file=(tmp_path / "screen").open("w")))
+    live.cells(RUN.cells)
+    collector = Collector(tmp_path, ["x86_64-regs"], live)
+    ids = [f"suites/test_slots.py::test_{name}[x86_64-regs]" for name in ("done", "open")]
+    collector.pytest_xdist_node_collection_finished(ids)
+    collector.take(replace(record(Verdict.PASS, "test_done"), suite="slots"))
+    for nodeid in ids:  # as xdist makes it
+        died = pytest.TestReport(nodeid, ("", None, None), {}, "failed", "worker 'gw0' crashed", "???")  # type: ignore[arg-type]
+        collector.pytest_runtest_logreport(died)
+    found = [(one.test, one.verdict) for one in records.load_verdicts(tmp_path)]
+    assert found == [("test_done", Verdict.PASS), ("test_open", Verdict.INFRA)]
