@@ -105,6 +105,7 @@ def _memory() -> Finding:
 
 def _kvm() -> Finding:
     try:
+        accel.forget()  # whoever asks has perhaps mended it
         chosen = accel.choose("auto")
     except FarmError as error:
         return Finding("KVM", False, str(error), optional=True)

@@ -304,6 +304,23 @@ def test_screen_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert said(Verdict.PASS, Verdict.SKIP).endswith("x86_64-regs: 2 of 3 tests done\n")
 
 
+def test_screen_tells_how_far_a_comparison_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least every 30 s, also while no test is decided."""
+    clock = [1000.0]
+    monkeypatch.setattr("farm.report.live.time.monotonic", lambda: clock[-1])
+    with (tmp_path / "live").open("w") as file:
+        live = Live(Console(width=40, file=file))
+        live.cells(RUN.cells)
+        live.plan(["x86_64-regs"] * 9)
+        for second in range(61):
+            clock.append(1000.0 + second)
+            live.comparing("x86_64-regs", {"base": second // 10, "patched": second // 20})
+    assert (tmp_path / "live").read_text() == (
+        "x86_64-regs: of 9 tests 2 on the base kernel, 1 on the patched kernel\n"
+        "x86_64-regs: of 9 tests 5 on the base kernel, 2 on the patched kernel\n"
+    )
+
+
 def test_screen_is_silent_where_a_build_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long behind the tests of the kernel before, as in a bisection; it tells of it after a while."""
     clock = [1000.0]
@@ -432,3 +449,19 @@ def test_verdict_that_is_on_disk_is_not_lost(tmp_path: Path) -> None:
         ("test_there", Verdict.PASS),
         ("test_missing", Verdict.LOST),
     ]
+
+
+def test_worker_that_dies_after_its_report_says_nothing_more(tmp_path: Path) -> None:
+    """Of a test that has its verdict; xdist may not know that yet. One without gets INFRA."""
+    records.save_run(tmp_path, RUN)
+    live = Live(Console(file=(tmp_path / "screen").open("w")))
+    live.cells(RUN.cells)
+    collector = Collector(tmp_path, ["x86_64-regs"], live)
+    ids = [f"suites/test_slots.py::test_{name}[x86_64-regs]" for name in ("done", "open")]
+    collector.pytest_xdist_node_collection_finished(ids)
+    collector.take(replace(record(Verdict.PASS, "test_done"), suite="slots"))
+    for nodeid in ids:  # as xdist makes it
+        died = pytest.TestReport(nodeid, ("", None, None), {}, "failed", "worker 'gw0' crashed", "???")  # type: ignore[arg-type]
+        collector.pytest_runtest_logreport(died)
+    found = [(one.test, one.verdict) for one in records.load_verdicts(tmp_path)]
+    assert found == [("test_done", Verdict.PASS), ("test_open", Verdict.INFRA)]

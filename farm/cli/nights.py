@@ -25,7 +25,7 @@ from farm.cli.options import (
 )
 from farm.history import index, query, retention, store
 from farm.matrix import MATRIX, RESULTS
-from farm.nightly import morning, night
+from farm.nightly import evening, morning, night
 from farm.report import changes as change_report
 from farm.report.site.make import make as make_site
 
@@ -65,7 +65,7 @@ def nightly(
         return
     with night.alone(results), morning.told_of_failure(results):
         found = None if restart else night.left_open(asked, datetime.now(UTC))
-        directory, planned = found or night.begin(asked, limit)
+        directory, planned = found or evening.begin(asked, limit)
         for line in night.told(planned, goes_on=found is not None):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
         ended = night.go_on(directory, planned, Deadline(limit))

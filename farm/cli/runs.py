@@ -177,9 +177,10 @@ def selftests(
     """
     request = comparison.Request(cell, select, tree, series, base, accelerator, results, matrix)
     kernels = comparison.orders(request)
-    built = {
-        kernel: build_kernels(order.cells, order.tree, order.series, matrix)[0] for kernel, order in kernels.items()
-    }
+    built = {}
+    for kernel, order in kernels.items():
+        err.print(f"{cell}: the {kernel} kernel", markup=False, highlight=False)
+        (built[kernel],) = build_kernels(order.cells, order.tree, order.series, matrix)
     with Live(out) as live:
         directory, status = comparison.execute(request, built, live)
     finished, verdicts = records.load_run(directory), records.load_verdicts(directory)

@@ -2,6 +2,7 @@
 """What a person sees while a run goes on: one line for each cell."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -26,7 +27,7 @@ STYLES = {
 }
 
 #: Between two lines of a cell where there is no terminal to redraw.
-QUIET_SECONDS = 30.0
+QUIET_SECONDS = 25.0
 
 
 @dataclass
@@ -115,6 +116,14 @@ class Live:
     def notice(self, text: str) -> None:
         """Something of the whole run that its reader must know."""
         self._console.print(text, style="bold yellow", highlight=False, markup=False, soft_wrap=True)
+
+    def comparing(self, cell: str, done: Mapping[str, int]) -> None:
+        """So many tests of a cell have run on each of its kernels."""
+        row, now = self._rows[cell], time.monotonic()
+        if not self._console.is_terminal and now - row.told > QUIET_SECONDS:
+            row.told = now
+            ran = ", ".join(f"{number} on the {kernel} kernel" for kernel, number in done.items())
+            self._console.print(f"{cell}: of {row.planned} tests {ran}", highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))

@@ -86,7 +86,10 @@ class Collector:
             if report.farm["verdict"] != Verdict.SKIP:
                 self._consider(hopeless)
         elif report.when not in ("setup", "call"):  # xdist's own report of a worker that died
-            self.take(self._missing(nodeid, Verdict.INFRA, f"its worker died: {report.longreprtext}"))
+            missing = self._missing(nodeid, Verdict.INFRA, f"its worker died: {report.longreprtext}")
+            # one that dies between a test's report and its next message leaves xdist with that test open
+            if _planned(missing) not in map(_planned, self.records):
+                self.take(missing)
 
     def take(self, record: VerdictRecord) -> None:
         try:
@@ -125,7 +128,11 @@ class Collector:
         """Every planned test without a verdict is LOST."""
         # what counts is on disk: an interrupt may have come between there and the list
         self.records = list(records.load_verdicts(self._directory))
-        have = {Planned(record.test, record.suite, record.cell, record.attempt) for record in self.records}
+        have = set(map(_planned, self.records))
         for nodeid, test in self.planned.items():
             if test not in have:
                 self.take(self._missing(nodeid, Verdict.LOST, reason))
+
+
+def _planned(record: VerdictRecord) -> Planned:
+    return Planned(record.test, record.suite, record.cell, record.attempt)
