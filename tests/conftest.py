@@ -18,6 +18,7 @@ from farm.kernel import builder
 from farm.kernel.builder import Built
 from farm.matrix import MATRIX
 from farm.run import records
+from farm.run.records import Run, VerdictRecord
 from tests.test_matrix import GOOD, write
 from tests.test_records import RUN
 
@@ -147,3 +148,21 @@ def real() -> tuple[Path, Built]:
     (built,) = [event.built for event in builder.events(process) if event.built]
     assert process.wait() == 0
     return cache.root(), built
+
+
+class Watching:
+    """Somebody who looks on while a run goes on, and keeps what is noticed."""
+
+    def __init__(self) -> None:
+        self.verdicts: list[VerdictRecord] = []
+        self.notices: list[str] = []
+
+    def began(self, directory: Path, run: Run) -> None: ...
+    def building(self, cell: str, step: str) -> None: ...
+    def built(self, cell: str, outcome: str) -> None: ...
+    def plan(self, cells: list[str]) -> None: ...
+    def verdict(self, record: VerdictRecord) -> None:
+        self.verdicts.append(record)
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
