@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.guest import qemu
+from farm.guest import accel, qemu, start
 from farm.kernel.builder import Built
 from farm.matrix import MATRIX
 from farm.run import cellstate, records
@@ -22,7 +22,8 @@ KVM = """\
 here=$(dirname "$0")
 for word; do
     shift
-    [ "$word" = kvm ] && word=tcg,thread=single,tb-size=64 && [ -e "$here/broken" ] && stopped=-S
+    [ "$word" = kvm ] && word=tcg,thread=single,tb-size=64 && kvm=yes
+    [ "$word$kvm" = -kernelyes ] && [ -e "$here/broken" ] && stopped=-S
     set -- "$@" "$word"
 done
 exec {real} "$@" $stopped
@@ -96,3 +97,22 @@ def test_hang_under_kvm_that_works_is_the_kernels(suites_under_kvm: Suites, monk
         seen.said[0]["reason"]
     )
     assert load_run(suites_under_kvm.directory).distrusted == ""
+
+
+@pytest.mark.skipif(not accel.DEVICE.exists(), reason="this host has no /dev/kvm")
+def test_doctor_tries_the_same_kernel_again(
+    suites_under_kvm: Suites, kvm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A KVM that was mended is used again, and one that was not has a new reason."""
+    monkeypatch.setattr("farm.guest.start.UNPROVED_SECONDS", 10.0)
+    kvm.touch()
+    suites_under_kvm(test_a="def test_x(guest): pass\n")
+    first = accel.experience()
+    assert first is not None
+    assert not first.works
+    start.try_again()
+    assert accel.choose("auto").reason.startswith("no KVM: a kernel did not boot: the guest was not ready within 10 s")
+    kvm.unlink()
+    start.try_again()
+    assert accel.choose("auto").reason.startswith("it ran a kernel, 20")
+    accel.forget()

@@ -15,10 +15,10 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from farm.base import cache
 from farm.base.atomic import save_json
@@ -54,11 +54,13 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Experience:
-    """What guests under KVM have shown: whether they run, how that is known, and since when."""
+    """What guests under KVM have shown: whether they run, how that is known, and since when.
+    `guest` is what a kernel was booted by, for who wants to try it again; empty if none was."""
 
     works: bool
     reason: str
     when: str
+    guest: dict[str, Any] = field(default_factory=dict)
 
 
 def choose(wish: str) -> Accelerator:
@@ -82,14 +84,14 @@ def experience() -> Experience | None:
         return None  # what a crash has left of it is found out again
 
 
-def trust(what: str) -> None:
+def trust(what: str, guest: dict[str, Any] | None = None) -> None:
     """Remember that a guest ran under KVM."""
-    _remember(Experience(True, what, _now()))
+    _remember(Experience(True, what, _now(), guest or {}))
 
 
-def distrust(why: str) -> None:
+def distrust(why: str, guest: dict[str, Any] | None = None) -> None:
     """Remember that this host's KVM does not run guests, and why."""
-    _remember(Experience(False, why, _now()))
+    _remember(Experience(False, why, _now(), guest or {}))
 
 
 def forget() -> None:
