@@ -22,7 +22,7 @@ from _pytest.runner import runtestprotocol
 
 from farm.base import cache
 from farm.base.errors import FarmError, GuestCrashed, KernelError, UsageError
-from farm.guest import splat, vm
+from farm.guest import complaints, vm
 from farm.guest.agent import Agent
 from farm.kernel.builder import Built
 from farm.matrix import FACTS, FEATURE, Cell, choose, load
@@ -209,12 +209,12 @@ def guest(request: pytest.FixtureRequest, stall: Stall, cell: Cell) -> Iterator[
     request.node.stash[_CHARGED] = (machine.console.log.name, (start, machine.console.size))
     end = machine.mark()
     request.node.stash[_CHARGED] = (machine.console.log.name, (start, end))
-    if complaints := _complaints(machine.console.text(start, end)):
-        raise GuestCrashed(complaints)
+    if complained := _complaints(machine.console.text(start, end)):
+        raise GuestCrashed(complained)
 
 
 def _complaints(log: str) -> str:
-    return "\n".join(f"{item.kind}: {item.title}" for item in splat.find(log))
+    return "\n".join(complaints.told(log))
 
 
 @pytest.fixture
@@ -247,10 +247,10 @@ def _explained(error: BaseException, machine: vm.Guest) -> BaseException:
 
 def _late(item: pytest.Item, machine: vm.Guest) -> Iterator[Finding]:
     """What the kernel said behind the mark that ended a test, charged to it."""
-    if machine.console.complaint and (complaints := _complaints(machine.console.text(machine.marked))):
+    if machine.console.complaint and (complained := _complaints(machine.console.text(machine.marked))):
         name, (start, _) = item.stash[_CHARGED]
         item.stash[_CHARGED] = (name, (start, machine.console.size))
-        yield Finding(Verdict.CRASH, complaints)
+        yield Finding(Verdict.CRASH, complained)
 
 
 @pytest.hookimpl(wrapper=True)
