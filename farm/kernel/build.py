@@ -14,7 +14,7 @@ from tuxmake.build import Build
 from tuxmake.exceptions import TuxMakeException
 from tuxmake.runtime import NullRuntime, Terminated
 
-from farm.base import cache
+from farm.base import cache, removal
 from farm.base.command import echo, leashed, run
 from farm.base.errors import BuildFailed, FarmError
 from farm.kernel import kconfig
@@ -198,10 +198,9 @@ def _compile_surely(wanted: Plan, tree: Path, build_dir: Path, output: Path, pro
 
 
 def _empty(build_dir: Path) -> None:
-    """Remove a build directory, whose lock the caller holds. What is cut off is no build directory any more."""
+    """Remove a build directory, whose lock the caller holds."""
     if build_dir.is_dir():
-        with cache.scratch("worktrees") as doomed:
-            build_dir.rename(doomed / build_dir.name)
+        removal.remove(build_dir, cache.entry("worktrees", ""))
 
 
 def _compile(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
