@@ -4,7 +4,6 @@
 While one is tested the next one is built. The score is on disk behind each mutant.
 """
 
-import json
 import signal
 import threading
 import time
@@ -14,7 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from farm.base.errors import Blamed, Exit
+from farm.base import stored
+from farm.base.errors import Blamed, Exit, UsageError
 from farm.hunt.mutant import Mutant
 from farm.hunt.trial import TESTED, attempt
 from farm.kernel import builder
@@ -260,15 +260,18 @@ def keep(directory: Path, scores: Scores) -> Scores:
 
 
 def load_scores(directory: Path) -> Scores:
-    raw = json.loads((directory / "score.json").read_text())
-    scores = tuple(Score(**{**score, "outcome": Outcome(score["outcome"])}) for score in raw.pop("scores"))
-    return Scores(**raw, scores=scores)
+    """What a hunt left. Raises UsageError where nothing can be made of it, OSError."""
+    return stored.load(directory / "score.json", Scores)
 
 
 def pace(results: Path) -> float:
     """Seconds that a mutant took in the last hunt that tested any."""
     for directory in sorted(results.glob(f"{PREFIX}*"), reverse=True):
-        if (directory / "score.json").is_file() and (tested := load_scores(directory).tested):
+        try:
+            tested = load_scores(directory).tested
+        except (OSError, UsageError):
+            continue  # it was killed before the first was scored, or after a disk was full
+        if tested:
             return sum(score.seconds for score in tested) / len(tested)
     return GUESS_SECONDS
 

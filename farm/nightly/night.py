@@ -7,7 +7,6 @@ next one, the kernel's own tests, which take some ten minutes, from their beginn
 """
 
 import fcntl
-import json
 import os
 import re
 import shlex
@@ -21,9 +20,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from farm.base import stored
 from farm.base.command import leashed
 from farm.base.deadline import Deadline
-from farm.base.errors import Exit, FarmError, UsageError
+from farm.base.errors import Blamed, Exit, FarmError, UsageError
 from farm.history import index, reading, store
 from farm.history.model import Summary, order
 from farm.hunt import mutant as mutant_files
@@ -254,13 +254,11 @@ def _last(results: Path) -> tuple[Path, Night] | None:
     if directory is None:
         return None
     try:
-        raw = json.loads((directory / STATE).read_text())
-    except (OSError, ValueError):
+        night = stored.load(directory / STATE, Night, SCHEMA)
+        dated = datetime.fromisoformat(night.started).tzinfo is not None
+    except (OSError, UsageError, ValueError):
         return None
-    if raw.get("schema") != SCHEMA:
-        return None
-    steps = tuple(Step(**{**step, "words": tuple(step["words"])}) for step in raw.pop("steps"))
-    return directory, Night(**{**raw, "left": tuple(raw["left"]), "asked": tuple(raw["asked"])}, steps=steps)
+    return (directory, night) if dated else None
 
 
 def told(night: Night, goes_on: bool = False) -> Iterator[str]:
@@ -408,7 +406,7 @@ def tried(results: Path, night: Night) -> dict[str, Score]:
     for directory in reversed(_newer(results, "score.json", night.last_hunt)):
         try:
             scores = hunts.load_scores(directory).scores
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, UsageError):
             continue
         found |= {score.mutant: score for score in scores if score.outcome is not Outcome.LEFT}
     return found
@@ -427,7 +425,7 @@ def _made(results: Path, night: Night, step: Step) -> Run | None:
     for path in _newer(results, "run.json", night.last_run):
         try:
             run = records.load_run(path)
-        except (UsageError, OSError, ValueError, TypeError):
+        except Blamed:
             continue
         if tuple(run.command[1:]) == step.words:
             return run
@@ -448,7 +446,10 @@ def _interrupted(results: Path, night: Night, step: Step) -> bool:
     """Whether a command that ended by itself was told to."""
     if step.name == "mutants":
         newest = next(iter(_newer(results, "score.json", night.last_hunt)), None)
-        return newest is not None and hunts.load_scores(newest).status == "interrupted"
+        try:
+            return newest is not None and hunts.load_scores(newest).status == "interrupted"
+        except (OSError, UsageError):
+            return False
     made = _made(results, night, step)
     return made is not None and made.status == "interrupted"
 

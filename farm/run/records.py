@@ -17,7 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from farm.base.errors import Exit, FarmError, UsageError
+from farm.base import stored
+from farm.base.errors import Exit, FarmError, UsageError, refused
 from farm.guest.splat import normal
 from farm.matrix import MATRIX
 
@@ -181,13 +182,14 @@ def save_run(directory: Path, run: Run) -> None:
 
 
 def load_run(directory: Path) -> Run:
+    """The record of a run. Raises UsageError for a directory without one, and for one that was
+    cut off or that another farm wrote; FarmError where it cannot be read."""
     try:
-        raw = json.loads((directory / "run.json").read_text())
+        return stored.load(directory / "run.json", Run, SCHEMA)
     except FileNotFoundError as error:
         raise UsageError(f"{directory}: no run, it has no run.json") from error
-    if raw.get("schema") != SCHEMA:
-        raise UsageError(f"{directory}/run.json: schema {raw.get('schema')}, this farm reads {SCHEMA}")
-    return Run(**raw)
+    except OSError as error:
+        raise refused(error, user=True) from error
 
 
 def update_run(directory: Path, **changes: Any) -> Run:
@@ -210,12 +212,22 @@ def append_verdict(directory: Path, record: VerdictRecord) -> None:
 
 
 def load_verdicts(directory: Path) -> list[VerdictRecord]:
-    """The verdicts of a run. A last line that was cut off is left away."""
+    """The verdicts of a run. A last line that was cut off is left away. Raises UsageError for
+    another line that is no verdict, FarmError where they cannot be read."""
     path = directory / "verdicts.jsonl"
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise refused(error, user=True) from error
     records = []
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
-        if line.endswith("\n"):
-            records.append(from_json(json.loads(line)))
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(stored.parse(line, VerdictRecord))
+        except ValueError as error:
+            again = "remove that line, and `farm run --resume` runs its test again"
+            raise UsageError(f"{path}:{number}: this is no verdict: {error}; {again}") from error
     return records
 
 
