@@ -2,17 +2,13 @@
 """The command line: one command a phase, no logic."""
 
 import errno
-import platform
-import shlex
 import sys
-import tempfile
-import traceback
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from farm.base.errors import Blamed, Exit, FarmError, KernelError, UsageError, refused
+from farm.base import bug
+from farm.base.errors import Blamed, Exit, FarmError, KernelError, UsageError
 from farm.cli import hunts, kernels, nights, runs
 
 app = typer.Typer(
@@ -28,7 +24,7 @@ for commands in (kernels.app, runs.app, hunts.app, nights.app):
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"farm {version('ftrace-farm')}, Python {platform.python_version()}")
+        print(bug.about())
         raise typer.Exit
 
 
@@ -53,14 +49,9 @@ def main() -> None:
         _end("", status)
     except KeyboardInterrupt:
         _end("interrupted", Exit.FARM)
-    except Blamed as error:
-        _end(told(error), error.exit)
-    except OSError as error:
-        _end(told(refused(error)), refused(error).exit)
-    except UnicodeError as error:
-        _end(told(FarmError(f"text that cannot be read or written: {error}")), Exit.FARM)
     except Exception as error:
-        _end(_bug(error), Exit.FARM)
+        known = bug.blamed(error)
+        _end(told(known), known.exit)
 
 
 def told(error: Blamed) -> str:
@@ -82,17 +73,3 @@ def _end(said: str, status: int) -> None:
     if said:
         print(said, file=sys.stderr, flush=True)
     sys.exit(status)
-
-
-def _bug(error: Exception) -> str:
-    """What is said of an error that nobody foresaw; its traceback goes to a file."""
-    about = f"farm {version('ftrace-farm')}, Python {platform.python_version()}, {platform.platform()}"
-    text = f"{about}\n{shlex.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}"
-    first = f"{type(error).__name__}: {error}".partition("\n")[0]
-    report = "please report it as an issue of the farm's repository, and attach"
-    try:
-        with tempfile.NamedTemporaryFile("w", prefix="farm-bug-", suffix=".txt", delete=False) as file:
-            file.write(text)
-    except OSError:  # with no place for a file the screen has to do
-        return f"{text}\nfarm: this is a bug of the farm's: {first}\n{report} what stands above"
-    return f"farm: this is a bug of the farm's: {first}\n{report} {file.name} and what `farm doctor` prints"

@@ -7,9 +7,10 @@ While one is tested the next one is built. The score is on disk behind each muta
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -209,6 +210,26 @@ def hunt(request: Request, watcher: Watcher) -> tuple[Path, Scores]:
             ahead.stop()
         signal.signal(signal.SIGTERM, before)
     return directory, keep(directory, done)
+
+
+def listed(mutants: Sequence[Mutant]) -> Iterator[str]:
+    """A line a mutant, below its folder: its name and what it does."""
+    for folder, ones in groupby(mutants, key=lambda mutant: mutant.path.parent.name):
+        yield f"{folder}:"
+        for mutant in ones:
+            yield f"  {mutant.name}: {mutant.title}{' (equivalent)' * bool(mutant.equivalent)}"
+
+
+def planned(request: Request) -> Iterator[str]:
+    """A line a mutant: the cells that it would be tried in, and what of the suites would go first."""
+    tried = 0
+    for mutant in request.mutants:
+        cells = _cells(request, mutant)
+        tried += bool(cells)
+        where = f"{', then '.join(cells)}; first {' '.join(mutant.suites)}" if cells else "not tried"
+        yield f"{mutant.name}: {where}" + (f": {_untried(mutant).reason}" if not cells else "")
+    minutes = pace(request.results) * tried / 60
+    yield f"{tried} mutants of {len(request.mutants)}, about {minutes:.0f} min; nothing was built"
 
 
 def _cells(request: Request, mutant: Mutant) -> list[str]:

@@ -160,8 +160,17 @@ def new_directory(results: Path, prefix: str = "") -> Path:
     """A directory for a new run; two that start in the same second get one each.
 
     Where the clock went back the stamp does not: what is sorted by it stays in the
-    order in which it came.
+    order in which it came. Raises UsageError for a place that no directory can be made in,
+    FarmError where the host has no room for it.
     """
+    try:
+        return _new_directory(results, prefix)
+    except OSError as error:
+        known = refused(error, results, user=True)
+        raise type(known)(f"--results {known}") from error
+
+
+def _new_directory(results: Path, prefix: str) -> Path:
     results.mkdir(parents=True, exist_ok=True)
     there = (re.fullmatch(rf"{re.escape(prefix)}(\d{{8}}-\d{{6}})(-\d+)?", path.name) for path in results.iterdir())
     stamp = prefix + max([datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), *(match[1] for match in there if match)])
@@ -266,8 +275,8 @@ def find(results: Path, name: str) -> Path:
     """The directory of a run, named by its path or by its id below `results`.
 
     Raises UsageError where there is none."""
-    for directory in (Path(name).expanduser(), results / name):
-        if (directory / "run.json").is_file():
+    for directory in (Path(os.path.expanduser(name)), results / name):
+        if os.path.isfile(directory / "run.json"):
             return directory
     raise UsageError(f"no run {name}: neither {Path(name).resolve()} nor {(results / name).resolve()} has a run.json")
 

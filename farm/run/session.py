@@ -4,6 +4,7 @@
 import os
 import platform
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from xdist.scheduler import LoadScopeScheduling
 from farm.base.command import leashed
 from farm.base.errors import Blamed, Exit, FarmError, UsageError
 from farm.guest import accel, qemu
-from farm.kernel import builder
+from farm.kernel import builder, series
 from farm.kernel.build import version_of
 from farm.matrix import CHECKOUT, MATRIX, RESULTS, Cell, choose, load
 from farm.run import cellstate, records, resume
@@ -181,7 +182,9 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
         request = replace(request, cells=run.cells, tree=run.tree, series=run.series, patches=run.patches)
         request = replace(request, select=run.select, matrix=Path(run.matrix))
         return _execute(request, directory, run, watcher, done)
-    cells = choose(load(request.matrix), request.cells)
+    matrix = load(request.matrix)
+    cells = choose(matrix, request.cells)
+    series.check(cells, matrix.trees, request.tree, request.series, request.patches)
     chosen = accel.choose(request.accel)
     directory, run = begin(
         request.results,
@@ -213,6 +216,9 @@ def _execute(
     try:
         ended = _build_and_test(request, run, directory, collector, watcher)
     except Blamed as error:
+        if isinstance(error, UsageError) and not request.resume and not collector.records:
+            shutil.rmtree(directory, ignore_errors=True)  # nothing was run, and nothing is to be seen
+            raise
         with suppress(OSError):  # a full disk may have been the error
             status = "interrupted" if collector.error or request.resume else "refused"
             records.update_run(directory, status=status, finished=records.now(), exit=int(error.exit))
@@ -235,7 +241,11 @@ def begin(results: Path, chosen: accel.Accelerator, **asked: Any) -> tuple[Path,
         started=records.now(),
         **asked,
     )
-    records.save_run(directory, run)
+    try:
+        records.save_run(directory, run)
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     return directory, run
 
 
@@ -278,10 +288,7 @@ def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
     # PDEATHSIG through execnet's own idea of which python to start: a worker
     # does not outlive the controller, and its guests do not outlive a worker
     python = shlex.join(leashed([sys.executable]))
-    arguments = [str(request.suites), "--strict-markers", "--rootdir", str(request.suites.parent), "-c", os.devnull]
-    arguments += ["-p", "farm.run.plugin", "-p", "no:cacheprovider", "-p", "no:terminal", "--farm-run", str(directory)]
-    # pytest would keep what the watcher prints while it loads the suites, and show it at the end
-    arguments += ["--capture=no"]
+    arguments = collecting(request.suites, directory, request.select)
     arguments += [
         "--dist",
         "loadscope",
@@ -290,8 +297,16 @@ def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
         f"{run.workers}*popen//python={python}",
         "--max-worker-restart=1000",
     ]
-    arguments += ["--exitfirst"] if request.stop else []
-    return arguments + (["-k", request.select] if request.select else [])
+    return arguments + (["--exitfirst"] if request.stop else [])
+
+
+def collecting(suites: Path, directory: Path, select: str) -> list[str]:
+    """The arguments by which pytest finds the tests of a run."""
+    arguments = [str(suites), "--strict-markers", "--rootdir", str(suites.parent), "-c", os.devnull]
+    arguments += ["-p", "farm.run.plugin", "-p", "no:cacheprovider", "-p", "no:terminal", "--farm-run", str(directory)]
+    # pytest would keep what the watcher prints while it loads the suites, and show it at the end
+    arguments += ["--capture=no"]
+    return arguments + (["-k", select] if select else [])
 
 
 def _follow_builder(
@@ -316,10 +331,11 @@ def _follow_builder(
             watcher.built(event.cell, event.built.kernel_key)
         else:
             text = event.text
-            watcher.built(event.cell, f"failed: {event.text}")
             cellstate.tell_failed(directory, event)
             if event.exit == Exit.USAGE:
                 trouble.append(UsageError(event.text))
+            else:
+                watcher.built(event.cell, f"failed: {event.text}")
     status = process.wait()
     if trouble:
         # wrong input is no verdict of any test: end the run, not its tests. Not by

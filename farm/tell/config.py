@@ -115,7 +115,7 @@ def secret(variable: str, file: str | None, key: str) -> str | None:
         return value
     if not file:
         return None
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     try:
         with path.open("rb") as handle:
             status = os.fstat(handle.fileno())
