@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """kconfigs/matrix.yaml, read once at the edge into frozen records."""
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field
 
 from farm.base.errors import UsageError
-from farm.base.strict import Strict, complaint, read
+from farm.base.strict import Strict, complaint, form, near, read
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MATRIX = CHECKOUT / "kconfigs" / "matrix.yaml"
@@ -96,7 +97,8 @@ FACTS = {
 #: The fact that the series is there for.
 FEATURE = "bpf_ftrace"
 
-_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+#: A name becomes that of a directory, with something behind it.
+_Name = Annotated[str, form(r"[a-z0-9][a-z0-9_.-]{0,99}", "up to 100 of a-z, 0-9 and _.-, a letter or digit first")]
 
 
 class _Machine(Strict):
@@ -114,13 +116,13 @@ class _Tree(Strict):
 
 class _Cell(Strict):
     about: str
-    arch: str = Field(default="x86_64", pattern="^x86_64$")
+    arch: Literal["x86_64"] = "x86_64"
     tree: _Name = "debian-6.12"
     fragments: list[_Name] = Field(min_length=1)
     feature: list[_Name] = Field(default=[])
     patches: list[str] = Field(default=[])
     main: bool = False
-    toolchain: str = Field(default="gcc", pattern=r"^(gcc|clang)(-\d+)?$")
+    toolchain: Annotated[str, form(r"(gcc|clang)(-\d+)?", "gcc or clang, or one of a version, as clang-16")] = "gcc"
     guest: _Machine | None = _Machine()
     lenient: bool = False
 
@@ -143,7 +145,9 @@ def load(path: Path = MATRIX) -> Matrix:
         for i, fact in enumerate(facts):
             if fact not in FACTS:
                 where = ("fragments", fragment, i)
-                raise UsageError(complaint(path, root, where, f"no fact {fact!r}; there is: {', '.join(FACTS)}"))
+                raise UsageError(
+                    complaint(path, root, where, f"no fact {fact!r}; {near(fact, FACTS)}there is: {', '.join(FACTS)}")
+                )
     cells = {name: _cell(path, root, parsed, name) for name in parsed.cells}
     return Matrix(trees, cells)
 
@@ -152,7 +156,9 @@ def choose(matrix: Matrix, names: list[str]) -> list[Cell]:
     """The named cells in the order of the matrix; if none is named, those of the main road."""
     for name in names:
         if name not in matrix.cells:
-            raise UsageError(f"no cell {name!r}; `farm cells` lists them: {', '.join(matrix.cells)}")
+            raise UsageError(
+                f"no cell {name!r}; {near(name, matrix.cells)}`farm cells` lists them: {', '.join(matrix.cells)}"
+            )
     return [cell for name, cell in matrix.cells.items() if (name in names if names else cell.main)]
 
 
@@ -160,13 +166,18 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
     spec, here = parsed.cells[name], ("cells", name)
     if spec.tree not in parsed.trees:
         known = ", ".join(parsed.trees)
-        raise UsageError(complaint(path, root, (*here, "tree"), f"no tree {spec.tree!r}; there is: {known}"))
+        raise UsageError(
+            complaint(
+                path, root, (*here, "tree"), f"no tree {spec.tree!r}; {near(spec.tree, parsed.trees)}there is: {known}"
+            )
+        )
     for key, names in (("fragments", spec.fragments), ("feature", spec.feature)):
         for i, fragment in enumerate(names):
             if fragment not in parsed.fragments:
                 known = ", ".join(parsed.fragments)
-                where = (*here, key, i)
-                raise UsageError(complaint(path, root, where, f"no fragment {fragment!r}; there is: {known}"))
+                meant = near(fragment, parsed.fragments)
+                said = f"no fragment {fragment!r}; {meant}there is: {known}"
+                raise UsageError(complaint(path, root, (*here, key, i), said))
 
     def files(key: str, names: list[str]) -> tuple[Path, ...]:
         relative = [f"kconfigs/{spec.arch}/{n}.config" if key != "patches" else n for n in names]
@@ -191,6 +202,6 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
 def _existing(path: Path, root: yaml.Node | None, where: tuple[str | int, ...], relative: str) -> Path:
     """A file or directory of the checkout that the matrix names."""
     file = path.parent.parent / relative
-    if not file.exists():
+    if not os.path.exists(file):  # which a name that no file can have is none for
         raise UsageError(complaint(path, root, where, f"there is no {file}"))
     return file

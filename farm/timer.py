@@ -70,7 +70,7 @@ WantedBy=timers.target
 def _time(at: str) -> tuple[int, int]:
     match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at, re.ASCII)
     if not match:
-        raise UsageError(f"{at!r}: the time must be HH:MM, 00:00 to 23:59")
+        raise UsageError(f"--at {at!r}: the time must be HH:MM, 00:00 to 23:59")
     return int(match[1]), int(match[2])
 
 

@@ -18,14 +18,14 @@ from tests.conftest import Repository
 pytestmark = pytest.mark.usefixtures("cache_root")
 
 COMMANDS = [
-    "doctor", "cells", "build", "boot", "exec", "run", "selftests", "series", "bisect", "config-bisect", "mutants",
-    "nightly", "report", "compare", "export", "tell", "clean",
+    "doctor", "cells", "build", "boot", "exec", "run", "tests", "selftests", "series", "bisect", "config-bisect",
+    "mutants", "nightly", "report", "compare", "export", "tell", "clean",
 ]  # fmt: skip
 
 
-def farm(*words: str) -> "subprocess.CompletedProcess[str]":
+def farm(*words: str, columns: int = 240) -> "subprocess.CompletedProcess[str]":
     argv = [str(Path(sys.executable).with_name("farm")), *words]
-    environment = {**os.environ, "COLUMNS": "240", "TERM": "dumb", "NO_COLOR": "1"}
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb", "NO_COLOR": "1"}
     return subprocess.run(argv, capture_output=True, text=True, check=False, env=environment, timeout=60)
 
 
@@ -58,7 +58,7 @@ def test_help_lists_every_command() -> None:
         (["run", "--accel", "nonsense"], "'nonsense' is none of auto, kvm, tcg"),
         (["boot", "x86_64-regs", "--accel", "nonsense"], "'nonsense' is none of auto, kvm, tcg"),
         (["run", "-n", "-1"], "Invalid value for '-n'"),
-        (["bisect", "--good", "a"], "Missing option '--bad'"),
+        (["bisect", "--good", "a"], "no bad end: give --bad REV, or --tree PATH@REV"),
         (["bisect", "--good", "a", "--bad", "b", "--tree", "/nonexistent"], "/nonexistent: no such directory"),
         (["bisect", "--good", "a", "--bad", "b", "--confidence", "1.5"], "--confidence 1.5: must be between 0 and 1"),
         (["cells", "--matrix", "/nonexistent"], "/nonexistent: No such file or directory"),
@@ -99,20 +99,28 @@ def test_external_commands_are_shown(linux: Repository) -> None:
     assert f"+ git -C {linux.path} rev-parse --show-toplevel" in done.stderr
 
 
-def test_cells() -> None:
-    done = farm("cells")
-    assert done.returncode == 0
-    rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
-    # a cell goes on in the rows below the one that names it
-    said: dict[str, str] = {}
-    for name, *fields in rows:
-        key = name.strip() or list(said)[-1]
-        said[key] = f"{said.get(key, '')} {' '.join(fields)}"
-    assert list(said) == list(load().cells)
-    for name, cell in load().cells.items():
-        words = said[name].split()
-        assert cell.supports <= set(words), f"{name} supports {sorted(cell.supports)}: {words}"
+def test_cells_fit_a_terminal() -> None:
+    """In 80 columns each has its name at the start of a line, whole, and all are two screens."""
+    said = farm("cells", columns=80).stdout.splitlines()
+    first = [line.split()[0] for line in said if not line.startswith(" ")]
+    assert first == list(load().cells)
+    assert max(map(len, said)) <= 80
+    assert len(said) <= 48
+    text = " ".join(" ".join(said).split())
+    assert text.count("(main road)") == sum(cell.main for cell in load().cells.values())
+
+
+def test_cells_in_detail() -> None:
+    blocks = farm("cells", "-v").stdout.split("\n\n")
+    for cell, block in zip(load().cells.values(), blocks, strict=False):
+        words = block.split()
+        assert words[0] == cell.name
+        assert cell.supports <= set(words)
+        assert {path.stem for path in cell.fragments} <= set(words)
         assert ("(main" in words, "(only" in words) == (cell.main, cell.machine is None)
+    (one,) = farm("cells", "x86_64-static").stdout.strip().split("\n\n")
+    assert one.startswith("x86_64-static")
+    assert "fragments" in one
 
 
 def test_clean_of_old_runs(tmp_path: Path) -> None:

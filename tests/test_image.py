@@ -136,7 +136,7 @@ def test_wrong_recipe(programs: Path, tmp_path: Path, old: str, new: str, said: 
     wrong = recipe(tmp_path, old, new)
     with pytest.raises(UsageError, match=said) as error:
         image(programs, None, wrong)
-    assert str(error.value).startswith(f"{wrong}: ")
+    assert str(error.value).startswith(f"{wrong}:")
 
 
 @pytest.mark.usefixtures("cache_root")

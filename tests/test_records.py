@@ -104,7 +104,7 @@ def test_cut_off_in_the_middle_is_an_error(tmp_path: Path) -> None:
     records.append_verdict(tmp_path, record(Verdict.PASS))
     path = tmp_path / "verdicts.jsonl"
     path.write_text(path.read_text()[:20] + "\n" + path.read_text())
-    with pytest.raises(json.JSONDecodeError):
+    with pytest.raises(UsageError, match=r"verdicts.jsonl:1: this is no verdict: not JSON"):
         records.load_verdicts(tmp_path)
 
 

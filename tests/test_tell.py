@@ -223,13 +223,16 @@ MAIL = "mail:\n  sender: farm@example.org\n  to: [you@example.org]\n"
     "text, said",
     [
         ("when: changed\n", "tell.yaml:1: the whole file: neither mail nor webhook: nobody would be told"),
-        (f"when: never\n{MAIL}", "tell.yaml:1: when: Input should be 'changed' or 'always'"),
-        (f"{MAIL}  smtp:\n    host: h\n    password: {SECRET}\n", "tell.yaml:6: mail.smtp.password: Extra inputs"),
+        (f"when: never\n{MAIL}", "tell.yaml:1: when: must be 'changed' or 'always'"),
+        (
+            f"{MAIL}  smtp:\n    host: h\n    password: {SECRET}\n",
+            "tell.yaml:6: mail.smtp.password: no such key; did you mean password_file? there is",
+        ),
         (f"{MAIL}  smtp: {{host: h, user: u, security: none}}\n", "tell.yaml:4: mail.smtp.security: none would send"),
-        (f"{MAIL}  smtp: {{host: h, port: '25'}}\n", "tell.yaml:4: mail.smtp.port: Input should be a valid integer"),
-        ("mail:\n  sender: farm@x\n  to: []\n", "tell.yaml:3: mail.to: List should have at least 1 item"),
-        ("mail:\n  sender: farm@x\n  to: ['a@b\\r\\nBcc: c@d']\n", "tell.yaml:3: mail.to.0: String should match"),
-        ("mail:\n  sender: '-oQ/tmp'\n  to: [a@b]\n", "tell.yaml:2: mail.sender: String should match"),
+        (f"{MAIL}  smtp: {{host: h, port: '25'}}\n", "tell.yaml:4: mail.smtp.port: must be a whole number"),
+        ("mail:\n  sender: farm@x\n  to: []\n", "tell.yaml:3: mail.to: must not be empty"),
+        ("mail:\n  sender: farm@x\n  to: ['a@b\\r\\nBcc: c@d']\n", "tell.yaml:3: mail.to.0: must be an address"),
+        ("mail:\n  sender: '-oQ/tmp'\n  to: [a@b]\n", "tell.yaml:2: mail.sender: must be an address"),
         (
             f"webhook:\n  url: http://example.org/{SECRET}\n",
             "tell.yaml:2: webhook.url: http would send it in the clear",
@@ -239,7 +242,7 @@ MAIL = "mail:\n  sender: farm@example.org\n  to: [you@example.org]\n"
         (f"webhook:\n  url: https://[{SECRET}\n", "tell.yaml:2: webhook.url: no URL"),
         ("webhook:\n  url: https://h/\n  url_file: f\n", "tell.yaml:3: webhook.url_file: there is a url already"),
         (f"webhook: {{url: '{SECRET}\n", "tell.yaml:2: not YAML: "),
-        ("\x00", "tell.yaml: not YAML: ReaderError"),
+        ("\x00", "tell.yaml:1: not YAML: the character"),
     ],
 )
 def test_wrong_configuration(tmp_path: Path, text: str, said: str) -> None:

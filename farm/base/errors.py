@@ -4,6 +4,8 @@
 What is not classified here (any other exception) is the farm's own fault.
 """
 
+import errno
+import os
 from enum import IntEnum
 
 
@@ -61,3 +63,39 @@ class GuestHung(KernelError):
     """The guest gave no answer within the limit."""
 
     verdict = "HANG"
+
+
+#: What the host lacks or refuses, whatever was typed.
+_OF_HOST = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+#: What is to be done about it, where one can say that much.
+_ADVICE = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.EROFS: "name a place that can be written",
+    errno.EEXIST: "it is in the way of a directory; move it away",
+    errno.ENOTDIR: "it is in the way of a directory; move it away",
+    errno.EISDIR: "name a file",
+    errno.ENAMETOOLONG: "give a shorter one",
+    errno.EMFILE: "raise `ulimit -n`",
+}
+
+#: Of a longer name the middle is left out: a message is no screenful.
+_LONGEST_NAME = 200
+
+
+def refused(error: OSError, place: object = "", user: bool = False) -> Blamed:
+    """What the system refused as a message: the file, else `place`, the reason and what to do.
+
+    It is the host's, unless a `user` named the file and the host lacks nothing; a name that is too long
+    is always a user's.
+    """
+    named = error.filename if isinstance(error.filename, (str, bytes)) else str(place)
+    name = os.fsdecode(named)
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME // 2]}…{name[-_LONGEST_NAME // 2 :]}"
+    said = [name, error.strerror or type(error).__name__]
+    text = ": ".join(filter(None, said))
+    text += f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
+    usage = error.errno == errno.ENAMETOOLONG or (user and error.errno not in _OF_HOST)
+    return UsageError(text) if usage else FarmError(text)

@@ -1,41 +1,75 @@
 # SPDX-License-Identifier: GPL-2.0
 """The command line: one command a phase, no logic."""
 
+import errno
 import sys
-import traceback
+from typing import Annotated
 
 import typer
 
-from farm.base.errors import Blamed, Exit, KernelError
+from farm.base import bug
+from farm.base.errors import Blamed, Exit, FarmError, KernelError, UsageError
 from farm.cli import clean, hunts, kernels, nights, runs
-
-#: What typer makes of a Ctrl-C that nobody took.
-INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Boot patched kernels in QEMU and check the ftrace trampoline and the BPF filters on it.",
 )
 for commands in (kernels.app, runs.app, hunts.app, nights.app, clean.app):
     app.add_typer(commands)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(bug.about())
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
-    """The entry point: errors with blame become a message and an exit status."""
+    """The command line: errors with blame become a message and an exit status."""
     try:
         app(standalone_mode=True)
     except SystemExit as ended:
-        if ended.code != INTERRUPTED:
-            raise
-        print("interrupted", file=sys.stderr)
-        sys.exit(Exit.FARM)
-    except Blamed as error:
-        kind = "kernel" if isinstance(error, KernelError) else "farm" if error.exit == Exit.FARM else "error"
-        print(f"{kind}: {error}", file=sys.stderr)
-        sys.exit(error.exit)
-    except Exception:
-        traceback.print_exc()
-        print("farm: this is a bug of the farm's, please report it", file=sys.stderr)
-        sys.exit(Exit.FARM)
+        # typer makes 130 of a Ctrl-C, which `farm exec` may have of the guest's command as well
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+            _end("interrupted", Exit.FARM)
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        _end("", status)
+    except KeyboardInterrupt:
+        _end("interrupted", Exit.FARM)
+    except Exception as error:
+        known = bug.blamed(error)
+        _end(told(known), known.exit)
+
+
+def told(error: Blamed) -> str:
+    """The error as it is printed: whose it is, and what it is."""
+    kind = "kernel" if isinstance(error, KernelError) else "error" if isinstance(error, UsageError) else "farm"
+    return f"{kind}: {error}"
+
+
+def _end(said: str, status: int) -> None:
+    """Say why on stderr, see that stdout took what was written, and exit.
+
+    A reader who has had enough (`farm cells | head -1`) is no trouble, a disk that is full is.
+    """
+    sys.stdout.flush()
+    trouble = getattr(sys.stdout, "trouble", None)
+    if trouble and trouble.errno != errno.EPIPE:
+        lost = told(FarmError(f"stdout: {trouble.strerror}; what was to be printed is lost"))
+        said, status = "\n".join(filter(None, [said, lost])), max(status, Exit.FARM)
+    if said:
+        print(said, file=sys.stderr, flush=True)
+    sys.exit(status)

@@ -13,6 +13,7 @@ from farm.cli.options import (
     FailureOption,
     GuestsOption,
     MatrixOption,
+    PatchOption,
     RestartOption,
     ResultsOption,
     SelectOption,
@@ -21,6 +22,7 @@ from farm.cli.options import (
     TriesOption,
     Verbose,
     out,
+    paths,
 )
 from farm.cli.runs import carry_out
 from farm.hunt import bisect as bisect_hunt
@@ -28,13 +30,14 @@ from farm.hunt import configs as config_hunt
 from farm.hunt import mutant as mutant_files
 from farm.hunt import mutants as mutant_hunt
 from farm.hunt import series as series_hunt
+from farm.kernel.series import check_files
 from farm.matrix import MATRIX, RESULTS, choose, load
 from farm.report import bisection as bisect_report
 from farm.report import configs as config_report
 from farm.report import mutants as mutant_report
 from farm.report import series as series_report
 from farm.report.live import Live
-from farm.run import records, session
+from farm.run import records, selection, session
 
 app = typer.Typer()
 
@@ -59,11 +62,19 @@ def check_series(
     build with the feature off and on, the suites that apply so far. Names the
     first that does not. Takes some minutes a patch.
 
-    Examples: `farm series`, `farm series --series ~/v2 -k "abi or build"`,
-    `farm series --tree ~/linux@v6.12.100 --from 4`
+    Examples:
+
+    ```
+    farm series
+    farm series --series ~/v2 -k "abi or build"
+    farm series --tree ~/linux@v6.12.100 --from 4
+    ```
     """
+    known = load(matrix)
+    chosen = choose(known, cell or ["x86_64-off", "x86_64-regs"])
+    selection.check(chosen, select, matrix=matrix)
     request = session.Request(
-        cells=cell or ["x86_64-off", "x86_64-regs"],
+        cells=[one.name for one in chosen],
         tree=tree,
         series=series,
         select=select,
@@ -92,14 +103,17 @@ def check_series(
 @app.command()
 def bisect(
     good: Annotated[str, typer.Option("--good", metavar="REV", help="A revision that passes.")],
-    bad: Annotated[str, typer.Option("--bad", metavar="REV", help="A later one that fails.")],
-    tree: Annotated[str, typer.Option("--tree", metavar="PATH", help="A git tree of yours.")] = ".",
+    bad: Annotated[
+        str, typer.Option("--bad", metavar="REV", help="A later one that fails; default: that of --tree PATH@REV.")
+    ] = "",
+    tree: Annotated[str, typer.Option("--tree", metavar="PATH[@REV]", help="A git tree of yours.")] = ".",
     cell: Annotated[str, typer.Option("--cell", metavar="CELL", help="A cell of the matrix.")] = "x86_64-regs",
     select: SelectOption = "",
     failure: FailureOption = "",
     confidence: ConfidenceOption = 0.99,
     tries: TriesOption = 50,
     series: SeriesOption = None,
+    patch: PatchOption = None,
     restart: RestartOption = False,
     accelerator: AccelOption = "auto",
     guests: GuestsOption = 0,
@@ -112,19 +126,29 @@ def bisect(
     Tests both ends first. Only the failure of the bad end counts as bad;
     what does not build, does not boot or fails in another way is skipped. A
     failure that comes and goes is waited for until the confidence is reached.
-    Stopped or killed, the same command goes on. Exit status: 0 found, 1 only
-    skipped commits are left, 2 wrong ends or wrong usage, 3 the farm failed.
+    A `--patch` goes on top of the series at every commit. Stopped or killed, the
+    same command goes on. Exit status: 0 found, 1 only skipped commits are left,
+    2 wrong ends or wrong usage, 3 the farm failed.
 
-    Examples: `farm bisect --good v6.12.100 --bad HEAD -k slots`,
-    `farm bisect --tree ~/linux --good good --bad mine --cell x86_64-static --series none -k filter`,
-    `farm bisect --good v6.12.100 --bad HEAD -k test_arguments --confidence 0.999 --tries 500`
+    Examples:
+
+    ```
+    farm bisect --good v6.12.100 --bad HEAD -k slots
+    farm bisect --tree ~/linux@mine --good v6.12.100 -k filter
+    farm bisect --good good --bad mine --cell x86_64-static --series none
+    farm bisect --good a1 --bad b2 -k routes --confidence 0.999 --tries 500
+    ```
     """
+    tree, bad = bisect_hunt.bad_end(tree, bad)
+    check_files(series, patch or [])
+    selection.check(choose(load(matrix), [cell]), select, matrix=matrix)
     request = bisect_hunt.Request(
         good=good,
         bad=bad,
         tree=tree,
         cell=cell,
         series=series,
+        patches=paths(patch),
         select=select,
         failure=failure,
         confidence=confidence,
@@ -170,11 +194,17 @@ def config_bisect(
     Stopped or killed, the same command goes on. Exit status: 0 found, 2 wrong
     cells or wrong usage, 3 the farm failed.
 
-    Examples: `farm config-bisect --good x86_64-regs --bad x86_64-kasan -k test_arguments`,
-    `farm config-bisect --minimise x86_64-lockdep --tree ~/linux@mine -k load`
+    Examples:
+
+    ```
+    farm config-bisect --good x86_64-regs --bad x86_64-kasan -k test_value
+    farm config-bisect --minimise x86_64-lockdep --tree ~/linux@mine -k load
+    ```
     """
     if bool(minimise) == bool(good or bad) or bool(good) != bool(bad):
         raise UsageError("give --good CELL and --bad CELL, or --minimise CELL")
+    check_files(series, [])
+    selection.check(choose(load(matrix), [bad or minimise]), select, matrix=matrix)
     request = config_hunt.Request(
         good=good,
         bad=bad or minimise,
@@ -208,6 +238,10 @@ def mutants(
         int,
         typer.Option("--clean", metavar="N", min=0, help="No mutant: the clean kernel, N times. Counts false alarms."),
     ] = 0,
+    listed: Annotated[bool, typer.Option("--list", help="Only list them: what each is.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say where each would be tried, and build nothing.")
+    ] = False,
     accelerator: AccelOption = "auto",
     guests: GuestsOption = 0,
     results: ResultsOption = RESULTS,
@@ -218,16 +252,28 @@ def mutants(
     status: 0 all were caught, 1 some survived, 2 wrong usage or a patch that does
     not fit, 3 the farm failed.
 
-    Examples: `farm mutants`, `farm mutants trampoline`, `farm mutants 'S-*' --cell x86_64-regs`,
-    `farm mutants --clean 20 --cell x86_64-regs`
+    Examples:
+
+    ```
+    farm mutants
+    farm mutants trampoline --list
+    farm mutants 'S-*' --cell x86_64-regs --dry-run
+    farm mutants --clean 20 --cell x86_64-regs
+    ```
     """
     known = load(matrix)
     only = [chosen.name for chosen in choose(known, cell)] if cell else []
+    if clean and (listed or dry_run):
+        raise UsageError("--clean tries no mutant: leave --list and --dry-run away")
     chosen = mutant_files.choose(mutant_files.load(known), name or [])
+    request = mutant_hunt.Request(chosen, only, bool(name), accelerator, guests, results, matrix)
+    if listed or dry_run:
+        for line in mutant_hunt.listed(chosen) if listed else mutant_hunt.planned(request):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+        return
     if clean:
         asked = mutant_hunt.clean(chosen, only, clean)
         carry_out(replace(asked, accel=accelerator, workers=guests, results=results, matrix=matrix))
-    request = mutant_hunt.Request(chosen, only, bool(name), accelerator, guests, results, matrix)
     with mutant_report.Progress(out) as progress:
         directory, scores = mutant_hunt.hunt(request, progress)
     mutant_report.show(out, directory, scores, chosen)

@@ -1,37 +1,51 @@
 # SPDX-License-Identifier: GPL-2.0
 """The host, the matrix, kernels and guests by hand."""
 
-import sys
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from farm import doctor as requirements
 from farm.base import cache
-from farm.base.errors import Exit, FarmError, UsageError
+from farm.base.errors import Exit, FarmError, KernelError, UsageError
 from farm.cli.options import (
     AccelOption,
     All,
     Cells,
     MatrixOption,
     OneCell,
+    PatchOption,
     SeriesOption,
     TreeOption,
     Verbose,
     err,
     names,
     out,
+    paths,
 )
-from farm.guest import accel, vm
+from farm.guest import accel, splat, vm
 from farm.guest.image import image
 from farm.kernel import builder
+from farm.kernel import series as patches
 from farm.matrix import MATRIX, choose, load
 from farm.report.live import Live
+from farm.report.text import plain
 
 app = typer.Typer()
+
+#: Of a kernel's log so much is printed: with what is said of it, a screen.
+LOG_LINES = 18
+
+
+def _limit(seconds: float) -> float:
+    if not 0 < seconds <= 1e6:
+        raise typer.BadParameter(f"{seconds} must be more than 0, and at most a million seconds")
+    return seconds
 
 
 @app.command()
@@ -47,14 +61,42 @@ def doctor(verbose: Verbose = False) -> None:
 
 
 @app.command()
-def cells(matrix: MatrixOption = MATRIX) -> None:
-    """The cells of the matrix: what each is, what it declares to support."""
-    table = Table("cell", "what it is", "fragments", "supports")
-    for cell in load(matrix).cells.values():
-        fragments = " ".join(path.stem for path in cell.fragments + cell.feature)
-        notes = (" [bold](main road)[/]" if cell.main else "") + ("" if cell.machine else " [bold](only built)[/]")
-        table.add_row(cell.name, cell.about + notes, fragments, " ".join(sorted(cell.supports)) or "-")
-    out.print(table)
+def cells(
+    cell: Annotated[list[str] | None, typer.Argument(help="Only these, with all details.", metavar="[CELL]…")] = None,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """The cells of the matrix, in a line or two each; with names or `-v` their
+    fragments as well, and what they declare to support.
+
+    Examples:
+
+    ```
+    farm cells
+    farm cells x86_64-regs x86_64-noregs
+    ```
+    """
+    known = load(matrix)
+    chosen = choose(known, cell) if cell else list(known.cells.values())
+    width = max(len(one.name) for one in chosen)
+    for one in chosen:
+        notes = " (main road)" * one.main + " (only built)" * (one.machine is None)
+        line = Table.grid(Column(no_wrap=True, width=width), Column(), padding=(0, 2, 0, 0))
+        line.add_row(Text(one.name, "bold"), Text.assemble(one.about, (notes, "dim")))
+        out.print(line)
+        if not cell and not verbose:
+            continue
+        machine = one.machine
+        rows = {
+            "fragments": " ".join(path.stem for path in one.fragments + one.feature),
+            "supports": " ".join(sorted(one.supports)) or "nothing that a test asks for",
+            "tree": f"{one.tree}, built by {one.toolchain}",
+            "guest": f"{machine.memory} MiB, {machine.cpus} processors {machine.cmdline}" if machine else "none",
+        }
+        table = Table.grid(padding=(0, 0, 0, 2))
+        for name, said in rows.items():
+            table.add_row(name, Text(said))
+        out.print(table, "")
 
 
 @app.command()
@@ -63,26 +105,40 @@ def build(
     everything: All = False,
     tree: TreeOption = None,
     series: SeriesOption = None,
+    patch: PatchOption = None,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
     """Build the kernels of cells, and nothing that the cache has.
 
-    Example: `farm build x86_64-regs --tree ~/linux`
+    Examples:
+
+    ```
+    farm build x86_64-regs --tree ~/linux
+    farm build --all
+    ```
     """
     chosen = choose(load(matrix), names(matrix, cell, everything))
-    for one in build_kernels([cell.name for cell in chosen], tree, series, matrix):
+    order = builder.Order([cell.name for cell in chosen], tree, series, str(matrix), paths(patch))
+    for one in build_kernels(order):
         out.print(f"{one.cell}: {one.kernel}/bzImage", highlight=False, soft_wrap=True)
 
 
-def build_kernels(cells: list[str], tree: str | None, series: str | None, matrix: Path) -> list[builder.Built]:
+def check(order: builder.Order) -> None:
+    """Raise UsageError for what cannot be built, as far as that is known at once."""
+    known = load(Path(order.matrix))
+    patches.check(choose(known, order.cells), known.trees, order.tree, order.series, order.patches)
+
+
+def build_kernels(order: builder.Order) -> list[builder.Built]:
     """Build with progress on the screen; raise the gravest failure at the end."""
     built: list[builder.Built] = []
     failed: list[builder.Event] = []
-    process = builder.start(builder.Order(cells, tree, series, str(matrix)))
+    check(order)
+    process = builder.start(order)
     try:
         with Live(err) as live:
-            live.cells(cells)
+            live.cells(order.cells)
             for event in builder.events(process):
                 if event.kind == "progress":
                     live.building(event.cell, event.text)
@@ -98,18 +154,19 @@ def build_kernels(cells: list[str], tree: str | None, series: str | None, matrix
         process.wait()
     if failed:
         worst = max(failed, key=lambda event: event.exit)
-        raise builder.as_error(worst.exit)("\n".join(event.text for event in failed))
+        raise builder.as_error(worst.exit)("\n".join(dict.fromkeys(event.text for event in failed)))
     if status:
         raise FarmError(f"the builder ended with {status}")
     return built
 
 
-def _spec(name: str, tree: str | None, series: str | None, wish: str, matrix: Path) -> vm.Spec:
-    (cell,) = choose(load(matrix), [name])
+def _spec(order: builder.Order, wish: str) -> vm.Spec:
+    """The guest of the one cell of an order, whose kernel is built if need be."""
+    (cell,) = choose(load(Path(order.matrix)), order.cells)
     if cell.machine is None:
-        raise UsageError(f"{name} is only built, it has no guest; see `farm cells`")
+        raise UsageError(f"{cell.name} is only built, it has no guest; see `farm cells`")
     chosen = accel.choose(wish)
-    (built,) = build_kernels([name], tree, series, matrix)
+    (built,) = build_kernels(order)
     root = image(Path(built.programs), Path(built.module))
     return vm.Spec(Path(built.kernel) / "bzImage", root, cell.machine, chosen.name)
 
@@ -119,16 +176,22 @@ def boot(
     cell: OneCell,
     tree: TreeOption = None,
     series: SeriesOption = None,
+    patch: PatchOption = None,
     accelerator: AccelOption = "auto",
-    append: Annotated[str, typer.Option("--append", help="More for the kernel's command line.")] = "",
+    append: Annotated[str, typer.Option("--append", metavar="TEXT", help="More for the kernel's command line.")] = "",
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
     """A shell in a guest of a cell; leaving it ends the guest.
 
-    Example: `farm boot x86_64-regs`
+    Examples:
+
+    ```
+    farm boot x86_64-regs
+    farm boot x86_64-regs --append ftrace=function
+    ```
     """
-    spec = _spec(cell, tree, series, accelerator, matrix)
+    spec = _spec(builder.Order([cell], tree, series, str(matrix), paths(patch)), accelerator)
     with cache.scratch("consoles") as directory:
         log = directory / "console.log"
         with vm.boot(replace(spec, cmdline=append), log) as guest:
@@ -144,18 +207,41 @@ def exec(
     command: Annotated[list[str], typer.Argument(help="What to run, after --.", metavar="-- CMD…")],
     tree: TreeOption = None,
     series: SeriesOption = None,
+    patch: PatchOption = None,
     accelerator: AccelOption = "auto",
-    limit: Annotated[float, typer.Option("--limit", help="Seconds that it may take.")] = 600.0,
+    limit: Annotated[
+        float, typer.Option("--limit", metavar="SECONDS", callback=_limit, help="How long it may take.")
+    ] = 600.0,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """Run one command in a fresh guest of a cell, with its output and its status.
+    """Run one command in a fresh guest of a cell: with this command's stdin, output and
+    status, byte by byte. Words arrive as they were given; a single one is a line for the
+    guest's shell.
 
-    Example: `farm exec x86_64-regs -- uname -a`
+    Examples:
+
+    ```
+    farm exec x86_64-regs -- uname -a
+    farm exec x86_64-regs -- sh -c 'echo out; exit 7'
+    farm exec x86_64-regs -- 'dmesg | tail -3'
+    farm exec x86_64-regs -- cat /proc/kallsyms > symbols
+    ```
     """
-    spec = _spec(cell, tree, series, accelerator, matrix)
+    spec = _spec(builder.Order([cell], tree, series, str(matrix), paths(patch)), accelerator)
+    line = command[0] if len(command) == 1 else shlex.join(command)
     with cache.scratch("consoles") as directory, vm.boot(spec, directory / "console.log") as guest:
-        done = guest.connection.run(" ".join(command), guest.deadline(limit))
-        sys.stdout.write(done.stdout)
-        sys.stderr.write(done.stderr)
-        raise typer.Exit(done.status)
+        try:
+            raise typer.Exit(guest.connection.stream(line, guest.deadline(limit)))
+        except KernelError as error:
+            known = guest.explain(error)
+            if known is not error:
+                err.print(_last_of(guest.console.text()), markup=False, highlight=False, soft_wrap=True)
+            raise known from error
+
+
+def _last_of(log: str) -> str:
+    """What the kernel said last: its first complaint, or else the end of its log."""
+    found = splat.find(log)
+    lines = log[found[0].start : found[0].end].splitlines() if found else log.splitlines()[-LOG_LINES:]
+    return "\n".join(plain(line) for line in lines[:LOG_LINES])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Nights, and what is made of many runs."""
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 
 from farm import timer
 from farm.base.deadline import Deadline
-from farm.base.errors import Exit
+from farm.base.errors import Exit, UsageError
 from farm.cli.options import (
     MatrixOption,
     RestartOption,
@@ -20,9 +21,11 @@ from farm.cli.options import (
     Verbose,
     err,
     out,
+    was_typed,
 )
 from farm.history import index, query
-from farm.matrix import MATRIX, RESULTS
+from farm.kernel import series as patches
+from farm.matrix import MATRIX, RESULTS, load
 from farm.nightly import evening, morning, night
 from farm.report import changes as change_report
 from farm.report.site.make import make as make_site
@@ -32,6 +35,7 @@ app = typer.Typer()
 
 @app.command()
 def nightly(
+    ctx: typer.Context,
     budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long it may take: 6h, 90m.")] = "6h",
     tree: TreeOption = None,
     series: SeriesOption = None,
@@ -50,17 +54,26 @@ def nightly(
     timer of your systemd's, or prints a line for cron where there is none. Exit
     status: the highest of its steps', 3 if one has not ended.
 
-    Examples: `farm nightly --budget 6h`, `farm nightly --tree ~/linux@next`,
-    `farm nightly --install --at 01:30`
+    Examples:
+
+    ```
+    farm nightly --budget 6h
+    farm nightly --tree ~/linux@next
+    farm nightly --install --at 01:30
+    ```
     """
-    tree = str(Path(tree).expanduser().absolute()) if tree else None
-    series = str(Path(series).expanduser().absolute()) if series and series != "none" else series
+    if was_typed(ctx, "at") and not install:
+        raise UsageError("--at says when --install has the night begin; without that it begins now")
+    tree = os.path.abspath(os.path.expanduser(tree)) if tree else None
+    series = os.path.abspath(os.path.expanduser(series)) if series and series != "none" else series
     asked = night.Asked(results, matrix.resolve(), tree, series)
     limit = night.seconds(budget)
     if install:
         where, said = timer.install([sys.executable, "-m", "farm", "nightly", "--budget", budget, *asked.words], at)
         out.print(f"installed in {where}{said}", markup=False, highlight=False, soft_wrap=True)
         return
+    known = load(matrix)
+    patches.check(list(known.cells.values()), known.trees, tree, series)
     with night.alone(results), morning.told_of_failure(results):
         found = None if restart else night.left_open(asked, datetime.now(UTC))
         directory, planned = found or evening.begin(asked, limit)
@@ -82,7 +95,13 @@ def report(
     """Make the site of the results: what changed, each test, each failure, each cell,
     trends. Static pages below `results/site`; only what changed is written.
 
-    Examples: `farm report`, `farm report 20260301-020000`, `farm report --reindex`
+    Examples:
+
+    ```
+    farm report
+    farm report 20260301-020000
+    farm report --reindex
+    ```
     """
     indexed = index.reindex(results) if reindex else index.index(results)
     for said in indexed.skipped:
@@ -100,8 +119,12 @@ def compare(
     """What is different between two runs, test by test: of two nights, trees, series
     or cells. Exit status: 0 nothing is worse, 1 something is, 2 wrong usage.
 
-    Examples: `farm compare 20260101-020000 20260102-020000 --markdown`,
-    `farm compare results/20260101-020000:x86_64-regs results/20260101-020000:x86_64-kasan`
+    Examples:
+
+    ```
+    farm compare 20260101-020000 20260102-020000 --markdown
+    farm compare 20260101-020000:x86_64-regs 20260101-020000:x86_64-kasan
+    ```
     """
     comparison = query.named(results, before, after)
     if markdown:

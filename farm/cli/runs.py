@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from rich.text import Text
 
-from farm.cli.kernels import build_kernels
+from farm.base.errors import UsageError
+from farm.cli.kernels import build_kernels, check
 from farm.cli.options import (
     AccelOption,
     All,
@@ -24,14 +26,16 @@ from farm.cli.options import (
     err,
     names,
     out,
+    paths,
+    was_typed,
 )
 from farm.guest import poke as pokes
-from farm.matrix import MATRIX, RESULTS
+from farm.matrix import MATRIX, RESULTS, choose, load
 from farm.report import comparison as differences
 from farm.report import export as exports
 from farm.report import kcidb, terminal
 from farm.report.live import Live
-from farm.run import comparison, records, session
+from farm.run import comparison, records, selection, session
 from farm.tell import config as tell_config
 from farm.tell import tell as telling
 
@@ -40,6 +44,7 @@ app = typer.Typer()
 
 @app.command()
 def run(
+    ctx: typer.Context,
     cell: Cells = None,
     everything: All = False,
     select: SelectOption = "",
@@ -53,10 +58,12 @@ def run(
         bool,
         typer.Option("--partial", help="The tree has only a part of the feature: test neither it nor its absence."),
     ] = False,
-    repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Run each test so often.")] = 1,
+    repeat: Annotated[
+        int, typer.Option("--repeat", metavar="N", min=1, max=100_000, help="Run each test so often.")
+    ] = 1,
     stop: Annotated[bool, typer.Option("-x", "--stop", help="Stop at the first failure.")] = False,
     resume: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--resume", metavar="RUN", help="Go on with this interrupted run, as it was asked for."),
     ] = None,
     results: ResultsOption = RESULTS,
@@ -66,9 +73,22 @@ def run(
     """Build, boot and test cells. Exit status: 0 passed, 1 the kernel failed
     something, 2 wrong usage, 3 the farm failed.
 
-    Examples: `farm run`, `farm run --all`, `farm run x86_64-regs --tree ~/linux -k slots`,
-    `farm run --tree ~/linux@v6.12-mine --series none`, `farm run -k test_filter --repeat 100 -x`
+    Examples:
+
+    ```
+    farm run
+    farm run --all
+    farm run x86_64-regs --tree ~/linux -k slots
+    farm run --tree ~/linux@v6.12-mine --series none
+    farm run -k test_filter --repeat 100 -x
+    farm run --resume 20260101-000000
+    ```
     """
+    if resume is not None:
+        _refuse_besides_resume(ctx)
+    else:
+        chosen = choose(load(matrix), names(matrix, cell, everything))
+        selection.check(chosen, select, matrix=matrix)
     request = session.Request(
         cells=names(matrix, cell, everything),
         tree=tree,
@@ -76,16 +96,28 @@ def run(
         select=select,
         accel=accelerator,
         workers=guests,
-        patches=[str(Path(path).expanduser().resolve()) for path in patch or []],
+        patches=paths(patch),
         pokes=[str(pokes.parse(text)) for text in poke or []],
         partial=partial,
         repeat=repeat,
         stop=stop,
-        resume=resume.resolve() if resume else None,
+        resume=records.find(results, resume).resolve() if resume is not None else None,
         results=results,
         matrix=matrix,
     )
     carry_out(request)
+
+
+#: What may stand beside --resume: where the run is, and how this part of it goes on.
+BESIDE_RESUME = ("resume", "results", "stop", "verbose")
+
+
+def _refuse_besides_resume(ctx: typer.Context) -> None:
+    """Raise UsageError for options that a run which is gone on with has already."""
+    typed = [param for param in ctx.command.params if was_typed(ctx, param.name) and param.name not in BESIDE_RESUME]
+    if typed:
+        named = ", ".join(param.opts[0] if param.opts[0].startswith("-") else "CELL" for param in typed)
+        raise UsageError(f"--resume goes on with a run as it was asked for: leave {named} away, or start a new run")
 
 
 def carry_out(request: session.Request) -> NoReturn:
@@ -103,6 +135,35 @@ def _leave_exports(directory: Path, finished: records.Run, verdicts: list[record
         err.print(complaint, markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command(name="tests")
+def list_tests(
+    cell: Cells = None,
+    select: SelectOption = "",
+    matrix: MatrixOption = MATRIX,
+) -> None:
+    """The suites and their tests, as `-k` takes their names: what each is about, and the
+    facts that a cell must declare for it (`farm cells -v`).
+
+    Examples:
+
+    ```
+    farm tests
+    farm tests -k 'slots or routes'
+    ```
+    """
+    chosen = choose(load(matrix), cell or [])
+    suite = ""
+    for one in selection.find(chosen, select, matrix=matrix):
+        if one.suite != suite:
+            suite = one.suite
+            out.print(f"{suite}:", style="bold", highlight=False)
+        facts = " ".join([*one.needs, *(f"no {fact}" for fact in one.absent)])
+        line = Text.assemble(f"  {one.name}", (f"  {one.about}", ""), (f"  [{facts}]" if facts else "", "dim"))
+        out.print(line, soft_wrap=True)
+    if not suite:
+        raise UsageError(f"-k {select!r} selects no test; `farm tests` lists all")
+
+
 @app.command()
 def export(
     run: OneRun,
@@ -116,7 +177,12 @@ def export(
     """A run in the format of another program: JUnit XML, KTAP, KCIDB, JSON lines.
     `docs/formats.md` describes each.
 
-    Examples: `farm export 20260101-000000 --format ktap`, `farm export ~/nightly/run --format kcidb -o r.json`
+    Examples:
+
+    ```
+    farm export 20260101-000000 --format ktap
+    farm export ~/nightly/run --format kcidb -o r.json
+    ```
     """
     text, troubles = exports.text(records.find(results, run), format, origin)
     for trouble in troubles:
@@ -139,7 +205,12 @@ def tell(
     says; docs/telling.md has one. Exit status: 0 told or nothing to tell, 2 wrong
     configuration, 3 it could not be delivered.
 
-    Examples: `farm tell 20260101-000000 --dry-run`, `farm tell 20260101-000000 --always`
+    Examples:
+
+    ```
+    farm tell 20260101-000000 --dry-run
+    farm tell 20260101-000000 --always
+    ```
     """
     path = config or tell_config.default()
     told = telling.look(records.find(results, run))
@@ -158,6 +229,7 @@ def selftests(
     select: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only tests with this in their names.")] = "",
     tree: TreeOption = None,
     series: SeriesOption = None,
+    patch: PatchOption = None,
     base: Annotated[
         str | None,
         typer.Option(
@@ -172,15 +244,23 @@ def selftests(
     """Run the kernel's own tests of ftrace (ftracetest) on a cell's kernel and on
     its base, side by side: none may end worse. Takes some ten minutes.
 
-    Examples: `farm selftests`, `farm selftests -k fgraph`,
-    `farm selftests --tree ~/linux@mine --base ~/linux@v6.12.100`
+    Examples:
+
+    ```
+    farm selftests
+    farm selftests -k fgraph
+    farm selftests --tree ~/linux@mine --base ~/linux@v6.12.100
+    ```
     """
-    request = comparison.Request(cell, select, tree, series, base, accelerator, results, matrix)
-    kernels = comparison.orders(request)
+
+    request = comparison.Request(cell, select, tree, series, base, paths(patch), accelerator, results, matrix)
+    orders = comparison.orders(request)
+    for order in orders.values():
+        check(order)
     built = {}
-    for kernel, order in kernels.items():
+    for kernel, order in orders.items():
         err.print(f"{cell}: the {kernel} kernel", markup=False, highlight=False)
-        (built[kernel],) = build_kernels(order.cells, order.tree, order.series, matrix)
+        (built[kernel],) = build_kernels(order)
     with Live(out) as live:
         directory, status = comparison.execute(request, built, live)
     finished, verdicts = records.load_run(directory), records.load_verdicts(directory)

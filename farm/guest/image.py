@@ -10,27 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from farm.base import cache
+from farm.base import cache, strict
 from farm.base.command import run
-from farm.base.errors import FarmError, UsageError
+from farm.base.errors import FarmError
 from farm.matrix import CHECKOUT
 
 RECIPE = CHECKOUT / "images" / "initramfs.yaml"
 LIBRARIES = (Path("/lib/x86_64-linux-gnu"), Path("/usr/lib/x86_64-linux-gnu"))
 
-_Absolute = Annotated[str, Field(pattern="^/")]
+_Absolute = Annotated[str, strict.form("/.*", "a path that begins with /")]
 
 
-class _Recipe(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _Recipe(strict.Strict):
     programs: dict[_Absolute, _Absolute]
     applets: dict[_Absolute, list[str]]
     scripts: dict[_Absolute, str]
@@ -106,10 +103,7 @@ def image(programs: Path, module: Path | None, recipe: Path = RECIPE) -> Image:
 
 
 def _parse(recipe: Path) -> _Recipe:
-    try:
-        return _Recipe.model_validate(yaml.safe_load(recipe.read_text()))
-    except (ValidationError, yaml.YAMLError) as error:
-        raise UsageError(f"{recipe}: {error}") from error
+    return strict.read(recipe, _Recipe)[1]
 
 
 def _host_files(parsed: _Recipe, recipe: Path) -> dict[str, Path]:

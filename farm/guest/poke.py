@@ -15,6 +15,11 @@ from farm.base.errors import UsageError
 
 _FORM = re.compile(r"(?P<symbol>[\w.]+)(?:\+(?P<offset>\w+))?(?::(?P<old>[0-9a-fA-F]+))?=(?P<new>[0-9a-fA-F]+)")
 
+EXAMPLE = "ftrace_caller:48897c2470=4889742470 or global_ops+0x18=00"
+
+#: Of an offset from its symbol, in bytes: no kernel's function or variable is larger.
+FARTHEST = 1 << 24
+
 #: How far behind its symbol `old` is looked for: the trampolines are shorter.
 REACH = 1024
 
@@ -41,12 +46,18 @@ def parse(text: str) -> Poke:
     """`SYMBOL[+OFFSET][:OLD]=NEW`, the bytes in hex. Raises UsageError."""
     found = _FORM.fullmatch(text)
     if not found:
-        raise UsageError(f"--poke {text!r}: not SYMBOL[+OFFSET][:OLD]=NEW with bytes in hex")
+        raise UsageError(f"--poke {text!r}: not SYMBOL[+OFFSET][:OLD]=NEW with bytes in hex, as {EXAMPLE}")
+    for digits in (found["old"] or "", found["new"]):
+        if len(digits) % 2:
+            raise UsageError(f"--poke {text!r}: {digits} is half a byte too short or too long: two digits make a byte")
     try:
         offset = int(found["offset"] or "0", 0)
-        old, new = bytes.fromhex(found["old"] or ""), bytes.fromhex(found["new"])
-    except ValueError as error:
-        raise UsageError(f"--poke {text!r}: {error}") from error
+    except ValueError:
+        said = f"the offset {found['offset']} is no number; write it as 24 or 0x18"
+        raise UsageError(f"--poke {text!r}: {said}") from None
+    old, new = bytes.fromhex(found["old"] or ""), bytes.fromhex(found["new"])
+    if offset > FARTHEST:
+        raise UsageError(f"--poke {text!r}: the offset {offset:#x} is behind the end of every function")
     if old and len(old) != len(new):
         raise UsageError(f"--poke {text!r}: {len(old)} bytes cannot be replaced by {len(new)}")
     return Poke(found["symbol"], new, old, offset)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A person at a guest's shell: this terminal, joined to an SSH channel."""
+"""A person at a guest's shell, or a program in its place: this process's stdin and stdout, joined to an SSH channel."""
 
 import os
 import select
@@ -12,6 +12,68 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import paramiko
+
+from farm.base.deadline import Deadline
+
+#: What the shell makes of a command whose reader has had enough.
+BROKEN_PIPE = 128 + signal.SIGPIPE
+
+
+def stream(channel: paramiko.Channel, deadline: Deadline) -> int | None:
+    """Pass the bytes of a command in the guest on as they come, stdin too unless that is a terminal.
+
+    Its status; None where the connection ended before it, TimeoutError where the deadline passes.
+    """
+    stdin = sys.stdin.fileno()
+    typing = not os.isatty(stdin)
+    if not typing:
+        channel.shutdown_write()
+    channel.settimeout(0.0)
+    pending = b""
+    try:
+        while not (_drained(channel) and (channel.closed or (channel.exit_status_ready() and channel.eof_received))):
+            if deadline.passed:
+                raise TimeoutError
+            wanted = [channel, stdin] if typing and not pending else [channel]
+            # a channel that takes more is not seen by select
+            ready, _, _ = select.select(wanted, [], [], min(0.02 if pending else 0.2, deadline.left()))
+            _pass_on(channel)
+            if stdin in ready:
+                pending = os.read(stdin, 1 << 16)
+                if not pending:
+                    typing = False
+                    channel.shutdown_write()
+            if pending and channel.send_ready():
+                pending = _send(channel, pending)
+    except BrokenPipeError:
+        return BROKEN_PIPE
+    return channel.recv_exit_status() if channel.exit_status_ready() and channel.eof_received else None
+
+
+def _send(channel: paramiko.Channel, data: bytes) -> bytes:
+    """What the guest does not take now of some input."""
+    try:
+        return data[channel.send(data) :]
+    except TimeoutError:
+        return data
+    except OSError:  # the command has ended, or the connection, which the caller finds out
+        return b""
+
+
+def _drained(channel: paramiko.Channel) -> bool:
+    return not channel.recv_ready() and not channel.recv_stderr_ready()
+
+
+def _pass_on(channel: paramiko.Channel) -> None:
+    while channel.recv_ready():
+        _write(sys.stdout.fileno(), channel.recv(1 << 16))
+    while channel.recv_stderr_ready():
+        _write(sys.stderr.fileno(), channel.recv_stderr(1 << 16))
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def interact(channel: paramiko.Channel) -> int:

@@ -16,6 +16,7 @@ import paramiko
 
 from farm.base.deadline import Deadline
 from farm.base.errors import BootFailed, GuestCrashed, GuestHung
+from farm.guest import shell
 from farm.guest.image import Keys
 
 # a guest that goes away in the middle of a packet is a verdict, not a traceback
@@ -83,14 +84,32 @@ class Connection:
                 raise GuestHung(f"SSH to the guest broke off during `{command}`")
             return Finished(status, out.decode(errors="replace"), err.decode(errors="replace"))
 
+    def stream(self, command: str, deadline: Deadline) -> int:
+        """Run a shell command to its end, its input and output this process's; its status.
+        Raises GuestHung as `run` does, OSError where the output cannot be written."""
+        with self.channel(command, deadline) as channel:
+            try:
+                status = shell.stream(channel, deadline)
+            except TimeoutError as error:
+                raise GuestHung(f"no end of `{command}` within {deadline.seconds:.0f} s") from error
+            except (paramiko.SSHException, EOFError) as error:
+                raise GuestHung(f"SSH to the guest broke off during `{command}`: {error}") from error
+        if status is None:
+            raise GuestHung(f"SSH to the guest broke off during `{command}`")
+        return status
+
     def terminal(self) -> paramiko.Channel:
-        """A channel with a terminal of this one's size, and a login shell on it."""
+        """A channel with a terminal of this one's size, and a login shell on it. Raises GuestHung."""
         transport = self._client.get_transport()
-        assert transport is not None
         size = shutil.get_terminal_size()
-        channel = transport.open_session(timeout=10)
-        channel.get_pty(os.environ.get("TERM", "linux"), size.columns, size.lines)
-        channel.invoke_shell()
+        try:
+            if transport is None:
+                raise EOFError("no connection")
+            channel = transport.open_session(timeout=10)
+            channel.get_pty(os.environ.get("TERM", "linux"), size.columns, size.lines)
+            channel.invoke_shell()
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise GuestHung(f"SSH to the guest gave no terminal: {error}") from error
         return channel
 
     def put(self, local: Path, remote: str, deadline: Deadline) -> None:

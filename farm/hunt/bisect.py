@@ -5,6 +5,7 @@ Both ends are tested first, and at the end the bad end with the culprit reverted
 """
 
 import math
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from farm.base.errors import UsageError
 from farm.hunt import evidence, steering
 from farm.hunt.evidence import Answer, Hunt, Role, Status
 from farm.hunt.judge import Bench, Judge, Question, Tell, alone, kept, left, told
-from farm.kernel.tree import Source, from_user
+from farm.kernel.tree import Source, from_user, split
 from farm.matrix import choose, load
 from farm.run import records, session
 from farm.run.watcher import Watcher
@@ -51,12 +52,23 @@ def bisect(request: Request, watcher: Watcher, tell: Tell, bench: Bench = Bench(
         return directory, hunt
 
 
+def bad_end(tree: str, bad: str) -> tuple[str, str]:
+    """The directory of a tree, and the revision that fails: the one that was named, else that of
+    PATH@REV. Raises UsageError for none and for two."""
+    path, revision = split(tree)
+    if revision and bad:
+        raise UsageError(f"--tree {tree} and --bad {bad}: the tree's revision is the bad end; name it once")
+    if not (revision or bad):
+        raise UsageError("no bad end: give --bad REV, or --tree PATH@REV")
+    return str(path), bad or revision
+
+
 def _ends(request: Request) -> tuple[Path, Source, Source]:
     """The top of the user's tree, and the sources of both ends."""
     (cell,) = choose(load(request.matrix), [request.cell])
     if cell.machine is None:
         raise UsageError(f"--cell {cell.name}: it is only built, it has no guest; see `farm cells`")
-    path = Path(request.tree).expanduser()
+    path = Path(os.path.expanduser(request.tree))
     if not path.is_dir():
         raise UsageError(f"--tree {request.tree}: no such directory; the revisions are --good and --bad")
     try:
@@ -194,7 +206,8 @@ class _Hunter(Judge):
         one = self.evidence_of(Role.REVERTED, culprit)
         if one.answer is Answer.TESTING:
             self.tell(f"the bad end with {culprit[:12]} reverted")
-            self.build_and_judge(one, replace(self.ask(hunt.bad, self.select), patches=[str(file)]))
+            asked = self.ask(hunt.bad, self.select)
+            self.build_and_judge(one, replace(asked, patches=[str(file), *asked.patches]))
             self.tell(f"  {told(one)}")
         hunt.confirmed = {
             Answer.GOOD: f"confirmed: with it reverted the bad end is {told(one)}",

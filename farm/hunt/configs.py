@@ -121,7 +121,7 @@ def _config(cell: Cell, request: Request, watcher: Watcher, tell: Tell, bench: B
 
 def _asked(config: Config) -> dict[str, str]:
     """What a cell asks for, with the fragment that does, in the order of its fragments."""
-    return {name: file.stem for file in config.fragments for name in kconfig.parse(file.read_text(), str(file))}
+    return {name: file.stem for file in config.fragments for name in kconfig.read(file)}
 
 
 def _between(good: Config, bad: Config) -> tuple[dict[str, str], tuple[Option, ...]]:

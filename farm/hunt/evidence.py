@@ -5,14 +5,12 @@ Its directory holds `state.json` (Hunt), `bisect.log` (git's), `runs/` (run
 directories, one a trial), `revert.patch` and `report.txt`.
 """
 
-import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
+from farm.base import stored
 from farm.base.atomic import save_json
-from farm.base.errors import UsageError
 from farm.run.records import Verdict
 
 #: Of state.json; raised when a reader of the old ones would go wrong.
@@ -156,16 +154,5 @@ def save(directory: Path, hunt: Hunt) -> None:
 
 
 def load(directory: Path) -> Hunt:
-    path = directory / STATE
-    raw: dict[str, Any] = json.loads(path.read_text())
-    if raw.get("schema") != SCHEMA:
-        raise UsageError(f"{path}: schema {raw.get('schema')}, this farm reads {SCHEMA}; begin anew with --restart")
-    raw["status"] = Status(raw["status"])
-    raw["evidence"] = [_evidence(one) for one in raw["evidence"]]
-    if raw["failure"]:
-        raw["failure"] = Failure(**{**raw["failure"], "others": tuple(raw["failure"]["others"])})
-    return Hunt(**raw)
-
-
-def _evidence(raw: dict[str, Any]) -> Evidence:
-    return Evidence(**{**raw, "role": Role(raw["role"]), "answer": Answer(raw["answer"])})
+    """The hunt that was left in a directory. Raises UsageError where nothing can be made of it."""
+    return stored.load(directory / STATE, Hunt, SCHEMA, "begin anew with --restart")

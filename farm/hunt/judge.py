@@ -16,11 +16,12 @@ killed is resumed by the same command.
 import errno
 import fcntl
 import math
+import os
 import shutil
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,12 +77,13 @@ Tell = Callable[[str], None]
 class Question:
     """What the command line asks of every hunt.
 
-    `failure` is text in the mark of the failure to hunt, where the bad end has
-    several; `confidence` that what was found is what was looked for; the bad
+    `patches` go on top of the series at each point. `failure` is text in the mark of
+    the failure to hunt, where the bad end has several; `confidence` that what was found is what was looked for; the bad
     end may pass `tries` times before it is called good.
     """
 
     series: str | None = None
+    patches: Sequence[str] = ()
     select: str = ""
     failure: str = ""
     confidence: float = 0.99
@@ -103,6 +105,7 @@ class Question:
             cells=[cell],
             tree=tree,
             series=self.series,
+            patches=list(self.patches),
             select=select,
             accel=self.accel,
             workers=self.workers,
@@ -116,9 +119,12 @@ class Question:
         """The same for the same tests of the same series, judged in the same way."""
         asked = [repr(self.series), self.select, self.failure, str(self.confidence), self.accel, str(self.matrix)]
         named = (
-            [Path(self.series).expanduser()] if self.series else [t.series for t in load(self.matrix).trees.values()]
+            [Path(os.path.expanduser(self.series))]
+            if self.series
+            else [t.series for t in load(self.matrix).trees.values()]
         )
         series = [path for directory in named for path in sorted(directory.glob("*.patch"))]
+        series += [Path(patch) for patch in self.patches]
         files = [
             part for path in [*series, *sorted(self.suites.glob("*.py"))] for part in (path.name, path.read_bytes())
         ]
@@ -436,7 +442,12 @@ def alone(directory: Path, restart: bool) -> Iterator[None]:
         if restart:
             shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(exist_ok=True)
-        yield
+        try:
+            yield
+        except UsageError:
+            if not (directory / evidence.STATE).exists():  # it was refused before it began
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
 
 
 def left(directory: Path, tell: Tell) -> Hunt | None:

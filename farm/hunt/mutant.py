@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from farm.base import strict
 from farm.base.errors import UsageError
 from farm.matrix import CHECKOUT, Matrix
 from farm.run.records import Verdict, VerdictRecord
@@ -160,7 +161,7 @@ def load(matrix: Matrix, directory: Path = MUTANTS) -> list[Mutant]:
     """All mutants, folder by folder. Raises UsageError."""
     suites = [path.stem.removeprefix("test_") for path in sorted(SUITES.glob("test_*.py"))]
     paths = sorted(directory.rglob("*.patch"))
-    mutants = [parse(path, path.read_text(), matrix, suites) for path in paths]
+    mutants = [parse(path, strict.text(path), matrix, suites) for path in paths]
     if not mutants:
         raise UsageError(f"{directory}: no *.patch below it")
     seen: dict[str, Path] = {}

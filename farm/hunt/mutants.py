@@ -4,18 +4,19 @@
 While one is tested the next one is built. The score is on disk behind each mutant.
 """
 
-import json
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
+from farm.base import stored
 from farm.base.atomic import save_json
-from farm.base.errors import Blamed, Exit
+from farm.base.errors import Blamed, Exit, UsageError
 from farm.hunt.mutant import Mutant
 from farm.hunt.trial import TESTED, attempt
 from farm.kernel import builder
@@ -212,6 +213,26 @@ def hunt(request: Request, watcher: Watcher) -> tuple[Path, Scores]:
     return directory, keep(directory, done)
 
 
+def listed(mutants: Sequence[Mutant]) -> Iterator[str]:
+    """A line a mutant, below its folder: its name and what it does."""
+    for folder, ones in groupby(mutants, key=lambda mutant: mutant.path.parent.name):
+        yield f"{folder}:"
+        for mutant in ones:
+            yield f"  {mutant.name}: {mutant.title}{' (equivalent)' * bool(mutant.equivalent)}"
+
+
+def planned(request: Request) -> Iterator[str]:
+    """A line a mutant: the cells that it would be tried in, and what of the suites would go first."""
+    tried = 0
+    for mutant in request.mutants:
+        cells = _cells(request, mutant)
+        tried += bool(cells)
+        where = f"{', then '.join(cells)}; first {' '.join(mutant.suites)}" if cells else "not tried"
+        yield f"{mutant.name}: {where}" + (f": {_untried(mutant).reason}" if not cells else "")
+    minutes = pace(request.results) * tried / 60
+    yield f"{tried} mutants of {len(request.mutants)}, about {minutes:.0f} min; nothing was built"
+
+
 def _cells(request: Request, mutant: Mutant) -> list[str]:
     """Where a mutant is to be tried, likeliest first."""
     if mutant.equivalent and not request.equivalents:
@@ -261,15 +282,18 @@ def keep(directory: Path, scores: Scores) -> Scores:
 
 
 def load_scores(directory: Path) -> Scores:
-    raw = json.loads((directory / "score.json").read_text())
-    scores = tuple(Score(**{**score, "outcome": Outcome(score["outcome"])}) for score in raw.pop("scores"))
-    return Scores(**raw, scores=scores)
+    """What a hunt left. Raises UsageError where nothing can be made of it, OSError."""
+    return stored.load(directory / "score.json", Scores)
 
 
 def pace(results: Path) -> float:
     """Seconds that a mutant took in the last hunt that tested any."""
     for directory in sorted(results.glob(f"{PREFIX}*"), reverse=True):
-        if (directory / "score.json").is_file() and (tested := load_scores(directory).tested):
+        try:
+            tested = load_scores(directory).tested
+        except (OSError, UsageError):
+            continue  # it was killed before the first was scored, or after a disk was full
+        if tested:
             return sum(score.seconds for score in tested) / len(tested)
     return GUESS_SECONDS
 

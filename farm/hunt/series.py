@@ -11,7 +11,7 @@ from pathlib import Path
 from farm.base.errors import BuildFailed, Exit, UsageError
 from farm.hunt.trial import Trial, attempt
 from farm.kernel import abi, checkpatch, kconfig
-from farm.kernel.series import apply, patches_in
+from farm.kernel.series import apply, directory_of, patches_in
 from farm.kernel.tree import Source, from_package, from_user
 from farm.matrix import Cell, choose, load
 from farm.run import records
@@ -61,10 +61,10 @@ def steps(request: Request) -> list[Step]:
     matrix = load(request.matrix)
     cells = choose(matrix, request.cells)
     tree = matrix.trees[cells[0].tree]
+    patches = patches_in(directory_of(request.series) if request.series else tree.series)
     base = from_user(request.tree) if request.tree else from_package(tree)
     if base.has_feature:
         raise UsageError(f"--tree {request.tree}: the feature is in it already; name the revision before the series")
-    patches = patches_in(Path(request.series).expanduser().resolve() if request.series else tree.series)
     last = max((n for n, patch in enumerate(patches, 1) if _changes_kernel(patch)), default=len(patches))
     found = []
     before = base
@@ -78,13 +78,13 @@ def steps(request: Request) -> list[Step]:
 
 
 def _changes_kernel(patch: Path) -> bool:
-    names = re.findall(r"^(?:--- a|\+\+\+ b)/(.+)$", patch.read_text(), re.M)
+    names = re.findall(r"^(?:--- a|\+\+\+ b)/(.+)$", patch.read_text(errors="replace"), re.M)
     return any(not name.startswith(BESIDE_THE_KERNEL) for name in names)
 
 
 def _has_options(source: Source, cell: Cell) -> bool:
     """Whether the tree knows the options that the cell asks for with the feature."""
-    wanted = [option for fragment in cell.feature for option in kconfig.parse(fragment.read_text(), str(fragment))]
+    wanted = [option for fragment in cell.feature for option in kconfig.read(fragment)]
     defined = source.git("grep", "-h", "-w", "-E", "^(menu)?config [A-Z0-9_]+", source.commit, "--", "*Kconfig*")
     names = {line.split()[1] for line in defined.splitlines()}
     return all(option in names for option in wanted)

@@ -112,7 +112,7 @@ def config(request: session.Request, watcher: Watcher) -> Config:
             reasons = kconfig.explain(dropped, tree, path, cell.arch, cell.toolchain)
             lines = "\n".join(f"  {reason}" for reason in reasons)
             raise BuildFailed(f"{cell.name}: the tree dropped options that the cell asks for:\n{lines}")
-        return Config(fragments, kconfig.parse(path.read_text(), str(path)), source.content, source.label)
+        return Config(fragments, kconfig.read(path), source.content, source.label)
 
 
 def configure(tree: Path, directory: Path, fragments: Sequence[Path], variables: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ from tuxmake.build import Build
 from tuxmake.exceptions import TuxMakeException
 from tuxmake.runtime import NullRuntime, Terminated
 
-from farm.base import cache, removal
+from farm.base import cache, removal, strict
 from farm.base.command import echo, leashed, run
 from farm.base.errors import BuildFailed, FarmError
 from farm.kernel import kconfig
@@ -85,7 +85,7 @@ class Plan:
 
     @property
     def key(self) -> str:
-        texts = [part for fragment in self.fragments for part in (fragment.name, fragment.read_text())]
+        texts = [part for fragment in self.fragments for part in (fragment.name, strict.text(fragment))]
         return cache.digest(RECIPE, self.cell.arch, self.source.content, toolchain(self.cell.toolchain), *texts)
 
     @property
@@ -215,7 +215,7 @@ def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress
     """A .config of this tree and these fragments, and not one requested option less in it."""
     build_dir.mkdir(parents=True, exist_ok=True)
     config, stamp = build_dir / ".config", build_dir / CONFIGURED
-    texts = [part for fragment in wanted.fragments for part in (fragment.name, fragment.read_text())]
+    texts = [part for fragment in wanted.fragments for part in (fragment.name, strict.text(fragment))]
     key = cache.digest(_files(wanted.source, _CONFIGURING), toolchain(wanted.cell.toolchain), *texts)
     if stamp.exists() and config.exists() and stamp.read_text() == f"{key} {cache.digest(config.read_bytes())}":
         return

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
 
-from farm.base import cache, locks
+from farm.base import bug, cache, locks
 from farm.base.command import echo, leashed
 from farm.base.errors import Blamed, BuildFailed, Exit, FarmError, UsageError
 from farm.kernel import build, payload, series
@@ -71,7 +71,9 @@ def start(order: Order) -> "Popen[str]":
     cache.hold()
     argv = [sys.executable, "-m", "farm.kernel.builder"]
     echo(argv)
-    process = Popen(leashed(argv), stdin=PIPE, stdout=PIPE, text=True)
+    process = Popen(
+        leashed(argv), stdin=PIPE, stdout=PIPE, text=True, process_group=0
+    )  # Ctrl-C is told once, to this one
     assert process.stdin
     process.stdin.write(json.dumps(asdict(order)))
     process.stdin.close()
@@ -114,7 +116,8 @@ def _build_cell(order: Order, name: str) -> Event:
         kernel = build.kernel(wanted, progress)
         seconds = 0.0 if cached else round(time.monotonic() - started, 1)
         parts = payload.payload(wanted, kernel, progress)
-    except Blamed as error:
+    except Exception as cause:
+        error = bug.blamed(cause)
         log = build.log_of(wanted) if wanted else None
         return Event("failed", name, str(error), error.exit, str(log) if log and log.exists() else "")
     built = Built(

@@ -10,6 +10,7 @@ from typing import Any
 
 import kconfiglib
 
+from farm.base import strict
 from farm.base.errors import UsageError
 
 
@@ -46,12 +47,17 @@ def parse(text: str, name: str = "") -> dict[str, str]:
     return options
 
 
+def read(path: Path) -> dict[str, str]:
+    """The options of a file, as `parse` has them. Raises UsageError that names file and line."""
+    return parse(strict.text(path), str(path))
+
+
 def compare(fragments: Iterable[Path], config: Path) -> list[Dropped]:
     """What the fragments ask for and `config` lacks; a later fragment overrides."""
-    got = parse(config.read_text(), str(config))
+    got = read(config)
     wanted: dict[str, tuple[str, str]] = {}
     for fragment in fragments:
-        for option, value in parse(fragment.read_text(), str(fragment)).items():
+        for option, value in read(fragment).items():
             wanted[option] = (value, fragment.name)
     return [
         Dropped(option, value, got.get(option, "n"), fragment)

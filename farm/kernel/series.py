@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
 """A series of patches on a source, by `git am`, one commit a patch."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from farm.base import cache
 from farm.base.command import CommandFailed, run
-from farm.base.errors import UsageError
-from farm.kernel.tree import IDENTITY, Source, from_package, from_user
+from farm.base.errors import UsageError, refused
+from farm.kernel import kconfig
+from farm.kernel.tree import IDENTITY, Source, from_package, from_user, is_imported
 from farm.matrix import Cell, Tree
+
+#: How what `git diff` and `diff -u` write begins, where a mail has its headers.
+_BARE_DIFF = re.compile(rb"\s*(?:diff -|--- \S|Index: |\*\*\* \S)")
+
+#: Of more hunks that do not apply the number is told.
+MOST_HUNKS = 8
 
 
 def patches_in(directory: Path) -> list[Path]:
@@ -31,10 +39,7 @@ def resolve(cell: Cell, tree: Tree, user_tree: str | None, series: str | None, e
     if series is None and not (user_tree and source.has_feature):
         source = apply(source, patches_in(tree.series), "series")
     elif series is not None and series != "none":
-        directory = Path(series).expanduser().resolve()
-        if not directory.is_dir():
-            raise UsageError(f"--series {series}: no such directory; give a directory of patches, or none")
-        source = apply(source, patches_in(directory), "series")
+        source = apply(source, patches_in(directory_of(series)), "series")
     for directory in cell.patches:
         source = apply(source, patches_in(directory), directory.name, skip_applied=True)
     if extra:
@@ -44,11 +49,72 @@ def resolve(cell: Cell, tree: Tree, user_tree: str | None, series: str | None, e
     return source
 
 
+def directory_of(series: str) -> Path:
+    """The directory that a user names. Raises UsageError if there is none."""
+    directory = os.path.realpath(os.path.expanduser(series))
+    if not os.path.isdir(directory):
+        raise UsageError(f"--series {series}: no such directory; give a directory of patches, or none")
+    return Path(directory)
+
+
+def check(
+    cells: Sequence[Cell],
+    trees: Mapping[str, Tree],
+    user_tree: str | None,
+    series: str | None,
+    extra: Sequence[str] = (),
+) -> None:
+    """Raise UsageError for what a user has named or written and nothing can be built from, before a
+    run is begun for it: tree, series, patches and fragments. A source that is not imported yet
+    takes a minute; what does not apply to it is found by the builder."""
+    for fragment in dict.fromkeys(path for cell in cells for path in cell.fragments + cell.feature):
+        kconfig.read(fragment)
+    check_files(series, extra)
+    done = set()
+    for cell in cells:
+        like = (cell.tree, cell.patches)
+        if (user_tree or series or extra) and like not in done and (user_tree or is_imported(trees[cell.tree])):
+            done.add(like)
+            resolve(cell, trees[cell.tree], user_tree, series, extra)
+
+
+def check_files(series: str | None, extra: Sequence[str]) -> None:
+    """Raise UsageError for a series and patches that no tree could be given."""
+    named = [_file(patch) for patch in extra]
+    if series and series != "none":
+        named += patches_in(directory_of(series))
+    for patch in named:
+        content(patch)
+
+
 def _file(patch: str) -> Path:
-    path = Path(patch).expanduser().resolve()
-    if not path.is_file():
+    if not patch:
+        raise UsageError("--patch is empty; give FILE, or leave the option away")
+    path = os.path.realpath(os.path.expanduser(patch))
+    if os.path.isdir(path):
+        raise UsageError(f"--patch {patch}: this is a directory; for all patches in it give --series {patch}")
+    if not os.path.exists(path):
         raise UsageError(f"--patch {patch}: no such file")
-    return path
+    if not os.path.isfile(path):
+        raise UsageError(f"--patch {patch}: this is no file that can be read twice; save the patch in one")
+    return Path(path)
+
+
+def content(patch: Path) -> bytes:
+    """What is in a patch, in whatever encoding. Raises UsageError for one that is no mail, as
+    `git am` takes them; it would not say what to do."""
+    try:
+        data = patch.read_bytes()
+    except OSError as error:
+        raise refused(error, patch, user=True) from error
+    if not data.strip():
+        raise UsageError(f"{patch}: this patch is empty")
+    if _BARE_DIFF.match(data):
+        raise UsageError(
+            f"{patch}: this is a diff without author and message; commit the change, and take what "
+            "`git format-patch -1` writes of it"
+        )
+    return data
 
 
 def apply(source: Source, patches: Sequence[Path], name: str, skip_applied: bool = False) -> Source:
@@ -61,9 +127,9 @@ def apply(source: Source, patches: Sequence[Path], name: str, skip_applied: bool
     """
     label = f"{source.label} + {name} ({len(patches)} patch{'es' if len(patches) > 1 else ''})"
     variant = name if source.variant == "base" else f"{source.variant}+{name}"
-    ingredients = [source.commit, str(skip_applied)]
+    ingredients: list[str | bytes] = [source.commit, str(skip_applied)]
     for patch in patches:
-        ingredients += [patch.name, patch.read_text()]
+        ingredients += [patch.name, content(patch)]
     ref = f"refs/farm/{cache.digest(*ingredients)}"
     commit = source.git("for-each-ref", "--format=%(objectname)", ref)
     if not commit:
@@ -101,16 +167,24 @@ def _am_one(where: Path, patch: Path) -> None:
     try:
         run(["git", "-C", where, "am", "--quiet", "--committer-date-is-author-date", patch], env=IDENTITY)
     except CommandFailed as error:
+        if "patch failed" in error.output and _reverses(where, patch):
+            raise UsageError(f"{patch}: the tree has this patch already; leave it away") from error
         raise UsageError(explain(patch, error.output)) from error
 
 
 def explain(patch: Path, output: str) -> str:
     """What `git am` said of a patch, as: patch, file, hunk."""
     lines = [f"{patch} does not apply; the tree is as it was"]
-    for file, line in re.findall(r"^error: patch failed: (.+):(\d+)$", output, re.M):
+    if "Patch format detection failed" in output:
+        return f"{patch} does not apply: it is no patch as `git format-patch` writes it"
+    failed = re.findall(r"^error: patch failed: (.+):(\d+)$", output, re.M)
+    for file, line in failed[:MOST_HUNKS]:
         lines.append(f"  {file}: the hunk at line {line} ({_hunk(patch, file, int(line))})")
-    if len(lines) == 1:
-        lines += [f"  {line}" for line in output.strip().splitlines()[:6]]
+    if len(failed) > MOST_HUNKS:
+        lines.append(f"  and {len(failed) - MOST_HUNKS} hunks more")
+    if not failed:
+        said = [line for line in output.strip().splitlines() if not line.startswith(("hint:", "Patch failed at"))]
+        lines += [f"  {line}" for line in said[:6]]
     return "\n".join(lines)
 
 
@@ -120,6 +194,6 @@ def _hunk(patch: Path, file: str, line: int) -> str:
     for text in patch.read_text(errors="replace").splitlines():
         if text.startswith("+++ "):
             current = text.removeprefix("+++ ").removeprefix("b/").split("\t")[0]
-        if current == file and text.startswith(f"@@ -{line},"):
+        if current == file and text.startswith((f"@@ -{line},", f"@@ -{line} ")):
             return text
     return f"old line {line}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from farm.base import cache, removal
 from farm.base.command import CommandFailed, run
-from farm.base.errors import FarmError, UsageError
+from farm.base.errors import FarmError, UsageError, refused
 from farm.matrix import Tree
 
 #: Whose commits the farm makes. Fixed, as are their dates: the same input
@@ -81,14 +81,25 @@ class Source:
         return self.has(FEATURE_HEADER)
 
 
-def from_package(tree: Tree) -> Source:
-    """The source of a Debian package, imported into git on first use."""
+def _key(tree: Tree) -> str:
+    """Of the archive of a package, as it is installed. Raises FarmError where it is not."""
     try:
         stat = tree.archive.stat()
     except FileNotFoundError as error:
         raise FarmError(f"{tree.archive} is missing; install it: sudo apt-get install {tree.package}") from error
-    key = f"{tree.package}-{cache.digest(tree.archive.name, str(stat.st_size), str(stat.st_mtime_ns))}"
-    store = cache.fill("sources", key, lambda directory: _import(tree, directory))
+    except OSError as error:
+        raise refused(error, tree.archive) from error
+    return f"{tree.package}-{cache.digest(tree.archive.name, str(stat.st_size), str(stat.st_mtime_ns))}"
+
+
+def is_imported(tree: Tree) -> bool:
+    """Whether `from_package` has the source at once, and not in a minute. Raises FarmError."""
+    return cache.entry("sources", _key(tree)).is_dir()
+
+
+def from_package(tree: Tree) -> Source:
+    """The source of a Debian package, imported into git on first use. Raises FarmError."""
+    store = cache.fill("sources", _key(tree), lambda directory: _import(tree, directory))
     commit = run(["git", "--git-dir", store, "rev-parse", "refs/heads/base"], env=IDENTITY).strip()
     return Source(store, commit, "", tree.name, "base").at(commit, tree.name, "base")
 
@@ -118,7 +129,7 @@ def from_user(spec: str) -> Source:
     Without a revision it is the working tree as it stands, uncommitted
     changes and new files included.
     """
-    path, revision = _split(spec)
+    path, revision = split(spec)
     try:
         top = Path(run(["git", "-C", path, "rev-parse", "--show-toplevel"]).strip())
         objects = run(["git", "-C", top, "rev-parse", "--path-format=absolute", "--git-path", "objects"]).strip()
@@ -143,14 +154,17 @@ def from_user(spec: str) -> Source:
     return source
 
 
-def _split(spec: str) -> tuple[Path, str]:
-    """PATH@REV; a directory whose own name has an @ is taken as it is."""
-    if Path(spec).expanduser().is_dir():
-        return Path(spec).expanduser().resolve(), ""
-    path, _, revision = spec.rpartition("@")
-    if not path or not Path(path).expanduser().is_dir():
+def split(spec: str) -> tuple[Path, str]:
+    """PATH and REV of PATH[@REV]; a directory whose own name has an @ is taken as it is.
+    Raises UsageError where there is no such directory."""
+    if os.path.isdir(whole := os.path.expanduser(spec)):
+        return Path(whole).resolve(), ""
+    path, _, revision = whole.rpartition("@")
+    if not path or not os.path.isdir(path):
         raise UsageError(f"--tree {spec}: no such directory; give PATH or PATH@REV")
-    return Path(path).expanduser().resolve(), revision
+    if not revision:
+        raise UsageError(f"--tree {spec}: no revision behind the @; without it the tree is taken as it stands")
+    return Path(path).resolve(), revision
 
 
 def _borrowing_store(top: Path, objects: Path) -> Path:

@@ -7,7 +7,6 @@ next one, the kernel's own tests, which take some ten minutes, from their beginn
 """
 
 import fcntl
-import json
 import os
 import re
 import shlex
@@ -20,10 +19,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from farm.base import stored
 from farm.base.atomic import save_json
 from farm.base.command import leashed
 from farm.base.deadline import Deadline
-from farm.base.errors import Exit, FarmError, UsageError
+from farm.base.errors import Blamed, Exit, FarmError, UsageError
 from farm.history.model import order
 from farm.hunt import mutants as hunts
 from farm.hunt.mutants import Outcome, Score
@@ -153,13 +153,11 @@ def last(results: Path) -> tuple[Path, Night] | None:
     if directory is None:
         return None
     try:
-        raw = json.loads((directory / STATE).read_text())
-    except (OSError, ValueError):
+        night = stored.load(directory / STATE, Night, SCHEMA)
+        dated = datetime.fromisoformat(night.started).tzinfo is not None
+    except (OSError, UsageError, ValueError):
         return None
-    if raw.get("schema") != SCHEMA:
-        return None
-    steps = tuple(Step(**{**step, "words": tuple(step["words"])}) for step in raw.pop("steps"))
-    return directory, Night(**{**raw, "left": tuple(raw["left"]), "asked": tuple(raw["asked"])}, steps=steps)
+    return (directory, night) if dated else None
 
 
 def told(night: Night, goes_on: bool = False) -> Iterator[str]:
@@ -307,7 +305,7 @@ def tried(results: Path, night: Night) -> dict[str, Score]:
     for directory in reversed(newer(results, "score.json", night.last_hunt)):
         try:
             scores = hunts.load_scores(directory).scores
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, UsageError):
             continue
         found |= {score.mutant: score for score in scores if score.outcome is not Outcome.LEFT}
     return found
@@ -326,7 +324,7 @@ def _made(results: Path, night: Night, step: Step) -> Run | None:
     for path in newer(results, "run.json", night.last_run):
         try:
             run = records.load_run(path)
-        except (UsageError, OSError, ValueError, TypeError):
+        except Blamed:
             continue
         if tuple(run.command[1:]) == step.words:
             return run
@@ -347,7 +345,10 @@ def _interrupted(results: Path, night: Night, step: Step) -> bool:
     """Whether a command that ended by itself was told to."""
     if step.name == "mutants":
         newest = next(iter(newer(results, "score.json", night.last_hunt)), None)
-        return newest is not None and hunts.load_scores(newest).status == "interrupted"
+        try:
+            return newest is not None and hunts.load_scores(newest).status == "interrupted"
+        except (OSError, UsageError):
+            return False
     made = _made(results, night, step)
     return made is not None and made.status == "interrupted"
 

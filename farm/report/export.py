@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from farm.base.errors import Blamed, FarmError, UsageError
+from farm.base.strict import near
 from farm.history import reading
 from farm.report import jsonl, junit, kcidb, ktap
 from farm.run.records import Run, VerdictRecord
@@ -30,7 +31,7 @@ def text(directory: Path, format: str, origin: str = kcidb.ORIGIN) -> tuple[str,
     """A run in one of FORMATS, and what of it could not be read; `origin` is who reports
     it to KCIDB. Raises UsageError for another format, or a run that nothing can be made of."""
     if format not in FORMATS:
-        raise UsageError(f"--format {format}: there is {', '.join(FORMATS)}")
+        raise UsageError(f"--format {format}: {near(format, FORMATS)}there is {', '.join(FORMATS)}")
     try:
         read = reading.read(directory)
     except reading.Unreadable as error:

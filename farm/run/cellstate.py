@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
+from farm.base import stored
 from farm.base.atomic import save_json
 from farm.base.deadline import Deadline
 from farm.base.errors import BootFailed, Exit, FarmError
@@ -47,13 +48,17 @@ def load_built(run: Path, cell: str) -> Built | None:
     """The kernel of a cell in a run of whatever time; None if it says of none."""
     known = _told(run, cell, "built.json")
     lacking = {field.name: "" if field.default is MISSING else field.default for field in fields(Built)}
-    return Built(**{name: known.get(name, otherwise) for name, otherwise in lacking.items()}) if known else None
+    try:
+        return stored.made(lacking | known, Built) if known else None
+    except ValueError:
+        return None
 
 
 def load_failure(run: Path, cell: str) -> tuple[str, Exit] | None:
     """Why a cell has no kernel, and whose fault that is; None if it says nothing of it."""
     known = _told(run, cell, "failed.json")
-    return (known["text"], Exit(known["exit"])) if known else None
+    text, status = known.get("text"), known.get("exit")
+    return (text, Exit(status)) if isinstance(text, str) and status in list(Exit) else None
 
 
 def load_metadata(run: Path, cell: str) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def _told(run: Path, cell: str, name: str) -> dict[str, Any]:
     """A file of a cell for reports, which a run that was cut off may lack or have half of."""
     try:
         known = json.loads((run / "cells" / cell / name).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
 

@@ -225,6 +225,7 @@ class Request:
     tree: str | None = None
     series: str | None = None
     base: str | None = None
+    patches: Sequence[str] = ()
     accel: str = "auto"
     results: Path = RESULTS
     matrix: Path = MATRIX
@@ -232,14 +233,18 @@ class Request:
 
 def orders(request: Request) -> dict[str, Order]:
     """What has to be built for it. The base of a tree that has the feature
-    already is the farm's own source, unless the user names another."""
+    already is the farm's own source, unless the user names another; patches are put on
+    the other kernel. Raises UsageError for a cell without a guest."""
+    (cell,) = choose(load(request.matrix), [request.cell])
+    if cell.machine is None:
+        raise UsageError(f"{cell.name} is only built, it has no guest; see `farm cells`")
     base = request.base
     if not base and request.tree and not from_user(request.tree).has_feature:
         base = request.tree
     cells, matrix = [request.cell], str(request.matrix)
     return {
         BASE: Order(cells, base, "none", matrix),
-        PATCHED: Order(cells, request.tree, request.series, matrix),
+        PATCHED: Order(cells, request.tree, request.series, matrix, list(request.patches)),
     }
 
 
@@ -247,9 +252,9 @@ def execute(request: Request, built: Mapping[str, Built], watcher: Watcher) -> t
     """Compare the kernels that were built; the run directory and the exit status."""
     matrix = load(request.matrix)
     (cell,) = choose(matrix, [request.cell])
-    if cell.machine is None:
-        raise UsageError(f"{cell.name} is only built, it has no guest; see `farm cells`")
-    tests = ftracetest.suite(resolve(cell, matrix.trees[cell.tree], request.tree, request.series), request.select)
+    assert cell.machine, "orders() refuses others"
+    source = resolve(cell, matrix.trees[cell.tree], request.tree, request.series, request.patches)
+    tests = ftracetest.suite(source, request.select)
     chosen = accel.choose(request.accel)
     specs = {
         kernel: vm.Spec(
@@ -268,6 +273,7 @@ def execute(request: Request, built: Mapping[str, Built], watcher: Watcher) -> t
         workers=len(specs),
         matrix=str(request.matrix),
         planned=len(names),
+        patches=list(request.patches),
     )
     watcher.began(directory, run)
     cellstate.tell_built(directory, built[PATCHED])

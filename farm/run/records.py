@@ -17,7 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from farm.base.errors import Exit, FarmError, UsageError
+from farm.base import stored
+from farm.base.errors import Exit, FarmError, UsageError, refused
 from farm.guest.splat import normal
 from farm.matrix import MATRIX
 
@@ -162,8 +163,17 @@ def new_directory(results: Path, prefix: str = "") -> Path:
     """A directory for a new run; two that start in the same second get one each.
 
     Where the clock went back the stamp does not: what is sorted by it stays in the
-    order in which it came.
+    order in which it came. Raises UsageError for a place that no directory can be made in,
+    FarmError where the host has no room for it.
     """
+    try:
+        return _new_directory(results, prefix)
+    except OSError as error:
+        known = refused(error, results, user=True)
+        raise type(known)(f"--results {known}") from error
+
+
+def _new_directory(results: Path, prefix: str) -> Path:
     results.mkdir(parents=True, exist_ok=True)
     there = (re.fullmatch(rf"{re.escape(prefix)}(\d{{8}}-\d{{6}})(-\d+)?", path.name) for path in results.iterdir())
     stamp = prefix + max([datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), *(match[1] for match in there if match)])
@@ -184,13 +194,14 @@ def save_run(directory: Path, run: Run) -> None:
 
 
 def load_run(directory: Path) -> Run:
+    """The record of a run. Raises UsageError for a directory without one, and for one that was
+    cut off or that another farm wrote; FarmError where it cannot be read."""
     try:
-        raw = json.loads((directory / "run.json").read_text())
+        return stored.load(directory / "run.json", Run, SCHEMA)
     except FileNotFoundError as error:
         raise UsageError(f"{directory}: no run, it has no run.json") from error
-    if raw.get("schema") != SCHEMA:
-        raise UsageError(f"{directory}/run.json: schema {raw.get('schema')}, this farm reads {SCHEMA}")
-    return Run(**raw)
+    except OSError as error:
+        raise refused(error, user=True) from error
 
 
 def update_run(directory: Path, **changes: Any) -> Run:
@@ -213,12 +224,22 @@ def append_verdict(directory: Path, record: VerdictRecord) -> None:
 
 
 def load_verdicts(directory: Path) -> list[VerdictRecord]:
-    """The verdicts of a run. A last line that was cut off is left away."""
+    """The verdicts of a run. A last line that was cut off is left away. Raises UsageError for
+    another line that is no verdict, FarmError where they cannot be read."""
     path = directory / "verdicts.jsonl"
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise refused(error, user=True) from error
     records = []
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
-        if line.endswith("\n"):
-            records.append(from_json(json.loads(line)))
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(stored.parse(line, VerdictRecord))
+        except ValueError as error:
+            again = "remove that line, and `farm run --resume` runs its test again"
+            raise UsageError(f"{path}:{number}: this is no verdict: {error}; {again}") from error
     return records
 
 
@@ -257,8 +278,8 @@ def find(results: Path, name: str) -> Path:
     """The directory of a run, named by its path or by its id below `results`.
 
     Raises UsageError where there is none."""
-    for directory in (Path(name).expanduser(), results / name):
-        if (directory / "run.json").is_file():
+    for directory in (Path(os.path.expanduser(name)), results / name):
+        if os.path.isfile(directory / "run.json"):
             return directory
     raise UsageError(f"no run {name}: neither {Path(name).resolve()} nor {(results / name).resolve()} has a run.json")
 

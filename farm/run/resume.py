@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from farm.base import stored
 from farm.base.atomic import save_json
 from farm.base.errors import UsageError
 from farm.run import records
@@ -39,6 +40,10 @@ def resume(directory: Path) -> tuple[Run, list[VerdictRecord]]:
 
 
 def done(directory: Path) -> frozenset[Planned]:
-    """The tests that are not to be run again; none in a run that was not interrupted."""
-    path = directory / DONE
-    return frozenset(Planned(*one) for one in json.loads(path.read_text())) if path.exists() else frozenset()
+    """The tests that are not to be run again; none in a run that was not interrupted. Raises
+    UsageError for a file that says something else."""
+    try:
+        done = stored.load(directory / DONE, list[tuple[str, str, str, int]])
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(Planned(*one) for one in done)

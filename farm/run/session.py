@@ -20,7 +20,7 @@ import pytest
 from farm.base.command import leashed
 from farm.base.errors import Blamed, Exit, FarmError, UsageError
 from farm.guest import accel, qemu
-from farm.kernel import builder
+from farm.kernel import builder, series
 from farm.kernel.build import version_of
 from farm.kernel.builder import as_error
 from farm.matrix import CHECKOUT, MATRIX, RESULTS, Cell, choose, load
@@ -86,7 +86,9 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
         request = replace(request, cells=run.cells, tree=run.tree, series=run.series, patches=run.patches)
         request = replace(request, select=run.select, matrix=Path(run.matrix))
         return _execute(request, directory, run, watcher, done)
-    cells = choose(load(request.matrix), request.cells)
+    matrix = load(request.matrix)
+    cells = choose(matrix, request.cells)
+    series.check(cells, matrix.trees, request.tree, request.series, request.patches)
     chosen = accel.choose(request.accel)
     directory, run = begin(
         request.results,
@@ -128,7 +130,7 @@ def _left(request: Request, directory: Path, collector: Collector, error: Blamed
     """Leave of a run that trouble has ended what can be gone on with, and nothing of a request that
     was wrong. What is said of it: how many tests it cost their verdicts, which are not listed."""
     if error.exit == Exit.USAGE and not request.resume:
-        shutil.rmtree(directory)
+        shutil.rmtree(directory, ignore_errors=True)
         return str(error)
     resumable = bool(request.resume) or (bool(collector.planned) and error.exit == Exit.FARM)
     with suppress(OSError):  # a full disk may have been the error
@@ -153,7 +155,11 @@ def begin(results: Path, chosen: accel.Accelerator, **asked: Any) -> tuple[Path,
         started=records.now(),
         **asked,
     )
-    records.save_run(directory, run)
+    try:
+        records.save_run(directory, run)
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     return directory, run
 
 
@@ -196,10 +202,7 @@ def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
     # PDEATHSIG through execnet's own idea of which python to start: a worker
     # does not outlive the controller, and its guests do not outlive a worker
     python = shlex.join(leashed([sys.executable]))
-    arguments = [str(request.suites), "--strict-markers", "--rootdir", str(request.suites.parent), "-c", os.devnull]
-    arguments += ["-p", "farm.run.plugin", "-p", "no:cacheprovider", "-p", "no:terminal", "--farm-run", str(directory)]
-    # pytest would keep what the watcher prints while it loads the suites, and show it at the end
-    arguments += ["--capture=no"]
+    arguments = collecting(request.suites, directory, request.select)
     arguments += [
         "--dist",
         "loadscope",
@@ -208,8 +211,16 @@ def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
         f"{run.workers}*popen//python={python}",
         "--max-worker-restart=1000",
     ]
-    arguments += ["--exitfirst"] if request.stop else []
-    return arguments + (["-k", request.select] if request.select else [])
+    return arguments + (["--exitfirst"] if request.stop else [])
+
+
+def collecting(suites: Path, directory: Path, select: str) -> list[str]:
+    """The arguments by which pytest finds the tests of a run."""
+    arguments = [str(suites), "--strict-markers", "--rootdir", str(suites.parent), "-c", os.devnull]
+    arguments += ["-p", "farm.run.plugin", "-p", "no:cacheprovider", "-p", "no:terminal", "--farm-run", str(directory)]
+    # pytest would keep what the watcher prints while it loads the suites, and show it at the end
+    arguments += ["--capture=no"]
+    return arguments + (["-k", select] if select else [])
 
 
 def _follow_builder(

@@ -21,8 +21,10 @@ SECRET_BYTES = 4096
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-_Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
-_Address = Annotated[str, Field(pattern=r"^[^\x00-\x20\x7f@<>,;]+@[^\x00-\x20\x7f@<>,;]+$")]
+_Line = Annotated[str, strict.form(r"[^\x00-\x1f\x7f]+", "one line of text")]
+_Address = Annotated[
+    str, strict.form(r"[^\x00-\x20\x7f@<>,;]+@[^\x00-\x20\x7f@<>,;]+", "an address, as you@example.org")
+]
 
 
 class Smtp(strict.Strict):
@@ -113,7 +115,7 @@ def secret(variable: str, file: str | None, key: str) -> str | None:
         return value
     if not file:
         return None
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     try:
         with path.open("rb") as handle:
             status = os.fstat(handle.fileno())
