@@ -226,6 +226,18 @@ def test_junit_carries_any_text(tmp_path: Path) -> None:
     assert len(error) == 0
 
 
+def test_junit_says_first_what_went_wrong(tmp_path: Path) -> None:
+    error = "kernel/fork.c:7:2: error: 'x' undeclared"
+    reason = f"x86_64-regs: target kernel failed, log in /cache/x/build.log\n  {error}"
+    build = record(Verdict.BUILD, "test_build", reason=reason, detail="Traceback")
+    slots = record(Verdict.FAIL, "test_slots", slots=SLOTS)
+    first, second = [case[0] for case in written_junit(tmp_path, [build, slots]).iter("testcase")]
+    assert (first.get("message") or "").splitlines()[0] == f"the kernel does not build: {error}"
+    assert (first.text or "").splitlines()[0] == f"the kernel does not build: {error}"
+    assert (second.get("message") or "").splitlines() == ["arg3's slot holds 0", "why"]
+    assert (second.text or "").splitlines()[0] == "arg3's slot holds 0"
+
+
 @given(texts, texts, texts)
 def test_junit_always_parses(test: str, reason: str, detail: str) -> None:
     with tempfile.TemporaryDirectory() as directory:

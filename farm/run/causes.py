@@ -79,21 +79,31 @@ def headline(record: VerdictRecord) -> str:
     return lines[0] if lines else "no reason was given"
 
 
+def explained(record: VerdictRecord) -> str:
+    """The whole reason, what went wrong in its first line."""
+    first, reason = headline(record), record.reason.strip()
+    return reason if reason.startswith(first) else f"{first}\n{reason}".strip()
+
+
 def _key(record: VerdictRecord) -> _Key:
     if record.verdict is Verdict.FAIL and (found := diagnoses(record.slots)):
         first = found[0]
         # values are not what tells causes apart: bits that differ are others in every call
         return _Key(record.verdict, (first.where, first.register), first.instead, slots=True)
-    first_line = headline(record)
     if record.verdict is Verdict.BUILD:
         # the first line names cell and log
         lines = record.reason.strip().splitlines()
         return _Key(record.verdict, tuple(map(_normal, lines[1:] or lines)))
-    if record.verdict is Verdict.CRASH:
-        return _Key(record.verdict, (_normal(_BEFORE.sub("", DURING.sub("", first_line))),))
-    if record.verdict is Verdict.FAIL and _BARE.match(first_line):
-        return _Key(record.verdict, (record.suite, record.test.partition("[")[0], _normal(first_line)))
-    return _Key(record.verdict, (_normal(first_line),))
+    return _Key(record.verdict, alike(record.verdict, headline(record), record.suite, record.test))
+
+
+def alike(verdict: Verdict, line: str, suite: str, test: str) -> tuple[str, ...]:
+    """What a failure has in common with others of its cause, as far as its headline tells."""
+    if verdict is Verdict.CRASH:
+        return verdict, _normal(_BEFORE.sub("", DURING.sub("", line)))
+    if verdict is Verdict.FAIL and _BARE.match(line):
+        return verdict, suite, test.partition("[")[0], _normal(line)
+    return verdict, _normal(line)
 
 
 def _normal(text: str) -> str:
