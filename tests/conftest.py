@@ -19,8 +19,6 @@ from farm.kernel.builder import Built
 from farm.matrix import MATRIX
 from farm.run import records
 from farm.run.records import Run, VerdictRecord
-from tests.test_matrix import GOOD, write
-from tests.test_records import RUN
 
 # the limit of 200 ms an example is for idle machines
 hypothesis.settings.register_profile("farm", deadline=None)
@@ -115,6 +113,10 @@ class Collect:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run directory over the cells `one` (declares with_regs) and `two`."""
+    # not above: what is imported before the profile is loaded does not have it
+    from tests.test_matrix import GOOD, write
+    from tests.test_records import RUN
+
     directory = tmp_path / "run"
     directory.mkdir()
     matrix = write(tmp_path, GOOD)
