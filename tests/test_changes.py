@@ -2,6 +2,7 @@
 """What is said of two runs, and of those before them."""
 
 import io
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from farm.history.changes import Change, Comparison, Kind, Side, compare, last_c
 from farm.history.index import index, reindex
 from farm.history.model import CODES, Case, Kernel, Seen, Summary, Timeline
 from farm.report import changes as report
+from farm.run import records
 from farm.run.records import Verdict, VerdictRecord
 from tests import nights
 from tests.test_history import write
@@ -351,6 +353,64 @@ def test_pruning(tmp_path: Path) -> None:
         assert [run.place == "" for run in runs].count(True) == len(went) + 1
         assert store.verdicts(db, went[1])
     assert not retention.prune(tmp_path, 30)
+
+
+def old_runs(results: Path) -> list[str]:
+    """Three that may go: they passed long ago, and others came after them."""
+    names = [f"2020010{day}-000000" for day in range(1, 4)]
+    for name in (*names, "20990101-000000"):
+        write(results, name, [record(Verdict.PASS)])
+    return names
+
+
+def test_pruning_asks_what_is_there_now(tmp_path: Path) -> None:
+    """What the history knows is not what is in the directories by now."""
+    names = old_runs(tmp_path)
+    index(tmp_path)
+    records.update_run(tmp_path / names[0], status="running")  # by `farm run --resume`
+    (tmp_path / names[1]).rename(tmp_path.with_name("elsewhere"))
+    (tmp_path / names[1]).symlink_to(tmp_path.with_name("elsewhere"))
+    planned = retention.ready(tmp_path, 30)
+    assert {one.id: why for one, why in planned.kept} == {
+        names[0]: "it is running, or was killed",
+        names[1]: f"{tmp_path / names[1]} is not a directory of {tmp_path}, it only leads to one",
+    }
+    assert [one.id for one in planned.prunable] == [names[2]]
+    assert [one.id for one in retention.prune(tmp_path, 30)] == [names[2]]
+    assert (tmp_path.with_name("elsewhere") / "run.json").exists()
+    assert sorted(path.name for path in tmp_path.glob("2*")) == [*names[:2], "20990101-000000"]
+
+
+def test_run_that_is_resumed_while_others_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = old_runs(tmp_path)
+    index(tmp_path)
+    whole = retention.ready(tmp_path, 30)
+    assert [one.id for one in whole.prunable] == names
+    records.update_run(tmp_path / names[1], status="running")
+    monkeypatch.setattr(retention, "ready", lambda results, days: whole)  # looked before that
+    assert [one.id for one in retention.prune(tmp_path, 30)] == [names[0], names[2]]
+    assert (tmp_path / names[1] / "run.json").exists()
+
+
+def test_hunt_that_goes_on_is_not_pruned(tmp_path: Path) -> None:
+    for stamp in ("20200101-000000", "20200102-000000", "20200103-000000"):
+        nights.write_score(tmp_path, stamp, {"a": "caught"})
+    path = tmp_path / "mutants-20200101-000000/score.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "running"}))
+    assert [one.id for one in retention.prune(tmp_path, 30)] == ["mutants-20200102-000000"]
+    with store.reading(tmp_path) as db:
+        why = {one.id: why for one, why in retention.plan(db, 30).kept}
+    assert why[path.parent.name] == "it is running, or was killed"
+
+
+def test_pruning_that_was_killed(tmp_path: Path) -> None:
+    """What it left is no run any more, and goes with the next."""
+    names = old_runs(tmp_path)
+    (tmp_path / ".removing-x").mkdir()
+    (tmp_path / names[0]).rename(tmp_path / ".removing-x" / names[0])
+    assert not [one for one in index(tmp_path).taken if one == names[0]]
+    assert [one.id for one in retention.prune(tmp_path, 30)] == names[1:]
+    assert not list(tmp_path.glob(".removing-*"))
 
 
 # As a person asks for it.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """`farm clean`: what goes, what stays, and that nothing goes that somebody uses or that is not the farm's."""
 
+import io
 import os
 import pty
 import signal
@@ -8,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from farm import cleaning
 from farm.base import cache, locks, removal
 from farm.base.deadline import Deadline
 from farm.base.errors import FarmError, UsageError
+from farm.cli import main
 
 #: Uses the cache as the words say, prints a line when it does, and stays so until it is killed.
 USER = """
@@ -45,9 +48,34 @@ BUILDS = ("worktrees/x+base/build-c/vmlinux", "worktrees/x+base/build-d/vmlinux"
 TREE = "worktrees/x+base/kernel/fork.c"
 
 
-def farm(*words: str) -> "subprocess.CompletedProcess[str]":
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def farm(*words: str) -> Done:
+    """`farm`, without a terminal, in this process: a new one takes a second to begin.
+
+    After `clean` without --all this process uses the cache: start a new one for what comes then.
+    """
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, open(os.devnull) as null:
+        patch.setattr(sys, "argv", ["farm", *words])
+        patch.setattr(sys, "stdin", null)
+        with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
+            main()
+    return Done(int(ended.value.code or 0), stdout.getvalue(), stderr.getvalue())
+
+
+def started(*words: str) -> "subprocess.Popen[str]":
+    """`farm` as a process."""
     argv = [sys.executable, "-m", "farm", *words]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
 
 @contextmanager
@@ -209,8 +237,7 @@ def test_scratch_of_a_living_farm_is_left(filled: Path) -> None:
 def test_two_at_once_remove_once(filled: Path) -> None:
     for number in range(100):
         write(filled, f"worktrees/t{number}+base/build-c/x")
-    argv = [sys.executable, "-m", "farm", "clean"]
-    both = [subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    both = [started("clean"), started("clean")]
     said = "".join(process.communicate(timeout=60)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0], said
     gone = [line.split()[1] for line in said.splitlines() if line.startswith("removed ")]
@@ -221,12 +248,12 @@ def test_two_at_once_remove_once(filled: Path) -> None:
 def test_killed_clean_leaves_nothing_half(filled: Path) -> None:
     """Killed at any moment: each directory is whole or gone, and the next `clean` removes the rest."""
     sizes = {}
-    for number in range(20):
+    for number in range(12):
         build = filled / f"worktrees/t{number}+base/build-c"
         write(build, *(f"{a}/{b}" for a in range(10) for b in range(20)))
         sizes[build] = 200
-    for patience in (0.0, 0.002, 0.01, 0.03, 0.1):
-        with subprocess.Popen([sys.executable, "-m", "farm", "clean"], stdout=subprocess.PIPE, text=True) as process:
+    for patience in (0.0, 0.003, 0.02):
+        with started("clean") as process:
             assert process.stdout
             process.stdout.readline()
             time.sleep(patience)
@@ -266,7 +293,8 @@ def test_names_alone_make_no_cache(cache_root: Path) -> None:
     done = farm("clean", "--all", "--yes")
     assert done.returncode == 2
     assert "it has no artifact" in done.stderr
-    cache.hold()
+    with user("hold"):
+        pass
     assert not (cache_root / cache.TAG).exists(), "nor does the use of it mark it as one"
     assert farm("clean", "--all", "--yes").returncode == 2
     assert files(cache_root) == {"logs/diary", "keys/house"}
@@ -328,10 +356,11 @@ def test_symbolic_links_are_not_followed(filled: Path, tmp_path: Path) -> None:
     (filled / "worktrees/x+base/build-link").symlink_to(outside / "build-y")
     (filled / "worktrees/x+base/build-c/inside").symlink_to(outside)
     (filled / "kernels/.partial-link").symlink_to(outside)
-    done = farm("clean")
-    assert done.returncode == 0, done.stderr
-    assert f"keeping {filled}/consoles/.partial-x: {filled}/consoles is a symbolic link" in done.stdout
-    assert f"keeping {filled}/worktrees/x+base/build-link: a symbolic link" in done.stdout
+    with started("clean") as process:
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, said
+    assert f"keeping {filled}/consoles/.partial-x: {filled}/consoles is a symbolic link" in said
+    assert f"keeping {filled}/worktrees/x+base/build-link: a symbolic link" in said
     assert not (filled / "worktrees/x+base/build-c").exists()
     done = farm("clean", "--all", "--yes")
     assert done.returncode == 0, done.stderr

@@ -42,7 +42,7 @@ IN_USE = ".in-use"
 #: What a directory is called that is being filled.
 PARTIAL = ".partial-"
 
-_OWN_NAME = re.compile(rf"[0-9a-f]{{20}}|\.[0-9a-f]{{20}}\.lock|{re.escape(PARTIAL)}\w+")
+_OWN_NAME = re.compile(rf"[0-9a-f]{{20}}(\.json)?|\.[0-9a-f]{{20}}\.lock|{re.escape(PARTIAL)}\w+")
 
 #: What a full disk says.
 FULL = (errno.ENOSPC, errno.EDQUOT)

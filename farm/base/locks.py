@@ -42,7 +42,8 @@ class Holder:
     command: str
 
     def __str__(self) -> str:
-        return f"pid {self.pid} ({self.command})" if self.command else f"pid {self.pid}"
+        words = " ".join(self.command.split())
+        return f"pid {self.pid} ({words[:100]}{'…' * (len(words) > 100)})" if words else f"pid {self.pid}"
 
 
 def take(path: Path, shared: bool = False, what: str = "") -> int:
@@ -161,7 +162,7 @@ def _farm_of(pid: int) -> Holder:
         if command := _typed(_argv(ancestor)):
             return Holder(ancestor, command)
         ancestor = _parent(ancestor)
-    return Holder(pid, shlex.join(_argv(pid))[:80])
+    return Holder(pid, shlex.join(_argv(pid)))
 
 
 def _typed(argv: list[str]) -> str:
