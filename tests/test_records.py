@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from farm.base.deadline import Deadline
 from farm.base.errors import Exit, UsageError
 from farm.matrix import MATRIX
 from farm.report import frame, junit, terminal
@@ -313,6 +314,9 @@ def test_screen_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert said(Verdict.PASS, Verdict.SKIP) == ""
     assert said(Verdict.PASS, Verdict.PASS, Verdict.PASS) == "x86_64-regs: 3 of 3 tests done\n"
     assert said(Verdict.PASS, Verdict.PASS, Verdict.FAIL).endswith(" s)\nx86_64-regs: 3 of 3 tests done\n")
+    assert said(Verdict.PASS, Verdict.LOST, Verdict.LOST) == (
+        "x86_64-regs: 1 of 3 tests done, 2 without a verdict\n"
+    )  # nobody has done them
     monkeypatch.setattr("farm.report.live.QUIET_SECONDS", -1)
     assert said(Verdict.PASS, Verdict.SKIP).endswith("x86_64-regs: 2 of 3 tests done\n")
 
@@ -332,6 +336,48 @@ def test_screen_tells_how_far_a_comparison_is(tmp_path: Path, monkeypatch: pytes
         "x86_64-regs: of 9 tests 2 on the base kernel, 1 on the patched kernel\n"
         "x86_64-regs: of 9 tests 5 on the base kernel, 2 on the patched kernel\n"
     )
+
+
+def test_screen_is_never_silent_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no terminal: booting is told, and how long the rest will take."""
+    clock = [1000.0]
+    monkeypatch.setattr("farm.report.live.time.monotonic", lambda: clock[0])
+    with (tmp_path / "live").open("w") as file:
+        live = Live(Console(width=80, file=file))
+        live.began(tmp_path, replace(RUN, cells=["x86_64-regs"]))
+        clock[0] += 31
+        live.remind()
+        live.built("x86_64-regs", "abc")
+        live.plan(["x86_64-regs"] * 100)
+        (tmp_path / "cells/x86_64-regs").mkdir(parents=True)
+        (tmp_path / "cells/x86_64-regs/console-1.log").touch()
+        clock[0] += 31
+        live.remind()
+        live.remind()  # that was just now
+        (tmp_path / "cells/x86_64-regs/booted").write_text("31.0\n")
+        for _ in range(20):
+            clock[0] += 3
+            live.verdict(record(Verdict.PASS, seconds=3.0))
+        clock[0] += 31
+        live.remind()
+    assert (tmp_path / "live").read_text().splitlines()[2:] == [
+        "waiting for a kernel",
+        "x86_64-regs: kernel abc",
+        "x86_64-regs: booting",
+        "x86_64-regs: 11 of 100 tests done; about 5 min left",
+        "x86_64-regs: 20 of 100 tests done; about 7 min left",
+    ]
+
+
+def test_screen_reminds_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.report.live.QUIET_SECONDS", 0.1)
+    with (tmp_path / "live").open("w") as file, Live(Console(width=80, file=file)) as live:
+        live.cells(["x86_64-regs"])
+        for _ in Deadline(10).poll():
+            if (tmp_path / "live").read_text():
+                break
+            file.flush()
+    assert "waiting for a kernel\n" in (tmp_path / "live").read_text()
 
 
 def test_screen_is_silent_where_a_build_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,8 @@ def told(directory: Path, verdicts: list[VerdictRecord], before: list[VerdictRec
     """A run, compared with one of the day before."""
 
     def side(run: Run, verdicts: list[VerdictRecord]) -> changes.Side:
-        seen = reading.seen(verdicts)
+        # as the history has them, without the lines
+        seen = {case: replace(one, line="") for case, one in reading.seen(verdicts).items()}
         read = reading.Reading(run, tuple(verdicts), ())
         return changes.Side(reading.summary(directory, read, seen), seen)
 
