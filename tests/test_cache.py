@@ -9,7 +9,7 @@ import pytest
 
 from farm.base import cache
 
-#: Fills the entry `kind/key`, saying so when it begins; ends as the argument says.
+#: Fills the entry `logs/key`, saying so when it begins; ends as the argument says.
 FILLER = """
 import os, signal, sys, time
 from farm.base import cache
@@ -23,7 +23,7 @@ def make(directory):
         time.sleep(0.7)
     (directory / "whole").write_text("whole")
 
-print(cache.fill("kind", "key", make))
+print(cache.fill("logs", "key", make))
 """
 
 
@@ -33,7 +33,7 @@ def filler(how: str) -> "subprocess.Popen[str]":
 
 def artifacts(root: Path) -> list[str]:
     """What could be taken for an artifact: the temporary ones and locks begin with a dot."""
-    return [path.name for path in (root / "kind").iterdir() if not path.name.startswith(".")]
+    return [path.name for path in (root / "logs").iterdir() if not path.name.startswith(".")]
 
 
 def write(directory: Path) -> None:
@@ -47,8 +47,8 @@ def test_filled_once(cache_root: Path) -> None:
         made.append(directory)
         write(directory)
 
-    first = cache.fill("kind", "key", make)
-    assert first == cache_root / "kind" / "key" == cache.fill("kind", "key", make)
+    first = cache.fill("logs", "key", make)
+    assert first == cache_root / "logs" / "key" == cache.fill("logs", "key", make)
     assert (first / "whole").read_text() == "whole"
     assert len(made) == 1
     assert first.stat().st_mode & 0o777 == 0o755, "a guest that runs as nobody must be able to read it"
@@ -60,28 +60,28 @@ def test_exception_leaves_nothing(cache_root: Path) -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        cache.fill("kind", "key", fail)
+        cache.fill("logs", "key", fail)
     assert artifacts(cache_root) == []
-    assert not list(cache_root.glob("kind/.partial-*")), "an exception cleans up behind itself"
-    assert cache.fill("kind", "key", write).is_dir()
+    assert not list(cache_root.glob("logs/.partial-*")), "an exception cleans up behind itself"
+    assert cache.fill("logs", "key", write).is_dir()
 
 
 def test_sigkill_leaves_no_artifact(cache_root: Path) -> None:
     with filler("die") as killed:
         assert killed.wait(30) == -9
     assert artifacts(cache_root) == []
-    assert list(cache_root.glob("kind/.partial-*/half")), "it was killed in the middle"
+    assert list(cache_root.glob("logs/.partial-*/half")), "it was killed in the middle"
     with filler("good") as second:  # neither the lock nor the half directory is in its way
         assert second.communicate(timeout=30)[0].startswith("making\n")
     assert artifacts(cache_root) == ["key"]
-    assert sorted(path.name for path in (cache_root / "kind/key").iterdir()) == ["half", "whole"]
+    assert sorted(path.name for path in (cache_root / "logs/key").iterdir()) == ["half", "whole"]
 
 
 def test_two_at_once_make_once(cache_root: Path) -> None:
     with filler("slow") as first, filler("slow") as second:
         said = [process.communicate(timeout=30)[0] for process in (first, second)]
     assert sorted(text.count("making") for text in said) == [0, 1]
-    assert all(text.splitlines()[-1] == str(cache_root / "kind/key") for text in said)
+    assert all(text.splitlines()[-1] == str(cache_root / "logs/key") for text in said)
 
 
 def test_digest_knows_the_borders_of_its_parts() -> None:
@@ -111,6 +111,6 @@ def test_digest_files(tmp_path: Path) -> None:
 
 
 def test_scratch_is_gone_after_the_block(cache_root: Path) -> None:
-    with cache.scratch("kind") as directory:
+    with cache.scratch("logs") as directory:
         write(directory)
-    assert list((cache_root / "kind").iterdir()) == []
+    assert list((cache_root / "logs").iterdir()) == []

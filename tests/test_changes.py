@@ -350,7 +350,7 @@ def test_pruning(tmp_path: Path) -> None:
         runs = store.runs(db)
         assert [run.place == "" for run in runs].count(True) == len(went) + 1
         assert store.verdicts(db, went[1])
-    assert retention.prune(tmp_path, 30) == ()
+    assert not retention.prune(tmp_path, 30)
 
 
 # As a person asks for it.

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from kcidb_io.schema.v05_00 import Version as Oldest
 from kcidb_io.schema.v05_03 import Version as Newest
 
+from farm.base.atomic import save_json
 from farm.base.errors import Exit, FarmError, UsageError
 from farm.cli import main
-from farm.kernel.build import save_json
 from farm.kernel.builder import Built, Event
 from farm.kernel.tree import from_package
 from farm.matrix import CHECKOUT, load

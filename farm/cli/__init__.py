@@ -7,7 +7,7 @@ import traceback
 import typer
 
 from farm.base.errors import Blamed, Exit, KernelError
-from farm.cli import hunts, kernels, nights, runs
+from farm.cli import clean, hunts, kernels, nights, runs
 
 #: What typer makes of a Ctrl-C that nobody took.
 INTERRUPTED = 130
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Boot patched kernels in QEMU and check the ftrace trampoline and the BPF filters on it.",
 )
-for commands in (kernels.app, runs.app, hunts.app, nights.app):
+for commands in (kernels.app, runs.app, hunts.app, nights.app, clean.app):
     app.add_typer(commands)
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Nights, and what is made of many runs."""
 
-import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Annotated
 import typer
 
 from farm import timer
-from farm.base import cache
 from farm.base.deadline import Deadline
 from farm.base.errors import Exit
 from farm.cli.options import (
@@ -23,7 +21,7 @@ from farm.cli.options import (
     err,
     out,
 )
-from farm.history import index, query, retention, store
+from farm.history import index, query
 from farm.matrix import MATRIX, RESULTS
 from farm.nightly import evening, morning, night
 from farm.report import changes as change_report
@@ -111,38 +109,3 @@ def compare(
     else:
         change_report.show(out, comparison)
     raise typer.Exit(Exit.KERNEL if comparison.worse else Exit.PASSED)
-
-
-@app.command()
-def clean(
-    everything: Annotated[bool, typer.Option("--all", help="Sources, ccache and finished kernels as well.")] = False,
-    runs: Annotated[
-        float | None, typer.Option("--runs", metavar="DAYS", min=0, help="Instead: run directories that are older.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --runs: only say which would go.")] = False,
-    results: ResultsOption = RESULTS,
-) -> None:
-    """Remove build directories and what interrupted builds left; kernels stay.
-
-    The next build of a cell starts anew, from ccache. `--all` empties the
-    cache and takes the time of a first run to fill again. `--runs` leaves of the
-    run directories those that a failure is hunted from, the last good and the
-    first bad one; the history keeps the verdicts of all.
-
-    Examples: `farm clean`, `farm clean --runs 90 --dry-run`
-    """
-    if runs is not None:
-        index.index(results)
-        with store.reading(results) as db:
-            planned = retention.plan(db, runs)
-        for kept, why in planned.kept:
-            out.print(f"keeping {kept.id}: {why}", highlight=False, markup=False, soft_wrap=True)
-        for gone in planned.prunable if dry_run else retention.prune(results, runs):
-            out.print(f"{'would remove' if dry_run else 'removed'} {gone.id}", highlight=False, markup=False)
-        return
-    root = cache.root()
-    victims = [root] if everything else [*root.glob("worktrees/*/build-*"), *root.glob("*/.partial-*")]
-    for victim in victims:
-        if victim.exists():
-            out.print(f"removing {victim}", highlight=False, soft_wrap=True)
-            shutil.rmtree(victim)

@@ -11,8 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from farm.base.atomic import save_json
 from farm.base.errors import UsageError
-from farm.kernel.build import save_json
 from farm.run.records import Verdict
 
 #: Of state.json; raised when a reader of the old ones would go wrong.

@@ -20,13 +20,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from farm.base.atomic import save_json
 from farm.base.command import leashed
 from farm.base.deadline import Deadline
 from farm.base.errors import Exit, FarmError, UsageError
 from farm.history.model import order
 from farm.hunt import mutants as hunts
 from farm.hunt.mutants import Outcome, Score
-from farm.kernel.build import save_json
 from farm.matrix import MATRIX
 from farm.run import records
 from farm.run.records import Run

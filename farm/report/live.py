@@ -12,6 +12,7 @@ from rich.live import Live as RichLive
 from rich.table import Table
 from rich.text import Text
 
+from farm.base.locks import WAITING
 from farm.run.records import Run, Verdict, VerdictRecord
 
 STYLES = {
@@ -78,6 +79,10 @@ class Live:
             row.started = row.told = now
         row.steps += 1
         row.step = step
+        if step.startswith(WAITING):
+            row.step = WAITING
+            self._console.print(f"{cell}: {step}", highlight=False, markup=False, soft_wrap=True)
+            return
         if not self._console.is_terminal and now - row.told > QUIET_SECONDS:
             row.told = now
             self._console.print(f"{cell}: building for {now - row.started:.0f} s, {row.steps} steps, now: {step}")
@@ -112,6 +117,10 @@ class Live:
         if done == row.planned or now - row.told > QUIET_SECONDS:
             row.told = now
             self._console.print(f"{record.cell}: {done} of {row.planned} tests done", highlight=False)
+
+    def notice(self, text: str) -> None:
+        """Something of the whole run that its reader must know."""
+        self._console.print(text, style="bold yellow", highlight=False, markup=False, soft_wrap=True)
 
     def comparing(self, cell: str, done: Mapping[str, int]) -> None:
         """So many tests of a cell have run on each of its kernels."""

@@ -16,7 +16,7 @@ from farm.base.errors import Exit
 from farm.history.changes import Change, Comparison, Kind, grouped
 from farm.history.model import Case
 from farm.history.reading import Besides
-from farm.report import again, changes, terminal
+from farm.report import again, changes, frame, terminal
 from farm.report.text import plain
 from farm.run.records import Run, Verdict, VerdictRecord, all_cells, counts
 
@@ -190,7 +190,7 @@ def _first(told: Told) -> list[str]:
         return []
     lines = [f"{record.verdict} {record.cell} {record.suite} {record.test}"]
     lines += [f"  {line}" for line in (record.reason.strip() or "no reason was given").splitlines()]
-    picture = terminal.picture(record.slots)
+    picture = frame.picture(record.slots)
     besides = terminal.told_besides(told.directory, record)
     return [*lines, *([""] if picture else []), *picture, *([""] if besides else []), *besides]
 
