@@ -400,6 +400,30 @@ def test_no_history_yet(tmp_path: Path) -> None:
         pass
 
 
+def test_a_history_that_a_full_disk_kept_from_its_begin_is_none(tmp_path: Path) -> None:
+    """SQLite makes the file before the tables."""
+    db = sqlite3.connect(store.path(tmp_path))
+    db.execute("PRAGMA journal_mode = WAL")
+    db.close()
+    with pytest.raises(UsageError, match=r"no history yet; `farm report --reindex`"), store.reading(tmp_path):
+        pass
+    write(tmp_path, "20260101-000000", SOME)
+    index.index(tmp_path)
+    assert len(everything(tmp_path)[0]) == 1
+
+
+def test_a_run_whose_verdicts_cannot_be_had_now_is_taken_later(tmp_path: Path) -> None:
+    """It would be known without them for good."""
+    path = write(tmp_path, "20260101-000000", SOME) / "verdicts.jsonl"
+    path.rename(tmp_path / "kept")
+    path.mkdir()
+    assert index.index(tmp_path).skipped == (f"{path}: Is a directory",)
+    assert everything(tmp_path)[0] == []
+    path.rmdir()
+    (tmp_path / "kept").rename(path)
+    assert index.index(tmp_path).taken == ("20260101-000000",)
+
+
 def test_a_killed_indexer_leaves_the_old_history(tmp_path: Path) -> None:
     write(tmp_path, "20260101-000000", SOME)
     index.index(tmp_path)

@@ -96,13 +96,14 @@ def _doubts(run: Run) -> Iterator[str]:
 
 
 def _verdicts(path: Path) -> tuple[list[VerdictRecord], list[str]]:
-    """The verdicts that are whole, and what is to be said of the others."""
+    """The verdicts that are whole, and what is to be said of the others. Raises Unreadable for a file that
+    the host does not give: tomorrow it may, and a run that was taken without its verdicts would stay so."""
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
         return [], ["no verdicts.jsonl: no test ended"]
     except OSError as error:
-        return [], [f"verdicts.jsonl: {error}"]
+        raise Unreadable(f"{path}: {error.strerror}") from error
     found, broken = [], []
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from farm.base.errors import Blamed, Exit, FarmError
 from farm.kernel.builder import as_error
@@ -26,6 +27,18 @@ class BySuite(LoadScopeScheduling):
     def __init__(self, config: pytest.Config, log: Any, cells: list[str]) -> None:
         super().__init__(config, log)
         self._cells = cells
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Take a worker's tests back when it died; the one that it died in, which has its verdict by that.
+        xdist itself would run that one again, and it would have two."""
+        units = self.assigned_work[node].values()
+        unfinished = (nodeid for unit in units for nodeid, completed in unit.items() if not completed)
+        crashed = next(unfinished, None)
+        for unit in units:
+            if crashed in unit:
+                unit[crashed] = True
+        super().remove_node(node)
+        return crashed
 
     def _split_scope(self, nodeid: str) -> str:
         test = planned(nodeid, self._cells)
