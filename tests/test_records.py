@@ -341,6 +341,7 @@ def test_screen_tells_how_far_a_comparison_is(tmp_path: Path, monkeypatch: pytes
 def test_screen_is_never_silent_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no terminal: booting is told, and how long the rest will take."""
     clock = [1000.0]
+    monkeypatch.setattr("farm.report.live.QUIET_SECONDS", 30.0)
     monkeypatch.setattr("farm.report.live.time.monotonic", lambda: clock[0])
     with (tmp_path / "live").open("w") as file:
         live = Live(Console(width=80, file=file))
