@@ -23,7 +23,7 @@ from farm.guest import accel, qemu
 from farm.kernel import builder
 from farm.kernel.build import version_of
 from farm.matrix import CHECKOUT, MATRIX, RESULTS, Cell, choose, load
-from farm.run import cellstate, records, resume
+from farm.run import cellstate, patches, records, resume
 from farm.run.plugin import planned
 from farm.run.records import Planned, Run, Verdict, VerdictRecord
 
@@ -198,6 +198,7 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
         first=request.first,
         matrix=str(request.matrix),
     )
+    patches.keep(directory, request.patches)
     for cell in cells:
         (cellstate.directory(directory, cell.name) / "reproduce").write_text(
             f"{records.repeat_command(run, cell.name)}\n"
