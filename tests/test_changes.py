@@ -17,7 +17,7 @@ from farm.base.errors import UsageError
 from farm.history import changes, query, retention, steps, store
 from farm.history.changes import Change, Comparison, Kind, Side, compare, last_comparable, rate
 from farm.history.index import index, reindex
-from farm.history.model import CODES, Case, Kernel, Seen, Summary, Timeline
+from farm.history.model import CODES, Case, Kernel, Planted, Seen, Summary, Timeline
 from farm.report import changes as report
 from farm.run import records
 from farm.run.records import Verdict, VerdictRecord
@@ -192,6 +192,51 @@ def test_the_last_comparable_run() -> None:
     assert last_comparable(runs, run(8, cells=("new",))) is None
     assert last_comparable(runs, run(8, line="")) is None
     assert last_comparable(runs, run(1)) is None
+
+
+def planted(day: int, **more: object) -> Summary:
+    what: dict[str, object] = {"patches": [], "pokes": [], "partial": False, **more}
+    return run(day, line=json.dumps(["run", None, None, "matrix", what]))
+
+
+CLEAN = json.dumps(["run", None, None, "matrix"])
+
+
+def test_what_is_planted_is_compared_with_the_clean() -> None:
+    """And nothing is compared with it, were it the same again."""
+    runs = [run(1, line=CLEAN), run(2, line=CLEAN, status="interrupted"), planted(3, pokes=["f:00=01"])]
+    again = planted(4, pokes=["f:00=01"])
+    assert last_comparable(runs, again) == runs[0]
+    assert changes.past(runs, again) == [*runs[:2], again]
+    assert last_comparable(runs, run(5, line=CLEAN)) == runs[0]
+    assert changes.past(runs, run(5, line=CLEAN))[:-1] == runs[:2]
+    assert query.latest([*runs, again]) == again
+    assert again.planted == Planted(pokes=("f:00=01",))
+    assert not runs[0].planted
+
+
+@pytest.mark.parametrize(
+    "nights, expected",
+    [
+        ((P, P, F), Kind.NEW_FAILURE),  # the same kernel passed: that is the poke, and no flake
+        ((F, P, F), Kind.NEW_FAILURE),
+        ((P, F, P, F, P, F), Kind.FLAKY),  # and it was one before
+    ],
+)
+def test_a_poke_makes_no_flake(nights: tuple[Seen, ...], expected: Kind) -> None:
+    same = {"regs": Kernel(key="k")} if nights[0] is P and len(nights) == 3 else None
+    runs = [run(day, line=CLEAN, **({"kernels": same} if same else {})) for day in range(1, len(nights))]
+    poked = replace(planted(len(nights), pokes=["f:00=01"]), kernels=same or {})
+    sides = Side(runs[-1], {CASE: nights[-2]}), Side(poked, {CASE: nights[-1]})
+    (change,) = compare(*sides, [*runs, poked], {CASE: timeline(nights)}).changes
+    assert change.kind is expected
+
+
+def test_a_part_of_the_feature_misses_nothing() -> None:
+    sides = Side(run(1, line=CLEAN), {CASE: P}), Side(planted(2, partial=True), {CASE: S})
+    assert compare(*sides).changes == ()
+    (gone,) = compare(sides[0], Side(planted(2, patches=["a.patch"]), {CASE: S})).changes
+    assert gone.kind is Kind.GONE
 
 
 def test_only_what_was_asked_for_is_missed() -> None:

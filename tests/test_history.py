@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from farm.base.errors import FarmError, UsageError
 from farm.guest.splat import normal
 from farm.history import index, reading, store
-from farm.history.model import Case, Seen, Summary, order
+from farm.history.model import Case, Planted, Seen, Summary, order
 from farm.history.reading import Unreadable
 from farm.run import cellstate, records
 from farm.run.causes import headline
@@ -380,6 +380,22 @@ def test_ruins_are_told_and_made_anew(tmp_path: Path, ruin: bytes) -> None:
         store.runs(db)
     index.reindex(tmp_path)
     assert len(everything(tmp_path)[0]) == 1
+
+
+def test_runs_that_an_older_farm_could_not_compare(tmp_path: Path) -> None:
+    """It kept no line of those that had something planted: they are read again, once."""
+    write(tmp_path, "20260101-000000", SOME, patches=["/a.patch"], pokes=["f:00=01"], partial=True)
+    write(tmp_path, "20260102-000000", SOME)
+    index.index(tmp_path)
+    runs, verdicts = everything(tmp_path)
+    with store.writing(store.path(tmp_path)) as db:
+        old = replace(runs[0], line="")
+        store.put_run(db, old, store.stamps(db)[old.id], verdicts[old.id])
+    assert index.index(tmp_path).taken == ("20260101-000000",)
+    runs, _ = everything(tmp_path)
+    assert runs[0].planted == Planted(("/a.patch",), ("f:00=01",), True)
+    assert runs[0].clean_line == runs[1].clean_line == runs[1].line != runs[0].line
+    assert index.index(tmp_path).taken == ()
 
 
 def test_a_history_of_another_farm(tmp_path: Path) -> None:

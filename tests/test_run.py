@@ -299,6 +299,7 @@ def test_resumed_run_has_the_same_kernel(tmp_path: Path) -> None:
     first = farm_run(tmp_path, *words, status=1)
     built = first.directory / "cells/x86_64-regs/built.json"
     kernel = json.loads(built.read_text())["kernel_key"]
+    assert (first.directory / f"patches/01-{bug.name}").read_bytes() == bug.read_bytes()
     update_run(first.directory, status="interrupted")
     (first.directory / "verdicts.jsonl").write_text("")
     built.unlink()

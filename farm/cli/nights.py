@@ -87,13 +87,15 @@ def nightly(
 @app.command()
 def report(
     run: Annotated[
-        str, typer.Argument(help="The run of the first page; the newest if none is named.", metavar="[RUN]")
+        str,
+        typer.Argument(help="The run of the first page; the newest if none is named, patched or not.", metavar="[RUN]"),
     ] = "",
     reindex: Annotated[bool, typer.Option("--reindex", help="Make the history anew from the run directories.")] = False,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Make the site of the results: what changed, each test, each failure, each cell,
-    trends. Static pages below `results/site`; only what changed is written.
+    """Make the site of the results: how the newest run differs from the last clean one, all
+    runs, each test, each failure, each cell, trends. Static pages below `results/site`;
+    only what changed is written.
 
     Examples:
 

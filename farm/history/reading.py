@@ -9,14 +9,14 @@ and what could not is said.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from farm.guest.splat import normal
-from farm.history.model import Case, Kernel, Mutation, Seen, Summary
+from farm.history.model import Case, Kernel, Mutation, Planted, Seen, Summary
 from farm.run import records
 from farm.run.causes import headline
 from farm.run.records import Run, Verdict, VerdictRecord
@@ -191,12 +191,13 @@ def summary(directory: Path, reading: Reading, cases: Mapping[Case, Seen]) -> Su
 
 
 def line(directory: Path, run: Run) -> str:
-    """The same for runs that may be compared without being named (farm.history.changes)."""
-    if run.patches or run.pokes or run.partial:
-        return ""
+    """The same for runs that may be compared without being named (farm.history.changes). A run with something
+    planted adds that to the line of the clean runs that it is compared with."""
     # of one that was killed the command alone tells
     of_kernel = (directory / SELFTESTS).exists() or run.command[1:2] == ["selftests"]
-    return line_of("selftests" if of_kernel else "run", run.tree, run.series, run.matrix)
+    clean = line_of("selftests" if of_kernel else "run", run.tree, run.series, run.matrix)
+    planted = Planted(tuple(run.patches), tuple(run.pokes), run.partial)
+    return json.dumps([*json.loads(clean), asdict(planted)]) if planted else clean
 
 
 def line_of(kind: str, tree: str | None, series: str | None, matrix: str) -> str:

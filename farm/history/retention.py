@@ -45,7 +45,7 @@ def plan(db: sqlite3.Connection, days: float, now: datetime | None = None) -> Pl
     why: dict[str, str] = {}
     for line in {run.line for run in runs}:
         mine = [run for run in everything if run.line == line]
-        if line and mine:
+        if line and mine and not mine[0].planted:  # which nothing is compared with
             last = next((run for run in reversed(mine) if run.complete), mine[-1])
             why.setdefault(last.id, "the next run will be compared with it")
             for position, said in needed(store.timelines(db, mine).values()):

@@ -332,6 +332,11 @@ def tell_gone(db: sqlite3.Connection, run: str) -> None:
     db.execute("UPDATE run SET place = '\"\"', summary = ? WHERE id = ?", (save_summary(gone), json.dumps(run)))
 
 
+def stamps(db: sqlite3.Connection) -> dict[str, str]:
+    """For each run what changes when its directory does."""
+    return {json.loads(run): stamp for run, stamp in db.execute("SELECT id, stamp FROM run")}
+
+
 def put_run(db: sqlite3.Connection, run: Summary, stamp: str, seen: Mapping[Case, Seen]) -> None:
     """Add a run, in place of what is known of it."""
     case_numbers = _numbers(

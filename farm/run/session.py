@@ -24,7 +24,7 @@ from farm.kernel import builder, series
 from farm.kernel.build import version_of
 from farm.kernel.builder import as_error
 from farm.matrix import CHECKOUT, MATRIX, RESULTS, Cell, choose, load
-from farm.run import cellstate, records, resume
+from farm.run import cellstate, patches, records, resume
 from farm.run.collector import Collector
 from farm.run.records import Run, VerdictRecord
 from farm.run.watcher import Watcher
@@ -105,6 +105,7 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
         first=request.first,
         matrix=str(request.matrix),
     )
+    patches.keep(directory, request.patches)
     for cell in cells:
         (cellstate.directory(directory, cell.name) / "reproduce").write_text(
             f"{records.repeat_command(run, cell.name)}\n"
