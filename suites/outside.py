@@ -30,6 +30,7 @@ from farm.guest.gdb import Debugger
 from farm.guest.symbols import symbols
 from farm.guest.vm import REQUEST_SECONDS, Guest
 from farm.kernel.builder import Built
+from farm.run.diagnosis import POISON
 
 #: The kernel's trampolines, and the label of the call that each of them makes
 #: when its frame is complete. The one of static ftrace has none: there the
@@ -42,9 +43,6 @@ CALL_OPCODE = 0xE8
 
 #: More instructions and more bytes of stack than a trampoline takes.
 MOST_STEPS, MOST_STACK = 200, 512
-
-#: Not what the target module poisons the stack with, so that it is seen whose it is.
-POISON = 0xB6B6B6B6B6B6B6B6
 
 #: What a C function may change, by the calling convention, and the flags CF PF
 #: AF ZF SF OF.

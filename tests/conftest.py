@@ -1,12 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
 """Fixtures that the tests of the farm share."""
 
+import json
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+
+from farm.base import cache
+from farm.kernel import builder
+from farm.kernel.builder import Built
+from farm.matrix import MATRIX
+from farm.run import records
+from farm.run.records import Run, VerdictRecord
 
 # the limit of 200 ms an example is for idle machines
 hypothesis.settings.register_profile("farm", deadline=None)
@@ -29,6 +41,17 @@ def cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "cache"
     monkeypatch.setenv("FTRACE_FARM_CACHE", str(root))
     return root
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory that PATH begins with, and whose programs nobody can run: guests of a
+    farm that is root are nobody's, and pytest's own directories are closed to them."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+        yield directory
 
 
 class Repository:
@@ -63,3 +86,85 @@ def linux(tmp_path: Path) -> Repository:
     repository = Repository(tmp_path / "linux")
     repository.commit(LINUX, "Import")
     return repository
+
+
+# Suites of a test's own, in the plugin of the farm.
+
+
+class Collect:
+    """What the controller of a run sees: the reports that carry a verdict."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, dict[str, Any]] = {}
+        self.order: list[str] = []
+        self.attempts: list[int] = []
+        self.said: list[dict[str, Any]] = []
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if hasattr(report, "farm"):
+            json.dumps(report.farm)  # it travels from worker to controller
+            name = f"{report.farm['cell']}:{report.farm['suite']}:{report.farm['test']}"
+            self.order.append(name)
+            self.attempts.append(report.farm["attempt"])
+            self.verdicts[name] = report.farm
+            self.said.append(report.farm)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run directory over the cells `one` (declares with_regs) and `two`."""
+    # not above: what is imported before the profile is loaded does not have it
+    from tests.test_matrix import GOOD, write
+    from tests.test_records import RUN
+
+    directory = tmp_path / "run"
+    directory.mkdir()
+    matrix = write(tmp_path, GOOD)
+    records.save_run(directory, replace(RUN, cells=["one", "two"], matrix=str(matrix)))
+    return directory
+
+
+class Suites:
+    """Suites of a test, run as `farm run` has them run, in this process."""
+
+    def __init__(self, pytester: pytest.Pytester, run: Path) -> None:
+        self.pytester, self.directory = pytester, run
+
+    def __call__(self, *words: str, **files: str) -> Collect:
+        self.pytester.makepyfile(**files)
+        seen = Collect()
+        options = ["-p", "farm.run.plugin", "--farm-run", str(self.directory), "-p", "no:cacheprovider"]
+        self.result = self.pytester.inline_run(*options, *words, plugins=[seen])
+        return seen
+
+
+@pytest.fixture
+def suites(pytester: pytest.Pytester, run: Path) -> Suites:
+    return Suites(pytester, run)
+
+
+@pytest.fixture(scope="session")
+def real() -> tuple[Path, Built]:
+    """The user's own cache, which pytester hides, and a kernel out of it."""
+    process = builder.start(builder.Order(["x86_64-regs"], None, None, str(MATRIX)))
+    (built,) = [event.built for event in builder.events(process) if event.built]
+    assert process.wait() == 0
+    return cache.root(), built
+
+
+class Watching:
+    """Somebody who looks on while a run goes on, and keeps what is noticed."""
+
+    def __init__(self) -> None:
+        self.verdicts: list[VerdictRecord] = []
+        self.notices: list[str] = []
+
+    def began(self, directory: Path, run: Run) -> None: ...
+    def building(self, cell: str, step: str) -> None: ...
+    def built(self, cell: str, outcome: str) -> None: ...
+    def plan(self, cells: list[str]) -> None: ...
+    def verdict(self, record: VerdictRecord) -> None:
+        self.verdicts.append(record)
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which accelerator works here: found out by running the smallest of guests."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,10 @@ from farm.guest import accel, qemu
 pytestmark = pytest.mark.usefixtures("cache_root")
 
 
-def fake_qemu(directory: Path, script: str) -> str:
-    """A PATH on which something else is QEMU."""
-    directory.mkdir()
+def fake_qemu(directory: Path, script: str) -> None:
+    """Something else that is QEMU, on the PATH."""
     (directory / qemu.BINARY).write_text(f"#!/bin/sh\n{script}\n")
     (directory / qemu.BINARY).chmod(0o755)
-    return f"{directory}:{os.environ['PATH']}"
 
 
 def test_tcg_runs_a_guest() -> None:
@@ -32,16 +29,16 @@ def test_tcg_runs_a_guest() -> None:
         ("echo K; exit 0", "QEMU exited with 0"),
     ],
 )
-def test_qemu_that_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str) -> None:
+def test_qemu_that_runs_nothing(programs: Path, script: str, said: str) -> None:
     """Its exit status alone proves nothing, and neither does its output."""
-    monkeypatch.setenv("PATH", fake_qemu(tmp_path / "bin", script))
+    fake_qemu(programs, script)
     assert accel.probe("tcg") == said
 
 
-def test_guest_that_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guest_that_never_runs(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As KVM does that is there and lies: the machine is created, and that is all."""
     monkeypatch.setattr(accel, "PROBE_SECONDS", 0.5)
-    monkeypatch.setenv("PATH", fake_qemu(tmp_path / "bin", "exec sleep 60"))
+    fake_qemu(programs, "exec sleep 60")
     assert accel.probe("tcg").startswith("a guest was created but did not run an instruction")
 
 
@@ -56,13 +53,52 @@ def test_asked_for_tcg() -> None:
     assert accel.choose("tcg") == accel.Accelerator("tcg", "asked for")
 
 
-@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="this host has no /dev/kvm")
-def test_kvm_is_believed_only_when_it_ran(cache_root: Path) -> None:
+DEVICE = Path("/dev/kvm")
+
+
+def test_kvm_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accel, "DEVICE", tmp_path / "kvm")
+    assert accel.choose("auto").name == "tcg"
+    with pytest.raises(FarmError, match=r"--accel kvm: KVM does not work here: there is no .*modprobe kvm_intel"):
+        accel.choose("kvm")
+
+
+@pytest.mark.skipif(not DEVICE.exists(), reason="this host has no /dev/kvm")
+def test_kvm_that_guests_cannot_open(programs: Path) -> None:
+    """What the farm may open as root is nothing to its guests. Nothing is remembered: it is quickly mended."""
+    fake_qemu(programs, "echo 'Could not access KVM kernel module: Permission denied' >&2; exit 1")
+    before = DEVICE.stat()
     chosen = accel.choose("auto")
-    if chosen.name == "kvm":
-        assert accel.choose("kvm") == chosen
-    else:
-        assert chosen.reason.startswith("no KVM: ")
-        with pytest.raises(FarmError, match="--accel kvm: KVM does not work here"):
-            accel.choose("kvm")
-    assert len(list(cache_root.glob("kvm/*/answer.json"))) == 1, "asked once, and remembered"
+    assert chosen.name == "tcg"
+    assert chosen.reason.startswith("no KVM: guests cannot open /dev/kvm; ")
+    assert "sudo " in chosen.reason
+    assert accel.experience() is None
+    after = DEVICE.stat()
+    assert (before.st_mode, before.st_ctime_ns) == (after.st_mode, after.st_ctime_ns), "the device is not the farm's"
+
+
+@pytest.mark.skipif(not DEVICE.exists(), reason="this host has no /dev/kvm")
+def test_failure_is_kept_with_reason_and_time(programs: Path) -> None:
+    fake_qemu(programs, f"echo x >> {programs}/asked; echo broken >&2; exit 3")
+    (programs / "asked").touch()
+    (programs / "asked").chmod(0o666)
+    for _ in range(2):
+        chosen = accel.choose("auto")
+        assert "QEMU exited with 3: broken (20" in chosen.reason
+        assert "`farm doctor` tries it again" in chosen.reason
+    assert (programs / "asked").read_text() == "x\n", "asked once, and remembered"
+    accel.forget()
+    accel.choose("auto")
+    assert (programs / "asked").read_text() == "x\nx\n"
+
+
+@pytest.mark.skipif(not DEVICE.exists(), reason="this host has no /dev/kvm")
+def test_experience_with_a_kernel_counts(programs: Path) -> None:
+    fake_qemu(programs, "printf K; exit 1")
+    assert accel.choose("auto") == accel.Accelerator("kvm", "no kernel has run in it yet")
+    accel.trust("it ran a kernel")
+    assert accel.choose("kvm").reason.startswith("it ran a kernel, 20")
+    accel.distrust("silent")
+    assert accel.choose("auto").name == "tcg"
+    fake_qemu(programs.parent / programs.name, "exit 0")
+    assert accel.choose("auto").reason.startswith("no KVM: silent (20"), "no probe speaks against a kernel"

@@ -28,6 +28,7 @@ from farm.kernel.tree import Source, from_user
 from farm.report import bisection
 from farm.run import session
 from farm.run.records import Run, Slot, Verdict, VerdictRecord
+from farm.run.watcher import Watcher
 from tests.conftest import LINUX, Repository
 
 pytestmark = pytest.mark.usefixtures("cache_root")
@@ -46,6 +47,7 @@ class Nothing:
     def building(self, cell: str, step: str) -> None: ...
     def built(self, cell: str, outcome: str) -> None: ...
     def plan(self, cells: list[str]) -> None: ...
+    def notice(self, text: str) -> None: ...
     def verdict(self, record: VerdictRecord) -> None: ...
 
 
@@ -83,13 +85,13 @@ class Lab:
             self.seen[what] = " ".join(words.split()), parts
         return self.seen[what]
 
-    def build(self, asked: session.Request, watcher: session.Watcher) -> str:
+    def build(self, asked: session.Request, watcher: Watcher) -> str:
         words, parts = self.outcome(asked)
         if "unbuildable" in words:
             raise BuildFailed(f"{CELL}: target kernel failed, log in a.log\n  a.c:1: error: no C")
         return hashlib.sha256(f"{words} {parts}".encode()).hexdigest()
 
-    def attempt(self, asked: session.Request, watcher: session.Watcher) -> Trial:
+    def attempt(self, asked: session.Request, watcher: Watcher) -> Trial:
         self.tried.append(asked)
         if self.die_after and len(self.tried) == self.die_after:
             raise KeyboardInterrupt
@@ -452,7 +454,7 @@ def test_two_at_once_are_refused(tmp_path: Path, lab: Lab) -> None:
     request = replace(made.request, results=lab.results)
     said = []
 
-    def meanwhile(asked: session.Request, watcher: session.Watcher) -> Trial:
+    def meanwhile(asked: session.Request, watcher: Watcher) -> Trial:
         said.append(refused(made.request, lab))
         raise KeyboardInterrupt
 
@@ -471,8 +473,8 @@ def test_farm_that_fails_again_and_again_stops_the_hunt(tmp_path: Path, lab: Lab
     assert culprit(found, made) == 11
 
 
-def _failing_in_the_middle(lab: Lab, made: History) -> Callable[[session.Request, session.Watcher], str]:
-    def build(asked: session.Request, watcher: session.Watcher) -> str:
+def _failing_in_the_middle(lab: Lab, made: History) -> Callable[[session.Request, Watcher], str]:
+    def build(asked: session.Request, watcher: Watcher) -> str:
         if not str(asked.tree).endswith((made.commits[0], made.commits[-1])):
             raise FarmError("no compiler")
         return lab.build(asked, watcher)

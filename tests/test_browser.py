@@ -15,7 +15,7 @@ from farm.report.site.make import make
 from tests import nights
 from tests.browser import Browser, browser
 
-PHONE, DESK = 360, 1200
+PHONE, TABLET, DESK = 360, 800, 1200
 
 COMPLAINTS = ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Network.loadingFailed")
 
@@ -42,7 +42,8 @@ def pages(site: Path) -> list[Path]:
     """One page of each kind, and of each name that breaks pages."""
     night = nights.NIGHTS[1]
     return [
-        *(site / name for name in ("index.html", "tests.html", "cells.html", "trends.html")),
+        *(site / name for name in ("index.html", "tests.html", "cells.html", "trends.html", "runs.html")),
+        site / files.run_page(night),
         site / files.cell_page("x86_64-kasan"),
         site / files.test_page("slots", nights.REGRESSION),
         site / files.failure_page(night, "x86_64-regs", "slots", nights.REGRESSION),
@@ -65,11 +66,13 @@ def test_loads_in_silence_and_fits_a_phone(site: Path, screen: Browser) -> None:
 
 
 def test_wide_matrix_scrolls_by_itself(site: Path, screen: Browser) -> None:
-    """With forty suites: the table scrolls, and the page does not."""
-    screen.open(site / "index.html", PHONE)
+    """With forty suites: the table scrolls, and neither the page nor the names of the cells."""
+    screen.open(site / "index.html", TABLET)
     screen.value(WIDEN)
-    assert screen.value("document.querySelector('.matrix').getBoundingClientRect().width") > 2 * PHONE
-    assert screen.value("document.documentElement.scrollWidth") <= PHONE
+    assert screen.value("document.querySelector('.matrix').getBoundingClientRect().width") > 2 * TABLET
+    assert screen.value("document.documentElement.scrollWidth") <= TABLET
+    screen.value("document.querySelector('.matrix-box').scrollLeft = 500")
+    assert 0 <= screen.value("document.querySelector('.matrix tbody th').getBoundingClientRect().left") < 40
 
 
 WIDEN = """document.querySelectorAll('.matrix tr').forEach(row => {
@@ -77,9 +80,35 @@ WIDEN = """document.querySelectorAll('.matrix tr').forEach(row => {
 })"""
 
 
+def test_phone_has_the_matrix_as_a_list(site: Path, screen: Browser) -> None:
+    """With forty suites: what is bad or has changed is there at once, all of it on one touch, nothing beside the
+    screen."""
+    screen.open(site / "index.html", PHONE)
+    screen.value(WIDEN)
+    assert screen.value("getComputedStyle(document.querySelector('.phone')).display") != "none"
+    at_once = screen.value(FIELDS)
+    assert at_once
+    assert all("✗" in one["text"] or "!" in one["text"] for one in at_once)
+    assert any(one["text"].split() == ["slots", "✗", "1", "▼"] for one in at_once), at_once
+    screen.value("document.getElementById('everything').click()")
+    fields = screen.value(FIELDS)
+    assert len(fields) == screen.value("document.querySelectorAll('.matrix td').length") > 150
+    for one in fields:
+        assert 0 <= one["left"] < one["right"] <= PHONE
+    assert screen.value("document.documentElement.scrollWidth") <= PHONE
+    screen.open(site / "index.html", DESK)
+    assert screen.value("getComputedStyle(document.querySelector('.phone')).display") == "none"
+
+
+FIELDS = """[...document.querySelectorAll('.matrix td')].filter(e => e.checkVisibility()).map(e => {
+  const box = e.getBoundingClientRect();
+  return {text: e.querySelector('[aria-hidden]').innerText.trim(), left: box.left, right: box.right};
+})"""
+
+
 def test_frame_fits_a_phone(site: Path, screen: Browser) -> None:
     """All four witnesses, without scrolling within the table."""
-    screen.open(pages(site)[6], PHONE)
+    screen.open(site / files.failure_page(nights.NIGHTS[1], "x86_64-regs", "slots", nights.REGRESSION), PHONE)
     assert screen.value("(e => e.scrollWidth - e.clientWidth)(document.querySelector('.scroll'))") <= 0
 
 
@@ -87,7 +116,7 @@ def test_keyboard_reaches_every_link(site: Path, screen: Browser) -> None:
     """Tab goes through all of them in order, beginning with the one that skips; what
     has the focus is on the screen, and has a ring that one can see."""
     screen.open(site / "index.html", PHONE)
-    wanted = screen.value("document.querySelectorAll('a[href], summary, [tabindex=\"0\"]').length")
+    wanted = screen.value(REACHABLE)
     assert wanted > 20
     seen = []
     for _ in range(wanted):
@@ -102,6 +131,9 @@ def test_keyboard_reaches_every_link(site: Path, screen: Browser) -> None:
         assert one["top"] >= 0
 
 
+REACHABLE = """[...document.querySelectorAll('a[href], summary, input, [tabindex="0"]')]
+  .filter(e => e.checkVisibility()).length"""
+
 FOCUSED = """(() => {
   const e = document.activeElement, box = e.getBoundingClientRect(), style = getComputedStyle(e);
   return {text: e.textContent.trim(), number: [...document.querySelectorAll('*')].indexOf(e),
@@ -112,7 +144,7 @@ FOCUSED = """(() => {
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_text_stands_out(site: Path, screen: Browser, dark: bool) -> None:
     """Every text against what is behind it, as WCAG AA asks: 4.5 to 1."""
-    for page in pages(site)[:8]:
+    for page in pages(site)[:10]:
         screen.open(page, DESK, dark)
         for one in screen.value(COLOURS):
             assert contrast(one["ink"], one["back"]) >= 4.5, f"{page}: {one}"
@@ -152,7 +184,7 @@ def luminance(colour: str) -> float:
 
 def test_screen_reader_hears_the_page(site: Path, screen: Browser) -> None:
     """Landmarks, headings without a step left out, names for all that can be reached."""
-    for page in pages(site)[:8]:
+    for page in pages(site)[:10]:
         screen.open(page, DESK)
         nodes = [node for node in screen.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
         roles = Counter(node["role"]["value"] for node in nodes)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from farm.base.atomic import save_json
 from farm.base.errors import FarmError
-from farm.kernel.build import Plan, first_errors, plan, save_json, toolchain, version_of
+from farm.kernel.blame import first_errors
+from farm.kernel.build import Plan, plan, toolchain, version_of
 from farm.kernel.tree import FEATURE_HEADER, from_user
 from farm.matrix import Cell, load
 from tests.conftest import Repository

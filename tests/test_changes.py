@@ -2,6 +2,7 @@
 """What is said of two runs, and of those before them."""
 
 import io
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,8 +17,9 @@ from farm.base.errors import UsageError
 from farm.history import changes, query, retention, steps, store
 from farm.history.changes import Change, Comparison, Kind, Side, compare, last_comparable, rate
 from farm.history.index import index, reindex
-from farm.history.model import CODES, Case, Kernel, Seen, Summary, Timeline
+from farm.history.model import CODES, Case, Kernel, Planted, Seen, Summary, Timeline
 from farm.report import changes as report
+from farm.run import records
 from farm.run.records import Verdict, VerdictRecord
 from tests import nights
 from tests.test_history import write
@@ -192,6 +194,51 @@ def test_the_last_comparable_run() -> None:
     assert last_comparable(runs, run(1)) is None
 
 
+def planted(day: int, **more: object) -> Summary:
+    what: dict[str, object] = {"patches": [], "pokes": [], "partial": False, **more}
+    return run(day, line=json.dumps(["run", None, None, "matrix", what]))
+
+
+CLEAN = json.dumps(["run", None, None, "matrix"])
+
+
+def test_what_is_planted_is_compared_with_the_clean() -> None:
+    """And nothing is compared with it, were it the same again."""
+    runs = [run(1, line=CLEAN), run(2, line=CLEAN, status="interrupted"), planted(3, pokes=["f:00=01"])]
+    again = planted(4, pokes=["f:00=01"])
+    assert last_comparable(runs, again) == runs[0]
+    assert changes.past(runs, again) == [*runs[:2], again]
+    assert last_comparable(runs, run(5, line=CLEAN)) == runs[0]
+    assert changes.past(runs, run(5, line=CLEAN))[:-1] == runs[:2]
+    assert query.latest([*runs, again]) == again
+    assert again.planted == Planted(pokes=("f:00=01",))
+    assert not runs[0].planted
+
+
+@pytest.mark.parametrize(
+    "nights, expected",
+    [
+        ((P, P, F), Kind.NEW_FAILURE),  # the same kernel passed: that is the poke, and no flake
+        ((F, P, F), Kind.NEW_FAILURE),
+        ((P, F, P, F, P, F), Kind.FLAKY),  # and it was one before
+    ],
+)
+def test_a_poke_makes_no_flake(nights: tuple[Seen, ...], expected: Kind) -> None:
+    same = {"regs": Kernel(key="k")} if nights[0] is P and len(nights) == 3 else None
+    runs = [run(day, line=CLEAN, **({"kernels": same} if same else {})) for day in range(1, len(nights))]
+    poked = replace(planted(len(nights), pokes=["f:00=01"]), kernels=same or {})
+    sides = Side(runs[-1], {CASE: nights[-2]}), Side(poked, {CASE: nights[-1]})
+    (change,) = compare(*sides, [*runs, poked], {CASE: timeline(nights)}).changes
+    assert change.kind is expected
+
+
+def test_a_part_of_the_feature_misses_nothing() -> None:
+    sides = Side(run(1, line=CLEAN), {CASE: P}), Side(planted(2, partial=True), {CASE: S})
+    assert compare(*sides).changes == ()
+    (gone,) = compare(sides[0], Side(planted(2, patches=["a.patch"]), {CASE: S})).changes
+    assert gone.kind is Kind.GONE
+
+
 def test_only_what_was_asked_for_is_missed() -> None:
     other = Case("regs", "slots", "test_y")
     elsewhere = Case("off", "slots", "test_x")
@@ -350,7 +397,65 @@ def test_pruning(tmp_path: Path) -> None:
         runs = store.runs(db)
         assert [run.place == "" for run in runs].count(True) == len(went) + 1
         assert store.verdicts(db, went[1])
-    assert retention.prune(tmp_path, 30) == ()
+    assert not retention.prune(tmp_path, 30)
+
+
+def old_runs(results: Path) -> list[str]:
+    """Three that may go: they passed long ago, and others came after them."""
+    names = [f"2020010{day}-000000" for day in range(1, 4)]
+    for name in (*names, "20990101-000000"):
+        write(results, name, [record(Verdict.PASS)])
+    return names
+
+
+def test_pruning_asks_what_is_there_now(tmp_path: Path) -> None:
+    """What the history knows is not what is in the directories by now."""
+    names = old_runs(tmp_path)
+    index(tmp_path)
+    records.update_run(tmp_path / names[0], status="running")  # by `farm run --resume`
+    (tmp_path / names[1]).rename(tmp_path.with_name("elsewhere"))
+    (tmp_path / names[1]).symlink_to(tmp_path.with_name("elsewhere"))
+    planned = retention.ready(tmp_path, 30)
+    assert {one.id: why for one, why in planned.kept} == {
+        names[0]: "it is running, or was killed",
+        names[1]: f"{tmp_path / names[1]} is not a directory of {tmp_path}, it only leads to one",
+    }
+    assert [one.id for one in planned.prunable] == [names[2]]
+    assert [one.id for one in retention.prune(tmp_path, 30)] == [names[2]]
+    assert (tmp_path.with_name("elsewhere") / "run.json").exists()
+    assert sorted(path.name for path in tmp_path.glob("2*")) == [*names[:2], "20990101-000000"]
+
+
+def test_run_that_is_resumed_while_others_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = old_runs(tmp_path)
+    index(tmp_path)
+    whole = retention.ready(tmp_path, 30)
+    assert [one.id for one in whole.prunable] == names
+    records.update_run(tmp_path / names[1], status="running")
+    monkeypatch.setattr(retention, "ready", lambda results, days: whole)  # looked before that
+    assert [one.id for one in retention.prune(tmp_path, 30)] == [names[0], names[2]]
+    assert (tmp_path / names[1] / "run.json").exists()
+
+
+def test_hunt_that_goes_on_is_not_pruned(tmp_path: Path) -> None:
+    for stamp in ("20200101-000000", "20200102-000000", "20200103-000000"):
+        nights.write_score(tmp_path, stamp, {"a": "caught"})
+    path = tmp_path / "mutants-20200101-000000/score.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "running"}))
+    assert [one.id for one in retention.prune(tmp_path, 30)] == ["mutants-20200102-000000"]
+    with store.reading(tmp_path) as db:
+        why = {one.id: why for one, why in retention.plan(db, 30).kept}
+    assert why[path.parent.name] == "it is running, or was killed"
+
+
+def test_pruning_that_was_killed(tmp_path: Path) -> None:
+    """What it left is no run any more, and goes with the next."""
+    names = old_runs(tmp_path)
+    (tmp_path / ".removing-x").mkdir()
+    (tmp_path / names[0]).rename(tmp_path / ".removing-x" / names[0])
+    assert not [one for one in index(tmp_path).taken if one == names[0]]
+    assert [one.id for one in retention.prune(tmp_path, 30)] == names[1:]
+    assert not list(tmp_path.glob(".removing-*"))
 
 
 # As a person asks for it.
@@ -445,6 +550,18 @@ def test_a_kernel_that_does_not_boot_is_one_line(tmp_path: Path) -> None:
     assert len(group.changes) == 50
     assert "and 47 more" in report.markdown(comparison)
     assert report.verdict_line(comparison) == "50 new failure, 0 as before"
+
+
+def test_one_cause_in_two_cells_is_one_group_and_has_its_values(tmp_path: Path) -> None:
+    cells = ["x86_64-regs", "x86_64-static"]
+    both = [record(Verdict.FAIL, f"test_{n}", cell, reason=f"{n} calls") for cell in cells for n in (1, 2)]
+    write(tmp_path, "20260101-000000", [replace(one, verdict=Verdict.PASS) for one in both])
+    write(tmp_path, "20260102-000000", both)
+    comparison = query.named(tmp_path, "20260101-000000", "20260102-000000")
+    (group,) = changes.grouped(comparison.changes)
+    assert (group.cells, group.reason) == (tuple(cells), "1 calls")
+    assert "PASS → FAIL: 1 calls" in told(comparison)
+    assert "new failure  x86_64-regs, x86_64-static" in told(comparison)
 
 
 ACTED_ON = "test_x[[red]bold[/red]-\x1b[31m-\u202eabc-\ud800-ü尺|*_<b>]"

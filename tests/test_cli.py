@@ -123,17 +123,6 @@ def test_cells_in_detail() -> None:
     assert "fragments" in one
 
 
-def test_clean(cache_root: Path) -> None:
-    for name in ("worktrees/x+base/build-c", "kernels/.partial-1", "kernels/0123", "worktrees/x+base/kernel"):
-        (cache_root / name).mkdir(parents=True)
-    assert farm("clean").returncode == 0
-    left = sorted(str(path.relative_to(cache_root)) for path in cache_root.glob("*/*"))
-    assert left == ["kernels/0123", "worktrees/x+base"]
-    assert [path.name for path in (cache_root / "worktrees/x+base").iterdir()] == ["kernel"]
-    assert farm("clean", "--all").returncode == 0
-    assert not cache_root.exists()
-
-
 def test_clean_of_old_runs(tmp_path: Path) -> None:
     """A night in which nothing begins may go, once there is another to compare the next with."""
     for night in range(3):

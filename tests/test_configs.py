@@ -25,6 +25,7 @@ from farm.matrix import choose, load
 from farm.report import configs as reports
 from farm.run import session
 from farm.run.records import Verdict, VerdictRecord
+from farm.run.watcher import Watcher
 from tests.test_bisect import Nothing
 
 pytestmark = pytest.mark.usefixtures("cache_root")
@@ -71,7 +72,7 @@ class Lab:
     def bench(self) -> Bench:
         return Bench(self.build, self.attempt, self.config)
 
-    def config(self, asked: session.Request, watcher: session.Watcher) -> Config:
+    def config(self, asked: session.Request, watcher: Watcher) -> Config:
         (cell,) = choose(load(asked.matrix), asked.cells)
         return Config(cell.fragments, self.options(asked), self.source, "a tree")
 
@@ -87,7 +88,7 @@ class Lab:
             if value != "n" and options.get(EXTRA.get(name, "")) != "n" and EXTRA.get(name, "") in ("", *options)
         }
 
-    def build(self, asked: session.Request, watcher: session.Watcher) -> str:
+    def build(self, asked: session.Request, watcher: Watcher) -> str:
         self.built.append(asked.matrix)
         options = self.options(asked)
         if self.refused and self.refused <= set(options):
@@ -97,7 +98,7 @@ class Lab:
     def shows(self, options: dict[str, str]) -> bool:
         return all(options.get(name, "n") == value for name, value in self.bug.items())
 
-    def attempt(self, asked: session.Request, watcher: session.Watcher) -> Trial:
+    def attempt(self, asked: session.Request, watcher: Watcher) -> Trial:
         self.matrices.append(asked.matrix)
         if self.die_after and len(self.matrices) == self.die_after:
             raise KeyboardInterrupt
@@ -231,7 +232,7 @@ def test_trouble_of_the_farm_is_no_answer_of_a_configuration(matrix: Path) -> No
     """Once there is no compiler: when the same configuration comes again it is tested."""
 
     class Poor(Lab):
-        def build(self, asked: session.Request, watcher: session.Watcher) -> str:
+        def build(self, asked: session.Request, watcher: Watcher) -> str:
             binary = super().build(asked, watcher)
             if len(self.built) == 4:
                 raise FarmError("no compiler")
@@ -264,7 +265,7 @@ def test_source_that_changes(matrix: Path) -> None:
     """What was tested says nothing of another source: neither now nor when the hunt goes on."""
 
     class Edited(Lab):
-        def attempt(self, asked: session.Request, watcher: session.Watcher) -> Trial:
+        def attempt(self, asked: session.Request, watcher: Watcher) -> Trial:
             self.source = f"content {len(self.matrices) // 4}"
             return super().attempt(asked, watcher)
 

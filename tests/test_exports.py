@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from kcidb_io.schema.v05_00 import Version as Oldest
 from kcidb_io.schema.v05_03 import Version as Newest
 
+from farm.base.atomic import save_json
 from farm.base.errors import Exit, FarmError, UsageError
 from farm.cli import main
-from farm.kernel.build import save_json
 from farm.kernel.builder import Built, Event
 from farm.kernel.tree import from_package
 from farm.matrix import CHECKOUT, load
@@ -406,6 +406,59 @@ def test_write_replaces_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     with pytest.raises(FarmError, match="nix/x: not written: No such file or directory"):
         export.write(tmp_path / "nix/x", "new")
+
+
+def test_write_keeps_the_mode_and_follows_links(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "file").chmod(0o640)
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "new").symlink_to("later")
+    export.write(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+    export.write(tmp_path / "new", "new")
+    assert (tmp_path / "new").is_symlink()
+    assert (tmp_path / "later").read_text() == "new"
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(FarmError, match="loop: not written: Too many levels of symbolic links"):
+        export.write(tmp_path / "loop", "new")
+    with pytest.raises(UsageError, match="this is a directory"):
+        export.write(tmp_path, "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "later", "link", "loop", "new"]
+
+
+def test_write_into_what_is_no_file(tmp_path: Path) -> None:
+    """A device and a pipe stay what they are."""
+    (tmp_path / "null").symlink_to("/dev/null")
+    export.write(tmp_path / "null", "new")
+    assert (tmp_path / "null").is_char_device()
+    os.mkfifo(tmp_path / "fifo")
+    with subprocess.Popen(["cat", tmp_path / "fifo"], stdout=subprocess.PIPE) as reader:
+        export.write(tmp_path / "fifo", "nëw")
+        assert reader.communicate(timeout=60)[0] == "nëw".encode()
+    assert (tmp_path / "fifo").is_fifo()
+    with pytest.raises(FarmError, match="/dev/full: not written: No space left on device"):
+        export.write(Path("/dev/full"), "new")
+    assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize(
+    "script, said",
+    [
+        ('"$@" -o >(wc -l); wait $!', "2\n"),
+        ('"$@" -o >(head -n 1 >/dev/null); wait $!', ""),
+        ('"$@" -o /dev/stdout | wc -l', "2\n"),
+        ('(echo first; "$@" -o /dev/stdout) >FILE; wc -l <FILE', "3\n"),
+    ],
+)
+def test_output_that_the_shell_made(directory: Path, script: str, said: str) -> None:
+    for _ in range(2):
+        records.append_verdict(directory, record(Verdict.PASS))
+    farm = [sys.executable, "-m", "farm", "export", str(directory), "--format", "jsonl"]
+    argv = ["bash", "-o", "pipefail", "-ec", script.replace("FILE", str(directory / "out")), "bash", *farm]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.base.errors import FarmError, UsageError
+from farm.guest.splat import normal
 from farm.history import index, reading, store
-from farm.history.model import Case, Seen, Summary, order
+from farm.history.model import Case, Planted, Seen, Summary, order
 from farm.history.reading import Unreadable
 from farm.run import cellstate, records
+from farm.run.causes import headline
 from farm.run.records import Verdict, VerdictRecord
 from tests.test_records import RUN, record, verdict_records
 
@@ -73,7 +75,7 @@ def test_verdicts_come_back(written: list[VerdictRecord]) -> None:
             assert case.verdict in {r.verdict for r in mine}
             assert case.is_bad == (case.bad > 0)
             if len(mine) == 1:
-                assert case.reason == (records.said(one) if one.bad else "")
+                assert case.reason == (normal(headline(one)) if one.bad else "")
                 assert case.seconds == pytest.approx(one.seconds, abs=0.001)
         assert run.totals == Counter(case.verdict for case in back.values())
 
@@ -380,6 +382,22 @@ def test_ruins_are_told_and_made_anew(tmp_path: Path, ruin: bytes) -> None:
     assert len(everything(tmp_path)[0]) == 1
 
 
+def test_runs_that_an_older_farm_could_not_compare(tmp_path: Path) -> None:
+    """It kept no line of those that had something planted: they are read again, once."""
+    write(tmp_path, "20260101-000000", SOME, patches=["/a.patch"], pokes=["f:00=01"], partial=True)
+    write(tmp_path, "20260102-000000", SOME)
+    index.index(tmp_path)
+    runs, verdicts = everything(tmp_path)
+    with store.writing(store.path(tmp_path)) as db:
+        old = replace(runs[0], line="")
+        store.put_run(db, old, store.stamps(db)[old.id], verdicts[old.id])
+    assert index.index(tmp_path).taken == ("20260101-000000",)
+    runs, _ = everything(tmp_path)
+    assert runs[0].planted == Planted(("/a.patch",), ("f:00=01",), True)
+    assert runs[0].clean_line == runs[1].clean_line == runs[1].line != runs[0].line
+    assert index.index(tmp_path).taken == ()
+
+
 def test_a_history_of_another_farm(tmp_path: Path) -> None:
     write(tmp_path, "20260101-000000", SOME)
     index.index(tmp_path)
@@ -396,6 +414,30 @@ def test_a_history_of_another_farm(tmp_path: Path) -> None:
 def test_no_history_yet(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no history yet; `farm report --reindex`"), store.reading(tmp_path):
         pass
+
+
+def test_a_history_that_a_full_disk_kept_from_its_begin_is_none(tmp_path: Path) -> None:
+    """SQLite makes the file before the tables."""
+    db = sqlite3.connect(store.path(tmp_path))
+    db.execute("PRAGMA journal_mode = WAL")
+    db.close()
+    with pytest.raises(UsageError, match=r"no history yet; `farm report --reindex`"), store.reading(tmp_path):
+        pass
+    write(tmp_path, "20260101-000000", SOME)
+    index.index(tmp_path)
+    assert len(everything(tmp_path)[0]) == 1
+
+
+def test_a_run_whose_verdicts_cannot_be_had_now_is_taken_later(tmp_path: Path) -> None:
+    """It would be known without them for good."""
+    path = write(tmp_path, "20260101-000000", SOME) / "verdicts.jsonl"
+    path.rename(tmp_path / "kept")
+    path.mkdir()
+    assert index.index(tmp_path).skipped == (f"{path}: Is a directory",)
+    assert everything(tmp_path)[0] == []
+    path.rmdir()
+    (tmp_path / "kept").rename(path)
+    assert index.index(tmp_path).taken == ("20260101-000000",)
 
 
 def test_a_killed_indexer_leaves_the_old_history(tmp_path: Path) -> None:

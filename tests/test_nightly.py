@@ -28,13 +28,16 @@ from farm.base.errors import Exit, FarmError, UsageError
 from farm.history import index, reading, store
 from farm.history.model import Mutation
 from farm.hunt import mutants
+from farm.kernel import build as kernel_builds
+from farm.kernel.tree import work_tree
 from farm.matrix import CHECKOUT, MATRIX, load
-from farm.nightly import morning, night, plan
+from farm.nightly import builds, evening, morning, night, plan
 from farm.nightly.night import Night, Step
 from farm.run import records
 from farm.run.records import Verdict
 from farm.tell import config
 from tests import nights
+from tests.conftest import Repository
 from tests.test_changes import run
 from tests.test_history import write
 from tests.test_records import RUN, record
@@ -42,28 +45,50 @@ from tests.test_records import RUN, record
 HUNT = Mutation("mutants-1", "", "1", "finished", 100.0, {"a": "caught", "b": "survived", "c": "not run"})
 names = st.lists(st.text("abcdef", min_size=1, max_size=3), unique=True, max_size=8)
 times = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.floats(0, 5000), max_size=8)
+a_build = st.builds(plan.Build, st.sampled_from("uvwxyz"), st.floats(0, 2000))
+some_builds = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), a_build, max_size=8)
+all_costs = st.builds(plan.Costs, times, some_builds, st.floats(0, 2000), st.lists(a_build, max_size=2), some_builds)
 
 
-@given(names, times, times, names, st.floats(0, 20000))
+@given(names, all_costs, times, names, st.floats(0, 20000))
 def test_a_plan_fits(
-    cells: list[str], costs: dict[str, float], worth: dict[str, float], mutants: list[str], budget: float
+    cells: list[str], costs: plan.Costs, worth: dict[str, float], mutants: list[str], budget: float
 ) -> None:
     made = plan.plan(cells, costs, worth, mutants, [HUNT], budget)
     assert made.seconds <= budget + 1e-6
-    lengths = [costs.get(cell, plan.GUESS_CELL) for cell in made.cells]
+    lengths = [costs.cell(cell) for cell in made.cells]
     assert lengths == sorted(lengths, reverse=True)
     for cell in cells:  # each is run, or it is said why not
         assert (cell in made.cells) != any(said.startswith(f"{cell}: needs") for said in made.left)
 
 
 def test_the_most_worth_goes_first_where_not_all_fits() -> None:
-    costs = {"long": 600.0, "red": 300.0, "short": 100.0}
+    costs = plan.Costs({"long": 600.0, "red": 300.0, "short": 100.0})
     made = plan.plan(["long", "short", "red"], costs, {"red": 10, "short": 5}, [], [], 450)
     assert made.cells == ("red", "short")
     assert made.left[0] == "long: needs 600 s, 50 s are left"
     everything = plan.plan(["short", "long", "red"], costs, {}, ["m"], [], 1e5)
     assert (everything.cells, everything.selftests, everything.mutants) == (("long", "red", "short"), True, ("m",))
     assert everything.left == ()
+
+
+def test_what_has_to_be_built_counts() -> None:
+    """Before tests of cells, the kernel's own tests and mutants, and once where two of them need it."""
+    tests = {"a": 100.0, "b": 100.0}
+    patched, base = plan.Build("patched b", 400.0), plan.Build("base b", 300.0)
+    costs = plan.Costs(tests, {"b": patched}, 100.0, [base, patched], {"m": patched, "n": plan.Build("n", 200.0)})
+    there = plan.plan(["a", "b"], plan.Costs(tests, own_tests=100.0), {}, ["m", "n"], [HUNT], 400.0)
+    assert (there.cells, there.selftests, there.mutants, there.left) == (("a", "b"), True, ("m", "n"), ())
+    tight = plan.plan(["a", "b"], costs, {}, ["m", "n"], [HUNT], 550.0)
+    assert (tight.cells, tight.selftests, tight.mutants) == (("a",), False, ("m",))
+    assert tight.left == (
+        "b: needs 500 s, 400 s of them to build a kernel, 450 s are left",
+        "the kernel's own tests: need 800 s, 700 s of them to build 2 kernels, 450 s are left",
+        "1 of tonight's mutants: 0 s are left",
+    )
+    whole = plan.plan(["a", "b"], costs, {}, ["m", "n"], [HUNT], 1300.0)
+    assert whole.expected == (600.0, 400.0, 50.0 + 250.0)
+    assert (whole.cells, whole.left) == (("b", "a"), ())
 
 
 def test_mutants_take_turns() -> None:
@@ -346,24 +371,27 @@ def test_a_run_that_nobody_goes_on_with_is_not_running(tmp_path: Path) -> None:
     begun(tmp_path, started="2026-01-01T00:00:00+00:00")
     left = write(tmp_path, "20260101-000002", status="running", command=["farm", *STEPS[0].words])
     others = write(tmp_path, "20260101-000003", status="running", command=["farm", "run", "mine"])
-    night.begin(asked(tmp_path), 1e6)
+    evening.begin(asked(tmp_path), 1e6)
     assert records.load_run(left).status == "interrupted"
     assert records.load_run(others).status == "running"
 
 
-def test_a_first_night_is_planned_without_a_history(tmp_path: Path) -> None:
-    directory, made = night.begin(asked(tmp_path), 1e6)
+def test_a_first_night_is_planned_without_a_history(
+    tmp_path: Path, cache_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, made = evening.begin(asked(tmp_path), 1e6)
     assert [step.name for step in made.steps] == ["cells", "selftests", "mutants"]
     assert night.left_open(asked(tmp_path), datetime.now(UTC)) == (directory, made)
     said = list(night.told(made))
     assert said[0].startswith(f"{made.id}: ")
     assert said[1].startswith("  cells, ")
-    with pytest.raises(UsageError, match="no cell fits into 0 min, the shortest needs 15 min"):
-        night.begin(asked(tmp_path), 1.0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    with pytest.raises(UsageError, match="no cell fits into 0 min, the shortest needs 13 min"):
+        evening.begin(asked(tmp_path), 1.0)
 
 
-def test_a_tree_of_the_users(tmp_path: Path) -> None:
-    _, made = night.begin(night.Asked(tmp_path, tree="/home/me/linux", series="none"), 1e6)
+def test_a_tree_of_the_users(tmp_path: Path, cache_root: Path) -> None:
+    _, made = evening.begin(night.Asked(tmp_path, tree="/home/me/linux", series="none"), 1e6)
     cells, selftests, tried = made.steps
     assert cells.words[-4:] == selftests.words[-4:] == ("--tree", "/home/me/linux", "--series", "none")
     assert tried.words[-2:] == ("--results", str(tmp_path))
@@ -383,7 +411,7 @@ def test_a_matrix_without_a_cell(tmp_path: Path, cell: str, following: str, step
     matrix.write_text(re.sub(rf"(?ms)^  {cell}:.*?(?=^  {following}:)", "", MATRIX.read_text()))
     (matrix.parent / "x86_64").symlink_to(MATRIX.parent / "x86_64")
     (tmp_path / "patches").symlink_to(CHECKOUT / "patches")
-    _, made = night.begin(night.Asked(tmp_path / "results", matrix), 1e6)
+    _, made = evening.begin(night.Asked(tmp_path / "results", matrix), 1e6)
     assert [step.name for step in made.steps] == steps
     assert any(line.startswith(said) and cell in line for line in made.left)
 
@@ -413,29 +441,66 @@ def test_costs_are_those_of_the_last_night(tmp_path: Path) -> None:
     with store.reading(tmp_path) as db:
         runs = [run for run in store.runs(db) if run.line == line]
         assert [run.id for run in runs] == ["20260101-000000", "20260104-000000"]
-        assert night._tests(db, tmp_path, runs) == {"a": 450.0, "b": 150.0}
+        assert evening._tests(db, tmp_path, runs) == {"a": 450.0, "b": 150.0}
 
 
-def test_another_tree_is_nearer_than_a_guess(tmp_path: Path) -> None:
-    """The first night of a tree plans with what the cells took before, of whatever tree."""
+def test_another_tree_is_nearer_than_a_guess(tmp_path: Path, cache_root: Path) -> None:
+    """The first night of a tree plans with what the cells took before, of whatever tree, and with all builds."""
     names = list(load().cells)
     took(tmp_path, "20260101-000000", 10, dict.fromkeys(names, 30.0))
     other = replace(asked(tmp_path), tree="/linux")
-    _, made = night.begin(other, 1000.0)
+    whole = builds.GUESS_PROCESSOR / len(os.sched_getaffinity(0))
+    _, made = evening.begin(other, 600.0 + whole * len(names) + 1)
     assert set(made.steps[0].words) == {"run", *names, *other.words}
-    assert made.steps[0].expected == pytest.approx(600.0)
+    assert made.steps[0].expected == pytest.approx(600.0 + whole * len(names))
+    assert f"the kernel's own tests: need {900 + whole:.0f} s, {whole:.0f} s of them to build a kernel" in made.left[0]
 
 
-def test_a_new_tree_has_to_be_built(tmp_path: Path) -> None:
-    """Also where the last run found its kernel in the cache; of that one the tests are taken."""
+def built_before(results: Path, name: str, tree: str | None, **cells: float) -> None:
+    """A run of a tree that took so many seconds to build each cell, and 30 s to test all cells."""
+    took(results, name, 10, dict.fromkeys(load().cells, 30.0), tree=tree)
+    for cell, seconds in cells.items():
+        where = results / name / "cells" / cell
+        where.mkdir(parents=True)
+        (where / "built.json").write_text(json.dumps({"build_seconds": seconds}))
+
+
+def test_a_new_tree_has_to_be_built(tmp_path: Path, cache_root: Path, linux: Repository) -> None:
+    """Not the kernels that the cache has; a build directory that is there needs as long as the last time."""
+    known, path = load(), str(linux.path)
+    first, second, third = list(known.cells)[:3]
+    built_before(tmp_path, "20260101-000000", None, **{first: 900.0, second: 800.0, third: 700.0})
+    built_before(tmp_path, "20260102-000000", path, **{second: 70.0, third: 60.0})
+    (cache_root / "kernels/of-another-tree").mkdir(parents=True)
+    (cache_root / "kernels/of-another-tree/metadata.json").write_text('{"results": {"duration": {"build": 500.0}}}')
+    index.index(tmp_path)
+    with store.reading(tmp_path) as db:
+        everything = store.runs(db)
+    past = builds.past(everything, everything[1:])
+    wanted = [builds.Wanted(cell, path, "none") for cell in known.cells.values()]
+    lacking = {one.cell.name: build.seconds for one, build in builds.lacking(wanted, known, past).items()}
+    assert lacking == {**dict.fromkeys(known.cells, 500.0), first: 900.0, second: 800.0, third: 700.0}
+    plans = builds._plans(wanted, known)
+    (cache_root / "kernels" / plans[wanted[0]].key).mkdir()
+    directory = work_tree(plans[wanted[1]].source) / f"build-{second}"
+    directory.mkdir(parents=True)
+    (directory / kernel_builds.STAMP).write_text("another key")
+    lacking = {one.cell.name: build.seconds for one, build in builds.lacking(wanted, known, past).items()}
+    same = [one.cell.name for one, plan in plans.items() if plan.key == plans[wanted[0]].key]
+    assert first in same
+    expected = {**dict.fromkeys(known.cells, 500.0), second: 70.0, third: 700.0}
+    assert lacking == {cell: seconds for cell, seconds in expected.items() if cell not in same}
+
+
+def test_a_tight_budget_leaves_out_what_would_be_cut_off(tmp_path: Path, cache_root: Path) -> None:
+    """A tree whose tests are quick and whose kernels are not there: only some of its cells, said before it begins."""
     names = list(load().cells)
-    for name, minutes, built in (("20260101-000000", 20, 300.0), ("20260102-000000", 10, 0.0)):
-        took(tmp_path, name, minutes, dict.fromkeys(names, 30.0))
-        cell = tmp_path / name / "cells" / names[0]
-        cell.mkdir(parents=True)
-        (cell / "built.json").write_text(json.dumps({"build_seconds": built}))
-    _, made = night.begin(asked(tmp_path), 2000.0)
-    assert made.steps[0].expected == pytest.approx(600.0 + 300.0)
+    took(tmp_path, "20260101-000000", 10, dict.fromkeys(names, 30.0))
+    whole = builds.GUESS_PROCESSOR / len(os.sched_getaffinity(0))
+    _, made = evening.begin(replace(asked(tmp_path), tree="/linux"), 3 * (whole + 600.0 / len(names)) + 1)
+    assert len(set(made.steps[0].words) & set(names)) == 3
+    of_a_cell = f"needs {whole + 600 / len(names):.0f} s, {whole:.0f} s of them to build a kernel, 1 s are left"
+    assert sum(line.endswith(of_a_cell) for line in made.left) == len(names) - 3
 
 
 # The morning.

@@ -2,22 +2,18 @@
 """The plugin: tests over cells, and a verdict for each, whatever becomes of it."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from farm.base import cache
 from farm.base.errors import BootFailed, Exit, UsageError
-from farm.kernel import builder
 from farm.kernel.builder import Built, Event
 from farm.matrix import MATRIX
 from farm.run import cellstate, records, resume
 from farm.run.plugin import planned
 from farm.run.records import Planned, Verdict, VerdictRecord
-from tests.test_matrix import GOOD, write
-from tests.test_records import RUN
+from tests.conftest import Suites
+from tests.test_matrix import GOOD
 
 CELLS = ["x86_64-regs", "x86_64-regs-fp", "x86_64"]
 
@@ -47,52 +43,6 @@ def test_planned_of_a_repeated_test() -> None:
 def test_planned_of_a_test_without_a_cell() -> None:
     assert planned("suites/test_slots.py::test_x", CELLS) == Planned("test_x", "slots", "")
     assert planned("suites/test_slots.py::test_x[other-1]", CELLS).cell == ""
-
-
-class Collect:
-    """What the controller of a run sees: the reports that carry a verdict."""
-
-    def __init__(self) -> None:
-        self.verdicts: dict[str, dict[str, Any]] = {}
-        self.order: list[str] = []
-        self.attempts: list[int] = []
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if hasattr(report, "farm"):
-            json.dumps(report.farm)  # it travels from worker to controller
-            name = f"{report.farm['cell']}:{report.farm['suite']}:{report.farm['test']}"
-            self.order.append(name)
-            self.attempts.append(report.farm["attempt"])
-            self.verdicts[name] = report.farm
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run directory over the cells `one` (declares with_regs) and `two`."""
-    directory = tmp_path / "run"
-    directory.mkdir()
-    matrix = write(tmp_path, GOOD)
-    records.save_run(directory, replace(RUN, cells=["one", "two"], matrix=str(matrix)))
-    return directory
-
-
-class Suites:
-    """Suites of a test, run as `farm run` has them run, in this process."""
-
-    def __init__(self, pytester: pytest.Pytester, run: Path) -> None:
-        self.pytester, self.directory = pytester, run
-
-    def __call__(self, *words: str, **files: str) -> Collect:
-        self.pytester.makepyfile(**files)
-        seen = Collect()
-        options = ["-p", "farm.run.plugin", "--farm-run", str(self.directory), "-p", "no:cacheprovider"]
-        self.result = self.pytester.inline_run(*options, *words, plugins=[seen])
-        return seen
-
-
-@pytest.fixture
-def suites(pytester: pytest.Pytester, run: Path) -> Suites:
-    return Suites(pytester, run)
 
 
 def test_cell_by_cell(suites: Suites) -> None:
@@ -246,6 +196,7 @@ def test_verdicts_of_what_is_raised(suites: Suites) -> None:
     assert said["test_slots"]["slots"] == [
         {"name": "arg1", "register": "rdi", "offset": 112, "passed": 1, "program": 2, "callee": None, "raw": None}
     ]
+    assert said["test_slots"].pop("hopeless") is None
     assert records.from_json({**said["test_slots"], "seconds": 1.0}).slots[0].wrong
 
 
@@ -337,15 +288,6 @@ def test_loop_in_a_test_is_a_hang(suites: Suites, monkeypatch: pytest.MonkeyPatc
     (said,) = suites(test_a="def test_x(cell):\n    while True: pass\n").verdicts.values()
     assert said["verdict"] == "HANG"
     assert said["reason"].startswith("Timeout")
-
-
-@pytest.fixture(scope="session")
-def real() -> tuple[Path, Built]:
-    """The user's own cache, which pytester hides, and a kernel out of it."""
-    process = builder.start(builder.Order(["x86_64-regs"], None, None, str(MATRIX)))
-    (built,) = [event.built for event in builder.events(process) if event.built]
-    assert process.wait() == 0
-    return cache.root(), built
 
 
 def test_spoilt_guest_is_not_used_again(

@@ -16,10 +16,13 @@ import pytest
 from farm.base import cache
 from farm.base.command import run
 from farm.base.deadline import Deadline
+from farm.base.errors import Exit
 from farm.kernel import series
 from farm.kernel.tree import IDENTITY, Source
 from farm.matrix import CHECKOUT, MATRIX, choose, load
+from farm.run import session
 from farm.run.records import Run, Verdict, VerdictRecord, load_run, load_verdicts, update_run
+from tests.test_comparison import Silent
 
 FARM = Path(sys.executable).with_name("farm")
 SUITES = CHECKOUT / "suites"
@@ -274,6 +277,21 @@ def test_killed_run_leaves_nothing_running(tmp_path: Path) -> None:
     load_verdicts(directory)
 
 
+def test_worker_that_dies_costs_one_test(tmp_path: Path) -> None:
+    """The one that it died in gets one verdict and is not run again; the others of its suite are run."""
+    suite = tmp_path / "suites/test_dies.py"
+    suite.parent.mkdir()
+    suite.write_text(
+        "import os, signal\n\n\ndef test_before(cell): ...\n\n\n"
+        "def test_dies(cell):\n    os.kill(os.getpid(), signal.SIGKILL)\n\n\ndef test_behind(cell): ...\n"
+    )
+    asked = session.Request(["x86_64-regs"], accel="tcg", results=tmp_path / "results", suites=suite.parent)
+    directory, status = session.execute(asked, Silent())
+    found = sorted((record.test, record.verdict) for record in load_verdicts(directory))
+    assert found == [("test_before", "PASS"), ("test_behind", "PASS"), ("test_dies", "INFRA")]
+    assert status is Exit.FARM
+
+
 def test_resumed_run_has_the_same_kernel(tmp_path: Path) -> None:
     """What a run was asked for holds when it is gone on with, patches on top of the series too."""
     bug = CHECKOUT / "mutants/trampoline/S-save-rdi-rsi-swapped.patch"
@@ -281,6 +299,7 @@ def test_resumed_run_has_the_same_kernel(tmp_path: Path) -> None:
     first = farm_run(tmp_path, *words, status=1)
     built = first.directory / "cells/x86_64-regs/built.json"
     kernel = json.loads(built.read_text())["kernel_key"]
+    assert (first.directory / f"patches/01-{bug.name}").read_bytes() == bug.read_bytes()
     update_run(first.directory, status="interrupted")
     (first.directory / "verdicts.jsonl").write_text("")
     built.unlink()

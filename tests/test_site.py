@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +22,10 @@ from hypothesis import strategies as st
 from farm.base.errors import FarmError, UsageError
 from farm.history import reading
 from farm.history.index import index
+from farm.matrix import CHECKOUT
 from farm.report.site import excerpt, files, plots, render
 from farm.report.site.make import make
-from farm.run import records
+from farm.run import patches, records
 from farm.run.records import Verdict, VerdictRecord
 from tests import nights
 
@@ -151,7 +154,8 @@ def test_plot_keeps_the_peak_of_many() -> None:
     assert len(re.findall(r"\d+\.\d,\d+\.\d", drawn)) <= plots.MOST_POINTS
     assert f",{plots.TOP:.1f}" in drawn
     assert "title &lt;b&gt;" in drawn
-    assert "from 1 to 50 s" in drawn
+    assert "from 1 s to 50 s" in drawn
+    assert ">50 s</text>" in drawn
 
 
 def test_plot_of_nothing() -> None:
@@ -203,9 +207,16 @@ def failure(results: Path, night: int, cell: str, suite: str, test: str) -> Path
 def test_every_kind_of_page_is_there(results: Path) -> None:
     names = [str(page.relative_to(results / "site")) for page in html(results)]
     tests = sum(map(len, nights.TESTS.values()))
-    assert [name for name in names if "/" not in name] == ["cells.html", "index.html", "tests.html", "trends.html"]
+    assert [name for name in names if "/" not in name] == [
+        "cells.html",
+        "index.html",
+        "runs.html",
+        "tests.html",
+        "trends.html",
+    ]
     assert sum(name.startswith("tests/") for name in names) == tests
     assert sum(name.startswith("cells/") for name in names) == len(nights.CELLS)
+    assert sum(name.startswith("runs/") for name in names) == len(nights.NIGHTS)
     bad = sum(
         nights.verdict(night, cell, suite, test).bad
         for night in range(3)
@@ -331,7 +342,7 @@ def test_first_page_has_the_whole_night(copy: Path) -> None:
     text = shown(copy / "site/index.html")
     assert headline(copy) == "▼ Worse than before: 3 new failures, 6 still failing"
     assert "The kernel's own tests: 1 new failure Mutants: 2 of 2 caught, 1 undecided" in text
-    assert "test.d/ftrace/<b>func</b>.tc x86_64-regs · since" in text
+    assert "test.d/ftrace/<b>func</b>.tc in x86_64-regs · since" in text
     assert "farm selftests x86_64-regs -k 'test.d/ftrace/<b>func</b>.tc'" in text
     assert "left out" not in text
     test_pages_are_sound(copy)
@@ -376,7 +387,7 @@ def test_tests_that_are_gone_are_worse(copy: Path) -> None:
     later(copy, lambda record: record.suite != "routes")
     assert headline(copy) == "▼ Worse than before: 12 gone, 7 still failing"
     text = shown(copy / "site/index.html")
-    assert text.index("Gone 12") < text.index("The matrix") < text.index("Still failing 7")
+    assert text.index("The matrix") < text.index("Gone 12") < text.index("Still failing 7")
 
 
 def test_matrix_marks_what_is_not_the_same(copy: Path) -> None:
@@ -402,14 +413,14 @@ def test_a_run_that_was_cut_off_says_so(copy: Path) -> None:
     """What it did not come to is no failure."""
     lost = Verdict.LOST
     later(copy, lambda record: record.suite != "routes", status="interrupted", planned=48)
-    assert headline(copy) == "! Not to its end: 36 of 48 tests have a verdict; 7 still failing"
+    assert headline(copy) == "! Interrupted: 36 of 48 tests have a verdict; 7 still failing"
     run = copy / "20260304-020000"
     for record in records.load_verdicts(copy / nights.NIGHTS[2]):
         if record.suite == "routes":
             records.append_verdict(run, replace(record, verdict=lost, reason="the run was interrupted"))
     index(copy)
     make(copy)
-    assert headline(copy) == "! Not to its end: 36 of 48 tests have a verdict; 7 still failing"
+    assert headline(copy) == "! Interrupted: 36 of 48 tests have a verdict; 7 still failing"
 
 
 def test_commit_between_two_nights_can_be_looked_for(copy: Path) -> None:
@@ -456,8 +467,13 @@ def test_cell_shows_its_kernel(results: Path) -> None:
 def test_trends(results: Path) -> None:
     text = shown(results / "site/trends.html")
     assert "Mutation score" in text
-    assert "2 values, from 50 to 100 %, the last 100." in text
-    assert "3 values, from 6 to 9 cases, the last 8." in text
+    assert "2 values, from 50 % to 100 %, the last 100 %." in text
+    assert "3 values, from 6 to 9, the last 8." in text
+    assert "3 values, from 60 min to 60 min, the last 60 min." in text
+    axes = [
+        "".join(text.itertext()) for text in parsed(results / "site/trends.html").iter() if text.tag.endswith("text")
+    ]
+    assert {"60 min", "100 %"} <= set(axes)
 
 
 def changed(results: Path, before: dict[Path, int]) -> set[str]:
@@ -573,3 +589,256 @@ def test_disk_fills_up_in_the_middle(copy: Path, monkeypatch: pytest.MonkeyPatch
     assert not list((copy / "site").rglob("*.partial"))
     make(copy)
     test_pages_are_sound(copy)
+
+
+# Runs that are not a night's.
+
+
+def small(results: Path, name: str, verdicts: dict[str, Verdict], **more: object) -> Path:
+    """A run of one cell with these verdicts of tests of the suite slots; it is in the history then."""
+    run = nights.write_run(results, name, ["x86_64-regs"])
+    asked = {"command": ["farm", "run", "x86_64-regs"], "planned": len(verdicts), **more}
+    patches.keep(run, records.update_run(run, **asked).patches)
+    nights.write_cell(run / "cells/x86_64-regs", "x86_64-regs", int(name[6:8]))
+    for test, verdict in verdicts.items():
+        frame = nights.FRAME if verdict is Verdict.FAIL else ()
+        reason = "" if verdict is Verdict.PASS else f"{test}: arg2 (rsi, 104(%rsp)) was passed as 0x23016745ab89efc2"
+        records.append_verdict(run, VerdictRecord(test, "slots", "x86_64-regs", verdict, 1.0, reason, slots=frame))
+    index(results)
+    make(results)
+    return run
+
+
+GOOD = {f"test_{letter}": Verdict.PASS for letter in "abc"}
+BAD = {"test_a": Verdict.FAIL, "test_b": Verdict.FAIL, "test_c": Verdict.PASS}
+PATCH = b"""From 0 Mon Sep 17 00:00:00 2001
+Subject: [PATCH v2 3/7] x86/ftrace: Save <RSI> in
+ the slot of RDI
+
+diff --git a/a b/a
+"""
+
+
+@pytest.fixture
+def patch(tmp_path: Path) -> str:
+    path = tmp_path / "0003-save <rsi>.patch"
+    path.write_bytes(PATCH)
+    return str(path)
+
+
+def test_patched_run_is_the_first_page(tmp_path: Path, patch: str) -> None:
+    """Against the clean one, with its patch by name and subject as it was then; and nothing is compared with it."""
+    results = tmp_path / "results"
+    small(results, "20260101-000000", GOOD)
+    assert headline(results) == "✓ All is well"
+    run = small(results, "20260102-000000", BAD, patches=[patch], exit=1)
+    Path(patch).write_bytes(PATCH.replace(b"Save", b"Do not save"))
+    make(results)
+    assert headline(results) == "▼ Patched: worse than the clean run: 2 new failures"
+    text = shown(results / "site/index.html")
+    assert "PATCHED 0003-save <rsi>.patch: x86/ftrace: Save <RSI> in the slot of RDI In x86_64-regs" in text
+    assert "Compared with 20260101-000000" in text
+    assert (run / "patches/01-0003-save <rsi>.patch").read_bytes() == PATCH
+    assert "well" not in text
+    for page in ("cells.html", files.cell_page("x86_64-regs"), "runs.html", files.run_page(run.name)):
+        assert "PATCHED 0003-save <rsi>.patch" in shown(results / "site" / page), page
+    links_lead_somewhere(results)
+    small(results, "20260103-000000", BAD, exit=1)
+    assert headline(results) == "▼ Worse than before: 2 new failures"
+    assert "PATCHED" not in shown(results / "site/index.html")
+
+
+def links_lead_somewhere(results: Path) -> None:
+    """Every link of them leads to something that is there."""
+    for page in html(results):
+        for element in parsed(page).iter("a"):
+            address, _ = urldefrag(element.get("href") or "")
+            assert not address or (page.parent / unquote(address)).is_file(), f"{page}: {address}"
+
+
+def test_poked_run_that_passes(tmp_path: Path) -> None:
+    small(tmp_path, "20260101-000000", GOOD, pokes=["f:00=01"])
+    assert headline(tmp_path) == "✓ Poked: 3 tests passed"
+    assert "no earlier clean run to compare it with" in shown(tmp_path / "site/index.html")
+    small(tmp_path, "20260102-000000", GOOD)
+    assert headline(tmp_path) == "✓ All is well"
+    small(tmp_path, "20260103-000000", GOOD, pokes=["f:00=01"], partial=True)
+    assert headline(tmp_path) == "✓ Poked and partial: as the clean run: all is well"
+    assert "POKED f:00=01 PARTIAL the kernel has only a part" in shown(tmp_path / "site/index.html")
+
+
+SKIPPED = dict.fromkeys(GOOD, Verdict.SKIP)
+PART = {"test_a": Verdict.PASS}
+
+
+@pytest.mark.parametrize("with_earlier", [False, True], ids=["first", "later"])
+@pytest.mark.parametrize(
+    "verdicts, more, expected",
+    [
+        (PART, {"status": "running", "planned": 3}, "! Running, or killed: 1 of 3 tests have a verdict"),
+        ({}, {"status": "running", "planned": 0}, "! Running, or killed: no test has a verdict"),
+        (PART, {"status": "interrupted", "planned": 3}, "! Interrupted: 1 of 3 tests have a verdict"),
+        ({**PART, "test_b": Verdict.LOST}, {"status": "interrupted"}, "! Interrupted: 1 of 2 tests have a verdict"),
+        ({}, {"status": "refused"}, "! Refused: no test has a verdict"),
+        (PART, {"status": "refused", "pokes": ["f:00=01"]}, "! Poked: refused: 1 of 1 tests have a verdict"),
+        (PART, {"status": "of another farm"}, "! Not to its end, of another farm: 1 of 1 tests have a verdict"),
+        ({}, {}, "! Nothing was tested: no test has a verdict"),
+        (SKIPPED, {"select": "x"}, "○ Nothing was tested: 3 tests skipped"),
+    ],
+)
+def test_what_was_not_tested_is_not_well(
+    tmp_path: Path, verdicts: dict[str, Verdict], more: dict[str, object], expected: str, with_earlier: bool
+) -> None:
+    if with_earlier:
+        small(tmp_path, "20260101-000000", SKIPPED if verdicts is SKIPPED else GOOD)
+    run = small(tmp_path, "20260102-000000", verdicts, **more)
+    assert headline(tmp_path) == expected
+    for page in ("index.html", "runs.html", files.run_page(run.name)):
+        text = shown(tmp_path / "site" / page)
+        assert "well" not in text, page
+        assert "worse than the clean" not in text
+
+
+def test_skipped_since_is_worse(tmp_path: Path) -> None:
+    small(tmp_path, "20260101-000000", GOOD)
+    small(tmp_path, "20260102-000000", SKIPPED)
+    assert headline(tmp_path) == "▼ Worse than before: 3 gone"
+
+
+def test_records_that_cannot_be_read_are_not_well(tmp_path: Path) -> None:
+    run = small(tmp_path, "20260101-000000", GOOD)
+    (run / "verdicts.jsonl").write_text((run / "verdicts.jsonl").read_text() + '{"cut o')
+    index(tmp_path)
+    make(tmp_path)
+    assert headline(tmp_path) == "= 3 tests passed, as far as its records can be read"
+
+
+def test_list_of_runs(copy: Path, patch: str) -> None:
+    """All of them, the newest first, with what was asked of each; also the kernel's own tests, and one whose
+    directory is gone."""
+    own = nights.write_own_tests(copy, 2)
+    small(copy, "20260305-000000", BAD, patches=[patch], tree="/home/me/linux@next", series="none", select="a or b")
+    shutil.rmtree(copy / nights.NIGHTS[0])
+    index(copy)
+    make(copy)
+    page = copy / "site/runs.html"
+    rows = [" ".join("".join(row.itertext()).split()) for row in parsed(page).iter("tr")][1:]
+    names = ["20260305-000000", own.name, *reversed(nights.NIGHTS)]
+    assert [row[:15] for row in rows] == names
+    assert rows[0] == (
+        "20260305-000000 2026-03-05 02:00 PATCHED 0003-save <rsi>.patch: x86/ftrace: Save <RSI> in the slot of RDI "
+        "TREE /home/me/linux@next SERIES none ONLY a or b x86_64-regs ✗ 2 failures in 3 tests 2 FAIL, 1 PASS"
+    )
+    assert "the kernel's own tests" in rows[1]
+    assert "the kernel's own tests" not in rows[2]
+    assert "✗ 8 failures in 48 tests" in rows[2]
+    links = [element.get("href") for element in parsed(page).iter("a")]
+    assert files.run_page("20260305-000000") in links
+    assert "well" not in shown(page)
+
+
+def test_failures_of_one_cause_are_one(copy: Path) -> None:
+    """The matrix, then each cause once, with all its members."""
+    make(copy, nights.NIGHTS[1])
+    text = shown(copy / "site/index.html")
+    assert text.count("arg2's slot ") == 1
+    assert f"{nights.REGRESSION} in x86_64-regs, x86_64-regs-fp" in text
+    assert text.index("The matrix") < text.index("arg2's slot ")
+    run = small(copy, "20260305-000000", {f"test_{n}": Verdict.FAIL for n in range(30)})
+    for page in ("index.html", files.run_page(run.name), files.cell_page("x86_64-regs")):
+        tree = parsed(copy / "site" / page)
+        (members,) = [element for element in tree.iter("ul") if element.get("class") == "members"]
+        assert len(members) == 30
+        assert len({link.get("href") for link in members.iter("a")}) == 30
+        assert shown(copy / "site" / page).count("farm run x86_64-regs -k 'test_") == 1
+    assert "New failures 30 of 1 cause" in shown(copy / "site/index.html")
+
+
+BUILD_LOG = """\
+  CC      kernel/trace/trace.o
+  CC      kernel/trace/ftrace.o
+../kernel/trace/ftrace.c: In function 'f':
+../kernel/trace/ftrace.c:8051:48: error: expected ')' before 'x<y>'
+ 8051 |     if (x
+      |        ~
+make[5]: *** [../scripts/Makefile.build:234: kernel/trace/ftrace.o] Error 1
+"""
+
+
+def broken_build(results: Path, name: str, tests: int, **more: object) -> Path:
+    run = small(results, name, {}, planned=tests, **more)
+    where = run / "cells/x86_64-regs"
+    (where / "build.log").write_text(BUILD_LOG)
+    (where / "built.json").unlink()
+    reason = f"x86_64-regs: target default failed, log in /x.log\n  {BUILD_LOG.splitlines()[3]}"
+    for n in range(tests):
+        records.append_verdict(run, VerdictRecord(f"test_{n}", "slots", "x86_64-regs", Verdict.BUILD, 0.0, reason))
+    index(results)
+    make(results)
+    return run
+
+
+def test_build_failure_has_the_compilers_lines(tmp_path: Path) -> None:
+    """One page for the cell, one entry on each other page."""
+    run = broken_build(tmp_path, "20260101-000000", 40)
+    (page,) = (tmp_path / "site/failures").rglob("*.html")
+    (said,) = [element for element in parsed(page).iter("div") if element.get("aria-label") == "Compiler"]
+    (block,) = said.iter("pre")
+    assert "".join(block.itertext()).strip("\n") == "\n".join(BUILD_LOG.splitlines()[2:6])
+    assert "… 2 lines not shown" in shown(page)
+    assert "What the kernel said" not in shown(page)
+    assert "This page is of 39 other tests of this cell as well" in shown(page)
+    for other in ("index.html", files.run_page(run.name), files.cell_page("x86_64-regs")):
+        text = shown(tmp_path / "site" / other)
+        assert text.count("the kernel does not build: ../kernel/trace/ftrace.c:8051:48: error: expected") == 1
+        assert "40 tests in x86_64-regs" in text
+
+
+def test_cell_shows_values(results: Path) -> None:
+    text = shown(results / "site" / files.cell_page("x86_64-regs"))
+    assert "was passed as 0x23016745ab89efc2" in text
+    assert "ADDR" not in text
+
+
+def test_run_that_goes_on_is_written_again(tmp_path: Path) -> None:
+    """Its failures too: those that stand for more by now."""
+    run = broken_build(tmp_path, "20260101-000000", 2, status="running")
+    (page,) = (tmp_path / "site/failures").rglob("*.html")
+    assert "of 1 other test of" in shown(page)
+    records.append_verdict(run, replace(records.load_verdicts(run)[0], test="test_9"))
+    records.update_run(run, status="finished")
+    index(tmp_path)
+    make(tmp_path)
+    assert "of 2 other tests of" in shown(page)
+    assert "✗ 3 failures in 3 tests" in shown(tmp_path / "site" / files.run_page(run.name))
+
+
+def test_failure_is_the_kernels_if_another_attempt_was_the_farms(tmp_path: Path) -> None:
+    run = small(tmp_path, "20260101-000000", {"test_a": Verdict.INFRA}, repeat=1)
+    first = records.load_verdicts(run)[0]
+    records.append_verdict(run, replace(first, verdict=Verdict.FAIL, reason="the kernel's", attempt=2))
+    index(tmp_path)
+    make(tmp_path)
+    text = shown(tmp_path / "site/index.html")
+    assert "✗ FAIL the kernel's" in text
+    assert "INFRA" not in text
+
+
+def version(checkout: Path) -> str:
+    said = "from farm.report.site import make; print(make._version())"
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    ran = subprocess.run([sys.executable, "-c", said], cwd=checkout, env=environment, text=True, stdout=subprocess.PIPE)
+    assert ran.returncode == 0
+    return ran.stdout
+
+
+def test_version_is_of_all_that_pages_are_made_from(tmp_path: Path) -> None:
+    """Of templates, style and every module that has a say: another one makes the pages anew."""
+    shutil.copytree(CHECKOUT / "farm", tmp_path / "farm", ignore=shutil.ignore_patterns("__pycache__"))
+    seen = [version(tmp_path)]
+    assert version(tmp_path) == seen[0]
+    for name in ("report/site/templates/failure.html", "report/site/style.css", "report/again.py", "run/causes.py"):
+        file = tmp_path / "farm" / name
+        file.write_text(f"{file.read_text()}\n")
+        seen.append(version(tmp_path))
+    assert len(set(seen)) == len(seen)

@@ -1,16 +1,55 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The cache of artifacts: addressed by content, filled once, whole or not at all."""
+"""The cache of artifacts: addressed by content, filled once, whole or not at all.
 
-import fcntl
+Who uses the cache holds it: `farm clean --all` removes nothing as long as
+anybody does. What is being made lies in a directory that its maker has locked.
+"""
+
+import errno
 import hashlib
 import os
+import pwd
+import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
+
+from farm.base import locks
+from farm.base.errors import FarmError
+from farm.base.removal import REMOVING
+
+#: The directories of a cache: kinds of artifacts, and what else the farm keeps there.
+KINDS = frozenset(
+    {"abi", "am", "bytecode", "ccache", "checkpatch", "configs", "consoles", "hypothesis", "images", "kernels", "keys"}
+    | {"kvm", "logs", "modules", "programs", "selftests", "sources", "worktrees"}
+    | {"benchmarks", "test-trees"}  # of the farm's own tests
+)
+
+#: Marks a directory as a cache, for backups (https://bford.info/cachedir/) and for `farm clean`.
+TAG = "CACHEDIR.TAG"
+TAG_TEXT = """\
+Signature: 8a477f597d28d172789f06886806bc55
+# The cache of the ftrace farm, made by it and filled again when something is missing.
+# `farm clean` removes from it; FTRACE_FARM_CACHE names another place.
+"""
+
+#: In a cache: the lock that is shared by all who use it.
+IN_USE = ".in-use"
+
+#: What a directory is called that is being filled.
+PARTIAL = ".partial-"
+
+_OWN_NAME = re.compile(rf"[0-9a-f]{{20}}(\.json)?|\.[0-9a-f]{{20}}\.lock|{re.escape(PARTIAL)}\w+")
+
+#: What a full disk says.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+#: The lock on IN_USE that this process has, by the cache. Never given up: paths into the
+#: cache go from hand to hand, and no one place knows when the last of them is used.
+_holds: dict[Path, int] = {}
 
 
 def root() -> Path:
@@ -41,50 +80,157 @@ def digest_files(directory: Path) -> str:
     return digest(*parts)
 
 
+def hold() -> None:
+    """Keep everything in the cache until this process ends. A cache that is not there is made.
+
+    Waits while `farm clean --all` removes it. Raises FarmError.
+    """
+    top = root()
+    held = _holds.get(top)
+    if held is not None:
+        if os.fstat(held).st_nlink:
+            return
+        os.close(_holds.pop(top))  # the whole directory was removed by hand
+    with _blaming(top):
+        if not top.exists():
+            top.mkdir(parents=True, exist_ok=True)
+        _mark(top)
+        _holds[top] = locks.take(top / IN_USE, shared=True, what=f"it empties {top}")
+
+
+def _mark(top: Path) -> None:
+    """Mark a cache that is new, or that a farm of old made. A directory with anything else in it is not marked."""
+    if not _tag(top) and is_ours(top):
+        with suppress(OSError):  # no room, or another user's: it is a cache all the same
+            (top / TAG).write_text(TAG_TEXT)
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Of what goes wrong with the cache itself: where, why, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _trouble(path, error) from error
+
+
+def _trouble(path: Path, error: OSError) -> FarmError:
+    """The error for a place in the cache that cannot be written or read."""
+    where = Path(os.fsdecode(error.filename or path))
+    advice = "set FTRACE_FARM_CACHE to a directory that you can write to"
+    if error.errno in FULL:
+        advice = "free some of the disk (`farm clean`), or set FTRACE_FARM_CACHE to another place"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        advice = f"{_owner(where)}: have it made writable for you, or set FTRACE_FARM_CACHE to a directory of your own"
+    return FarmError(f"{where}: {error.strerror}; {advice}")
+
+
+def _owner(path: Path) -> str:
+    """Whose a path is, or the directory that it would be in."""
+    for place in (path, *path.parents):
+        with suppress(OSError):
+            owner = place.lstat().st_uid
+            try:
+                return f"{place} belongs to {pwd.getpwuid(owner).pw_name}"
+            except KeyError:
+                return f"{place} belongs to user {owner}"
+    return "it belongs to somebody else"
+
+
 @contextmanager
 def locked(path: Path, shared: bool = False) -> Iterator[None]:
-    """Hold a lock on `path`, a file made for it: alone, or beside others that share it.
+    """Hold a lock on `path`, a file in the cache that is made for it: alone, or beside others that share it.
 
-    The kernel drops it when the holder dies, however it dies.
+    The kernel drops it when the holder dies, however it dies. Nobody removes the file, except
+    with the whole cache: who has it open would lock what another one does not see. Raises FarmError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    hold()
+    with _blaming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name = path.name.removesuffix(".lock").removeprefix(".")
+        descriptor = locks.take(path, shared, f"{path.parent.name}/{name}")
+    try:
         yield
+    finally:
+        os.close(descriptor)
 
 
 def entry(kind: str, key: str) -> Path:
     """Where the artifact of that kind and key lies, or would lie."""
+    if kind not in KINDS:  # `farm clean --all` would take the directory for somebody else's
+        raise ValueError(f"{kind!r} is none of farm.base.cache.KINDS")
     return root() / kind / key
 
 
 def fill(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """The artifact directory for `key`; `make(directory)` fills it if it is not there.
 
-    Of two farms that want the same one, the second waits and finds it done.
-    What `make` leaves appears by one rename: an interruption at any moment
-    leaves nothing that could be taken for an artifact.
+    It stays until this process ends. Of two farms that want the same one, the second
+    waits and finds it done. What `make` leaves appears by one rename: an interruption
+    at any moment leaves nothing that could be taken for an artifact. Raises FarmError
+    where the cache cannot be written, and what `make` raises.
     """
+    hold()
     final = entry(kind, key)
     if final.is_dir():
         return final
-    with locked(root() / kind / f".{key}.lock"):
+    with locked(entry(kind, f".{key}.lock")):
         if final.is_dir():
             return final
         with scratch(kind) as directory:
             make(directory)
-            directory.chmod(0o755)
-            directory.rename(final)
+            with _blaming(final):
+                directory.chmod(0o755)
+                directory.rename(final)
     return final
 
 
 @contextmanager
 def scratch(kind: str) -> Iterator[Path]:
-    """A directory beside the artifacts, removed at the end, whatever happens."""
-    parent = root() / kind
-    parent.mkdir(parents=True, exist_ok=True)
-    directory = Path(tempfile.mkdtemp(prefix=".partial-", dir=parent))
+    """A directory beside the artifacts, removed at the end, whatever happens.
+
+    It is locked as long as its maker lives. Raises FarmError where it cannot be made, or
+    where the disk is full in the end.
+    """
+    hold()
+    parent = entry(kind, "")
+    with ExitStack() as stack:
+        with _blaming(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            directory = stack.enter_context(locks.new_directory(parent, PARTIAL))
+        try:
+            yield directory
+        except OSError as error:
+            if error.errno in FULL:
+                raise _trouble(directory, error) from error
+            raise
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def is_ours(top: Path) -> bool:
+    """Whether a directory is a cache of the farm's: it is marked as one, it is empty, or it looks like
+    one of a farm that left no mark, with artifacts in it and nothing else beside them."""
+    if "ftrace farm" in _tag(top):
+        return True
+    kinds = KINDS.intersection(path.name for path in top.iterdir())
+    return not strangers(top) and (not kinds or any(_artifacts(top)))
+
+
+def strangers(top: Path) -> list[str]:
+    """The names of what is in a directory and is no part of a cache of the farm's."""
+    known = {*KINDS, IN_USE, "lost+found"} | ({TAG} if TAG_TEXT.startswith(_tag(top)) else set())
+    return sorted(path.name for path in top.iterdir() if not (path.name in known or path.name.startswith(REMOVING)))
+
+
+def _tag(top: Path) -> str:
     try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        return (top / TAG).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _artifacts(top: Path) -> Iterator[Path]:
+    """What only the farm makes, by its name: artifacts, their locks, what is being filled."""
+    for kind in KINDS:
+        yield from (path for path in (top / kind).glob("*") if _OWN_NAME.fullmatch(path.name))

@@ -9,7 +9,7 @@ import typer
 
 from farm.base import bug
 from farm.base.errors import Blamed, Exit, FarmError, KernelError, UsageError
-from farm.cli import hunts, kernels, nights, runs
+from farm.cli import clean, hunts, kernels, nights, runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Boot patched kernels in QEMU and check the ftrace trampoline and the BPF filters on it.",
 )
-for commands in (kernels.app, runs.app, hunts.app, nights.app):
+for commands in (kernels.app, runs.app, hunts.app, nights.app, clean.app):
     app.add_typer(commands)
 
 

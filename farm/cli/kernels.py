@@ -2,6 +2,8 @@
 """The host, the matrix, kernels and guests by hand."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +32,7 @@ from farm.cli.options import (
 )
 from farm.guest import accel, splat, vm
 from farm.guest.image import image
+from farm.guest.start import start
 from farm.kernel import builder
 from farm.kernel import series as patches
 from farm.matrix import MATRIX, choose, load
@@ -171,6 +174,17 @@ def _spec(order: builder.Order, wish: str) -> vm.Spec:
     return vm.Spec(Path(built.kernel) / "bzImage", root, cell.machine, chosen.name)
 
 
+@contextmanager
+def _guest(spec: vm.Spec) -> Iterator[vm.Guest]:
+    """A guest for a person; its log goes with it."""
+    with ExitStack() as stack:
+        log = stack.enter_context(cache.scratch("consoles")) / "console.log"
+        guest, distrust = start(stack, spec, lambda: log)
+        if distrust:
+            err.print(f"KVM is distrusted, the guest runs under TCG: {distrust}", style="bold yellow", soft_wrap=True)
+        yield guest
+
+
 @app.command()
 def boot(
     cell: OneCell,
@@ -192,13 +206,10 @@ def boot(
     ```
     """
     spec = _spec(builder.Order([cell], tree, series, str(matrix), paths(patch)), accelerator)
-    with cache.scratch("consoles") as directory:
-        log = directory / "console.log"
-        with vm.boot(replace(spec, cmdline=append), log) as guest:
-            err.print(
-                f"{cell} after {guest.boot_seconds:.1f} s under {spec.accel}; the kernel's log: {log}", highlight=False
-            )
-            raise typer.Exit(guest.shell())
+    with _guest(replace(spec, cmdline=append)) as guest:
+        said = f"{cell} after {guest.boot_seconds:.1f} s under {guest.accel}; the kernel's log: {guest.console.log}"
+        err.print(said, highlight=False, soft_wrap=True)
+        raise typer.Exit(guest.shell())
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -230,7 +241,7 @@ def exec(
     """
     spec = _spec(builder.Order([cell], tree, series, str(matrix), paths(patch)), accelerator)
     line = command[0] if len(command) == 1 else shlex.join(command)
-    with cache.scratch("consoles") as directory, vm.boot(spec, directory / "console.log") as guest:
+    with _guest(spec) as guest:
         try:
             raise typer.Exit(guest.connection.stream(line, guest.deadline(limit)))
         except KernelError as error:

@@ -2,7 +2,6 @@
 """Nights, and what is made of many runs."""
 
 import os
-import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Annotated
 import typer
 
 from farm import timer
-from farm.base import cache
 from farm.base.deadline import Deadline
 from farm.base.errors import Exit, UsageError
 from farm.cli.options import (
@@ -25,10 +23,10 @@ from farm.cli.options import (
     out,
     was_typed,
 )
-from farm.history import index, query, retention, store
+from farm.history import index, query
 from farm.kernel import series as patches
 from farm.matrix import MATRIX, RESULTS, load
-from farm.nightly import morning, night
+from farm.nightly import evening, morning, night
 from farm.report import changes as change_report
 from farm.report.site.make import make as make_site
 
@@ -78,7 +76,7 @@ def nightly(
     patches.check(list(known.cells.values()), known.trees, tree, series)
     with night.alone(results), morning.told_of_failure(results):
         found = None if restart else night.left_open(asked, datetime.now(UTC))
-        directory, planned = found or night.begin(asked, limit)
+        directory, planned = found or evening.begin(asked, limit)
         for line in night.told(planned, goes_on=found is not None):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
         ended = night.go_on(directory, planned, Deadline(limit))
@@ -89,13 +87,15 @@ def nightly(
 @app.command()
 def report(
     run: Annotated[
-        str, typer.Argument(help="The run of the first page; the newest if none is named.", metavar="[RUN]")
+        str,
+        typer.Argument(help="The run of the first page; the newest if none is named, patched or not.", metavar="[RUN]"),
     ] = "",
     reindex: Annotated[bool, typer.Option("--reindex", help="Make the history anew from the run directories.")] = False,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Make the site of the results: what changed, each test, each failure, each cell,
-    trends. Static pages below `results/site`; only what changed is written.
+    """Make the site of the results: how the newest run differs from the last clean one, all
+    runs, each test, each failure, each cell, trends. Static pages below `results/site`;
+    only what changed is written.
 
     Examples:
 
@@ -134,43 +134,3 @@ def compare(
     else:
         change_report.show(out, comparison)
     raise typer.Exit(Exit.KERNEL if comparison.worse else Exit.PASSED)
-
-
-@app.command()
-def clean(
-    everything: Annotated[bool, typer.Option("--all", help="Sources, ccache and finished kernels as well.")] = False,
-    runs: Annotated[
-        float | None, typer.Option("--runs", metavar="DAYS", min=0, help="Instead: run directories that are older.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --runs: only say which would go.")] = False,
-    results: ResultsOption = RESULTS,
-) -> None:
-    """Remove build directories and what interrupted builds left; kernels stay.
-
-    The next build of a cell starts anew, from ccache. `--all` empties the
-    cache and takes the time of a first run to fill again. `--runs` leaves of the
-    run directories those that a failure is hunted from, the last good and the
-    first bad one; the history keeps the verdicts of all.
-
-    Examples:
-
-    ```
-    farm clean
-    farm clean --runs 90 --dry-run
-    ```
-    """
-    if runs is not None:
-        index.index(results)
-        with store.reading(results) as db:
-            planned = retention.plan(db, runs)
-        for kept, why in planned.kept:
-            out.print(f"keeping {kept.id}: {why}", highlight=False, markup=False, soft_wrap=True)
-        for gone in planned.prunable if dry_run else retention.prune(results, runs):
-            out.print(f"{'would remove' if dry_run else 'removed'} {gone.id}", highlight=False, markup=False)
-        return
-    root = cache.root()
-    victims = [root] if everything else [*root.glob("worktrees/*/build-*"), *root.glob("*/.partial-*")]
-    for victim in victims:
-        if victim.exists():
-            out.print(f"removing {victim}", highlight=False, soft_wrap=True)
-            shutil.rmtree(victim)

@@ -252,11 +252,15 @@ def selftests(
     farm selftests --tree ~/linux@mine --base ~/linux@v6.12.100
     ```
     """
+
     request = comparison.Request(cell, select, tree, series, base, paths(patch), accelerator, results, matrix)
     orders = comparison.orders(request)
     for order in orders.values():
         check(order)
-    built = {kernel: build_kernels(order)[0] for kernel, order in orders.items()}
+    built = {}
+    for kernel, order in orders.items():
+        err.print(f"{cell}: the {kernel} kernel", markup=False, highlight=False)
+        (built[kernel],) = build_kernels(order)
     with Live(out) as live:
         directory, status = comparison.execute(request, built, live)
     finished, verdicts = records.load_run(directory), records.load_verdicts(directory)

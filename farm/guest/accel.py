@@ -1,22 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which accelerator runs guests here: proved, not assumed.
 
-/dev/kvm can be there, open and create a machine, and still run no guest. So
-KVM is believed only after it has run code, and the answer holds for this boot
-of the host and this QEMU.
+/dev/kvm can be there, open, create a machine and even run a few instructions,
+and still boot no kernel. So three things decide, from cheap to certain: whether
+guests may open the device, whether the smallest of guests runs in it, and what
+came of the kernels that were booted in it (farm.guest.start). The last is kept
+with its reason and its time, until the host boots again or the device changes.
 """
 
+import grp
 import json
 import os
 import shutil
+import stat
 import subprocess
-from dataclasses import dataclass
+import tempfile
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO, Any
 
 from farm.base import cache
+from farm.base.atomic import save_json
 from farm.base.command import echo, leashed
 from farm.base.errors import FarmError
-from farm.guest import qemu
+from farm.guest import privileges, qemu
+
+DEVICE = Path("/dev/kvm")
 
 #: A second is long for twelve bytes of machine code; a loaded host needs some.
 PROBE_SECONDS = 5.0
@@ -42,45 +52,120 @@ class Accelerator:
     reason: str
 
 
+@dataclass(frozen=True)
+class Experience:
+    """What guests under KVM have shown: whether they run, how that is known, and since when.
+    `guest` is what a kernel was booted by, for who wants to try it again; empty if none was."""
+
+    works: bool
+    reason: str
+    when: str
+    guest: dict[str, Any] = field(default_factory=dict)
+
+
 def choose(wish: str) -> Accelerator:
-    """The accelerator for `auto`, `kvm` or `tcg`. FarmError if KVM is asked for and lies."""
+    """The accelerator for `auto`, `kvm` or `tcg`. FarmError if KVM is asked for and does not run guests."""
     if wish == "tcg":
         return Accelerator("tcg", "asked for")
-    trouble = _remembered_trouble()
+    trouble = _trouble()
     if not trouble:
-        return Accelerator("kvm", "it ran a guest")
+        known = experience()
+        return Accelerator("kvm", f"{known.reason}, {known.when}" if known else "no kernel has run in it yet")
     if wish == "kvm":
         raise FarmError(f"--accel kvm: KVM does not work here: {trouble}; --accel tcg does, slower")
     return Accelerator("tcg", f"no KVM: {trouble}")
 
 
-def _remembered_trouble() -> str:
-    if not Path("/dev/kvm").exists():
-        return "there is no /dev/kvm"
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "/dev/kvm cannot be opened; join its group: sudo adduser $USER kvm"
+def experience() -> Experience | None:
+    """What is known of this host's KVM since it booted; None if nothing is."""
+    try:
+        return Experience(**json.loads(_record().read_text()))
+    except (OSError, ValueError, TypeError):
+        return None  # what a crash has left of it is found out again
+
+
+def trust(what: str, guest: dict[str, Any] | None = None) -> None:
+    """Remember that a guest ran under KVM."""
+    _remember(Experience(True, what, _now(), guest or {}))
+
+
+def distrust(why: str, guest: dict[str, Any] | None = None) -> None:
+    """Remember that this host's KVM does not run guests, and why."""
+    _remember(Experience(False, why, _now(), guest or {}))
+
+
+def forget() -> None:
+    """Let the next guest find out again."""
+    if DEVICE.exists():
+        _record().unlink(missing_ok=True)
+
+
+def _trouble() -> str:
+    """Why guests cannot run under KVM; empty as far as is known without a kernel."""
+    if not DEVICE.exists():
+        return (
+            f"there is no {DEVICE}; load its module (sudo modprobe kvm_intel, or kvm_amd); "
+            "a virtual machine's host must allow nested guests"
+        )
+    if experience() is None and (trouble := probe("kvm")):
+        if "Permission denied" in trouble:  # quickly seen again, and quickly mended
+            return f"guests cannot open {DEVICE}; {_permission()}"
+        distrust(trouble)
+    known = experience()
+    return "" if known is None or known.works else f"{known.reason} ({known.when}); `farm doctor` tries it again"
+
+
+def _permission() -> str:
+    """What to do for guests to open the device. The farm never changes it."""
+    status = DEVICE.stat()
+    try:
+        group = grp.getgrgid(status.st_gid).gr_name
+    except KeyError:
+        group = str(status.st_gid)
+    if group == "kvm" and status.st_mode & 0o060 == 0o060 and os.geteuid() != 0:
+        return f"join its group (sudo adduser $USER {group}) and log in again"
+    return (
+        f"it is {stat.filemode(status.st_mode)} with the group {group}, and they run in the group kvm: "
+        f"sudo chgrp kvm {DEVICE} && sudo chmod 660 {DEVICE}"
+    )
+
+
+def _record() -> Path:
+    """Where the experience is kept: for this boot of the host, this QEMU, this user and
+    the device as it is, permissions included."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     binary = shutil.which(qemu.BINARY) or ""
-    key = cache.digest(boot, binary, str(os.geteuid()))
+    device = DEVICE.stat()
+    made_of = (device.st_rdev, device.st_mode, device.st_uid, device.st_gid, device.st_ino, device.st_ctime_ns)
+    who = (os.geteuid(), *sorted(os.getgroups()))
+    return cache.root() / "kvm" / f"{cache.digest(boot, binary, repr(made_of), repr(who))}.json"
 
-    def make(directory: Path) -> None:
-        (directory / "answer.json").write_text(json.dumps({"trouble": probe("kvm")}))
 
-    return str(json.loads((cache.fill("kvm", key, make) / "answer.json").read_text())["trouble"])
+def _remember(known: Experience) -> None:
+    try:
+        _record().parent.mkdir(parents=True, exist_ok=True)
+        save_json(_record(), asdict(known))
+    except OSError:
+        pass  # the next farm finds out for itself
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def probe(accelerator: str) -> str:
-    """Run the smallest of guests; empty if it ran, else what went wrong."""
-    with cache.scratch("kvm") as directory:
-        firmware = directory / "probe.bin"
-        firmware.write_bytes(_firmware())
-        argv = [qemu.BINARY, "-M", qemu.MICROVM, *qemu.accelerator(accelerator), "-m", "16M"]
-        argv += ["-no-user-config", "-nodefaults", "-no-reboot", "-display", "none", "-bios", str(firmware)]
-        argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-serial", "stdio"]
+    """Run the smallest of guests, as guests are run; empty if it ran, else what went wrong."""
+    with tempfile.TemporaryFile() as firmware:
+        argv = _command(accelerator, firmware)
         echo(argv)
         try:
             done = subprocess.run(
-                leashed(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS, check=False
+                leashed(argv, "KILL", *privileges.dropped()),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PROBE_SECONDS,
+                check=False,
+                pass_fds=[firmware.fileno()],
             )
         except FileNotFoundError as error:
             raise FarmError(f"{error.filename}: no such command; see `farm doctor`") from error
@@ -91,9 +176,16 @@ def probe(accelerator: str) -> str:
     said = done.stderr.decode(errors="replace").strip().splitlines()
     if done.returncode == 127 and said and f"failed to execute {qemu.BINARY}" in said[-1]:  # setpriv's words
         raise FarmError(f"{qemu.BINARY}: no such command; see `farm doctor`")
-    return f"QEMU exited with {done.returncode}" + (f": {said[-1]}" if said else "")
+    # QEMU's first line is the cause, its last what it gives up for
+    return f"QEMU exited with {done.returncode}" + (f": {said[0]}" if said else "")
 
 
-def _firmware() -> bytes:
-    """64 KiB that end with the reset vector, as the machine maps them below 4 GiB."""
-    return _RESET_VECTOR.ljust(16, b"\xf4").rjust(1 << 16, b"\xf4")
+def _command(accelerator: str, firmware: IO[bytes]) -> list[str]:
+    """64 KiB that end with the reset vector, as the machine maps them below 4 GiB, and what runs them."""
+    firmware.write(_RESET_VECTOR.ljust(16, b"\xf4").rjust(1 << 16, b"\xf4"))
+    firmware.flush()
+    os.fchmod(firmware.fileno(), 0o644)  # nobody reads it, too
+    argv = [qemu.BINARY, "-M", qemu.MICROVM, *qemu.accelerator(accelerator), "-m", "16M"]
+    argv += ["-no-user-config", "-nodefaults", "-no-reboot", "-display", "none"]
+    argv += ["-bios", f"/proc/self/fd/{firmware.fileno()}"]
+    return [*argv, "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-serial", "stdio"]

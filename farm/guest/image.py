@@ -184,6 +184,7 @@ def _archive(parsed: _Recipe, host_files: Mapping[str, Path], directory: Path) -
     # by way of tar, which knows no inode numbers: newc would take the host's
     run(["bsdtar", "--create", "--format=ustar", "--file", directory / "tar", f"@{directory / 'list'}"])
     run(["bsdtar", "--create", "--format=newc", "--file", output, f"@{directory / 'tar'}"])
+    output.chmod(0o644)  # guests of a farm that is root are nobody's
     for leftover in directory.iterdir():
         if leftover != output:
             leftover.unlink()

@@ -34,6 +34,9 @@ BEGINNINGS: tuple[tuple[str, str], ...] = (
 )
 _BEGIN = [(re.compile(pattern), kind) for pattern, kind in BEGINNINGS]
 
+#: The names of all sorts of splats.
+KINDS = tuple(dict.fromkeys(kind for _, kind in BEGINNINGS))
+
 #: printk's time and, with CONFIG_PRINTK_CALLER, the caller.
 _STAMP = re.compile(r"^\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])? ?")
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The life of a guest, from QEMU's start to its end, on every path."""
 
-import grp
 import os
 import socket
 import subprocess
@@ -16,8 +15,8 @@ from typing import IO
 from farm.base.command import echo, leashed
 from farm.base.deadline import Deadline
 from farm.base.errors import Blamed, BootFailed, FarmError, GuestCrashed, KernelError
-from farm.guest import qemu
-from farm.guest.agent import LAST_SECONDS, Agent
+from farm.guest import privileges, qemu
+from farm.guest.agent import FOLLOWS, LAST_SECONDS, Agent
 from farm.guest.console import Console
 from farm.guest.gdb import Debugger
 from farm.guest.image import Image
@@ -36,8 +35,6 @@ BOOT_SECONDS = 60.0
 #: many times that as the cell's machine says.
 REQUEST_SECONDS = 10.0
 BOOT_USUAL = 1.5
-
-NOBODY = 65534
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -66,7 +63,9 @@ class Guest:
         process: int,
         boot_seconds: float,
         boot_usual: float,
+        accel: str,
     ) -> None:
+        self.accel = accel
         self.console = console
         self.process = process
         self.monitor = monitor
@@ -155,10 +154,11 @@ class Guest:
             return error
         # what killed the guest may still be on its way through the console
         self.console.wait_closed(self.deadline(0.5))
+        during = "" if str(error).startswith(FOLLOWS) else str(error)
         if self.console.complaint:
-            return GuestCrashed(f"{self.console.complaint} ({error})")
+            return GuestCrashed(self.console.reason(during))
         if self.console.closed:
-            return GuestCrashed(f"the guest ended{self.console.last_words()} ({error})")
+            return GuestCrashed(f"the guest ended{self.console.last_words()}" + (f" ({during})" if during else ""))
         return error
 
     def _told(self, reason: str) -> bool:
@@ -170,7 +170,9 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
     """A guest, ready for its first command; gone when the block is left.
 
     Its console goes to `log`. Raises BootFailed when the kernel does not get as
-    far within `limit` seconds, times what its machine may take longer, FarmError when QEMU or the host is at fault.
+    far within `limit` seconds, times what its machine may take longer, and FarmError
+    when QEMU or the host is at fault. Whoever judges a kernel by it calls
+    `farm.guest.start.start`, since under a KVM that lies no kernel boots.
     """
     started = time.monotonic()
     deadline = Deadline(limit * spec.machine.boot)
@@ -193,7 +195,7 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
         stack.callback(console.close)  # behind QEMU's end, and so with its last word
         process = subprocess.Popen(
             # one setpriv for all: a change of user clears the parent-death signal
-            leashed(argv, "KILL", *_privileges()),
+            leashed(argv, "KILL", *privileges.dropped()),
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
@@ -216,8 +218,8 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
             said = _said(errors, process)
             raise BootFailed(f"{error}" + (f" (QEMU: {said})" if said else "")) from error
         stack.callback(connection.close)
-        usual = BOOT_USUAL * spec.machine.boot
-        guest = Guest(console, monitor, connection, debugger_ours, process.pid, time.monotonic() - started, usual)
+        took, usual = time.monotonic() - started, BOOT_USUAL * spec.machine.boot
+        guest = Guest(console, monitor, connection, debugger_ours, process.pid, took, usual, spec.accel)
         if spec.pokes:
             _break(guest, spec)
         yield guest
@@ -238,17 +240,6 @@ def _opened(stack: ExitStack, path: Path) -> int:
         raise FarmError(f"{path}: {error.strerror}") from error
     stack.callback(os.close, descriptor)
     return descriptor
-
-
-def _privileges() -> list[str]:
-    """For a farm that runs as root: a guest is nobody's, and may open /dev/kvm."""
-    if os.geteuid() != 0:
-        return []
-    try:
-        groups = ["--groups", str(grp.getgrnam("kvm").gr_gid)]
-    except KeyError:
-        groups = ["--clear-groups"]
-    return ["--reuid", str(NOBODY), "--regid", str(NOBODY), *groups, "--no-new-privs"]
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -3,9 +3,10 @@
 
 **Comparable** are runs that ask the same of the same: the same `--tree` and
 `--series` as they were typed, the same matrix, both of the suites or both of the
-kernel's own tests, and nothing on top (no `--patch`, `--poke`, `--partial`): a run
-with a bug on purpose is compared with nothing unless somebody names it. The revision
-may differ, that is what is compared. The last comparable run of a run is the
+kernel's own tests. The revision may differ, that is what is compared. Only a **clean** run
+has others compared with it, one with nothing on top: a run with `--patch`, `--poke` or
+`--partial` is compared with the clean ones, and never one with another such run unless
+somebody names both. The last comparable run of a run is the
 last finished one before it that covers all its cells and tests; if there is none,
 the last that shares a cell with it. What finished runs behind that one tested again is
 compared with them, case by case: where cells take turns, what broke yesterday is not
@@ -26,6 +27,7 @@ from functools import cached_property
 
 from farm.history import steps
 from farm.history.model import CODE, TELLING, Case, Kernel, Seen, Summary, Timeline
+from farm.run.causes import alike
 from farm.run.records import Verdict
 
 #: Comparable runs before one that say what is usual of its cases.
@@ -146,42 +148,55 @@ class Side:
 
 @dataclass(frozen=True)
 class Group:
-    """Changes of the same kind in one cell with the same verdict and reason: a kernel that
-    does not boot is one group, not a line a test."""
+    """Changes of the same kind with the same cause, in whatever cells: a kernel that does
+    not boot is one group, not a line a test. `reason` is that of the first, with its values
+    where they are known."""
 
     kind: Kind
-    cell: str
     verdict: str
     reason: str
     changes: tuple[Change, ...]
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(change.case.cell for change in self.changes))
+
 
 def grouped(changes: Iterable[Change]) -> list[Group]:
-    """Changes by kind, cell, verdict and reason, in the order in which they come."""
-    groups: dict[tuple[Kind, str, str, str], list[Change]] = {}
+    """Changes by kind, cause and since when, in the order in which they come. What has a number of
+    its own (how often it fails, how long it takes) is put together within a cell alone."""
+    groups: dict[tuple[str, ...], list[Change]] = {}
     for change in changes:
         seen = change.after or change.before
-        verdict, reason = (str(seen.verdict), seen.reason) if seen else ("", "")
-        groups.setdefault((change.kind, change.case.cell, verdict, reason), []).append(change)
-    return [Group(*key, tuple(members)) for key, members in groups.items()]
+        cell = change.case.cell if change.rate or change.step else ""
+        cause = alike(seen.verdict, seen.reason, change.case.suite, change.case.test) if seen else ()
+        key = (change.kind, cell, change.last_good, change.first_bad, *cause)
+        groups.setdefault(key, []).append(change)
+    return [_group(tuple(members)) for members in groups.values()]
+
+
+def _group(members: tuple[Change, ...]) -> Group:
+    seen = members[0].after or members[0].before
+    return Group(members[0].kind, str(seen.verdict) if seen else "", seen.shown if seen else "", members)
 
 
 def last_comparable(runs: Sequence[Summary], run: Summary) -> Summary | None:
     """What a run is compared with, of `runs` in whatever order; None if there is nothing."""
+    line = run.clean_line
     earlier = [
         one
         for one in sorted(runs, key=lambda one: one.order)
-        if run.line and one.line == run.line and one.order < run.order and one.complete and _overlap(one, run)
+        if line and one.line == line and one.order < run.order and one.complete and _overlap(one, run)
     ]
     covering = [one for one in earlier if set(run.cells) <= set(one.cells) and one.select in ("", run.select)]
     return next(reversed(covering or earlier), None)
 
 
 def past(runs: Sequence[Summary], run: Summary, most: int = WINDOW) -> list[Summary]:
-    """The last comparable runs up to and with this one, oldest first: of their timelines
+    """The last comparable runs before this one and then this one, oldest first: of their timelines
     the last place is this run's."""
-    ordered = sorted(runs, key=lambda one: one.order)
-    before = [one for one in ordered if run.line and one.line == run.line and one.order < run.order]
+    ordered, line = sorted(runs, key=lambda one: one.order), run.clean_line
+    before = [one for one in ordered if line and one.line == line and one.order < run.order]
     return [*before[-most:], run]
 
 
@@ -226,6 +241,8 @@ def _answered(side: Side) -> Mapping[Case, Seen]:
 
 def _fair(change: Change, before: Summary | None, after: Summary) -> bool:
     """Whether a case that only one of the runs has is missing in the other, and not just not asked for."""
+    if change.kind is Kind.GONE and after.planted.partial:
+        return False  # a part of the feature is not tested for the rest of it
     if change.kind is Kind.GONE:
         return before is not None and (change.after is not None or _asked(change.case, after, before))
     if change.kind is Kind.NEW:
@@ -287,6 +304,11 @@ class _Past:
             return None
         return rate([(seen.bad, seen.tries) for _, seen, _ in self.telling])
 
+    def usual(self) -> Rate | None:
+        """The rate that is known of the case. A run with something planted says nothing of that: it is
+        another kernel, also where it has the same key, as a poke comes after the build."""
+        return self.until(1).rate() if self.over[-1].planted else self.rate()
+
     def until(self, last: int) -> "_Past":
         """The same without the last runs."""
         shorter = copy(self)
@@ -347,7 +369,7 @@ def _change(case: Case, before: Seen | None, after: Seen | None, past: _Past | N
     if new is None:
         return Change(Kind.GONE, case, before, after) if old else None
     good, bad, _ = past.streak() if past and new.is_bad else ("", "", 0)
-    known = past.rate() if past else rate([(new.bad, new.tries)]) if 0 < new.bad < new.tries else None
+    known = past.usual() if past else rate([(new.bad, new.tries)]) if 0 < new.bad < new.tries else None
     if known and not (past and new.is_bad and past.telling and past.improbable()):
         was = past.until(1).rate() if past else None
         return Change(Kind.FLAKY, case, before, after, was is None, good, bad, known)

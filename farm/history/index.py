@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from farm.base.errors import FarmError
 from farm.history import reading, store
 from farm.history.model import Case, Seen, Summary
 from farm.history.reading import Unreadable
@@ -39,7 +40,9 @@ def index(results: Path) -> Indexed:
 
 def reindex(results: Path) -> Indexed:
     """Make the history anew from the run directories. Of runs and hunts whose directory is gone or
-    has become unreadable is kept what the old history knows. Readers see the old one until this is done."""
+    has become unreadable is kept what the old history knows. Readers see the old one until this is done.
+
+    Raises FarmError where the history cannot be written or a directory cannot be read just now: it is as it was."""
     with store.writing(store.path(results), anew=True) as db:
         known = {run.id: run for run in store.runs(db)}
         old = [(run, store.stamp(db, run.id), store.verdicts(db, run.id)) for run in _lost(results, known)]
@@ -49,7 +52,11 @@ def reindex(results: Path) -> Indexed:
             store.put_run(db, run, stamp, seen)
         for hunt in hunts:
             store.put_mutation(db, hunt, "")
-        return _take_all(db, results, _places(db), {})
+        indexed = _take_all(db, results, _places(db), {})
+        if gone := known.keys() - _places(db).keys():
+            # readable a moment ago, so it is the host: better the old history than one without them
+            raise FarmError("\n".join(indexed.skipped) or f"{results}: {', '.join(sorted(gone))} cannot be read")
+        return indexed
 
 
 def _lost(results: Path, known: Mapping[str, Summary]) -> list[Summary]:
@@ -115,7 +122,9 @@ def _places(db: sqlite3.Connection) -> dict[str, str]:
 
 
 def _stamps(db: sqlite3.Connection) -> dict[str, str]:
-    rows = [*db.execute("SELECT place, stamp FROM run"), *db.execute("SELECT place, stamp FROM mutation")]
+    # older farms kept no line of a run with something planted: it is read again
+    of_runs = 'SELECT place, stamp FROM run WHERE instr(substr(summary, 1, 4000), \'"line": "",\') = 0'
+    rows = [*db.execute(of_runs), *db.execute("SELECT place, stamp FROM mutation")]
     return {json.loads(place): stamp for place, stamp in rows}
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The records of the history."""
 
+import json
 import re
 from array import array
 from collections import Counter
@@ -35,20 +36,27 @@ class Case:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of a case in a run. `reason` is the first line of the reason without
+    """What came of a case in a run. `reason` is the reason in one line without
     values and addresses: the same for the same failure of another kernel. The run
     tried the case `tries` times, of which `bad` went wrong; of several verdicts
-    this is the first bad one."""
+    this is the first bad one. `line` is the reason in one line as it is, which only
+    the run directory has, not the history."""
 
     verdict: Verdict
     reason: str = ""
     seconds: float = 0.0
     tries: int = 1
     bad: int = 0
+    line: str = field(default="", compare=False)
 
     @property
     def is_bad(self) -> bool:
         return is_bad(self.verdict)
+
+    @property
+    def shown(self) -> str:
+        """The reason for people: with its values, where they are known."""
+        return self.line or self.reason
 
 
 @dataclass(frozen=True)
@@ -67,13 +75,31 @@ class Kernel:
     failure: str = ""
 
 
+#: Where in a line (farm.history.reading.line) it says what was planted; lines of clean runs end there.
+PLANTED = 4
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What makes a run differ from a clean one on purpose: patches on top of the series and
+    pokes as they were asked for, or a kernel with only a part of the feature."""
+
+    patches: tuple[str, ...] = ()
+    pokes: tuple[str, ...] = ()
+    partial: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.patches or self.pokes or self.partial)
+
+
 @dataclass(frozen=True)
 class Summary:
     """A run without its verdicts.
 
     `place` is the directory's name below the results, empty where it is gone.
-    `line` is the same for runs that may be compared, empty where a run may not be
-    (farm.history.changes says what that means). `counts` has how many cases of a
+    `line` is the same for runs that may be compared (farm.history.changes says what that
+    means); what was planted is a part of it. It is empty where an older farm took in a run
+    with something planted, and the directory is gone since. `counts` has how many cases of a
     suite in a cell ended how. `troubles` is what could not be read of its directory.
     """
 
@@ -99,6 +125,25 @@ class Summary:
     @property
     def order(self) -> tuple[str, int, str]:
         return order(self.id, self.started)
+
+    @property
+    def planted(self) -> Planted:
+        """What was planted in the run."""
+        parts = json.loads(self.line or "[]")
+        if len(parts) <= PLANTED:
+            return Planted()
+        raw = parts[PLANTED]
+        return Planted(tuple(raw["patches"]), tuple(raw["pokes"]), raw["partial"])
+
+    @property
+    def clean_line(self) -> str:
+        """The line of the clean runs that this one is compared with."""
+        return json.dumps(json.loads(self.line)[:PLANTED]) if self.line else ""
+
+    @property
+    def tested(self) -> int:
+        """How many cases have a verdict that says something of kernel or farm: neither skipped nor lost."""
+        return sum(number for one, number in self.totals.items() if one not in (Verdict.SKIP, Verdict.LOST))
 
     @property
     def totals(self) -> Counter[Verdict]:

@@ -14,7 +14,7 @@ from farm.history.model import Case, Seen, Summary
 
 
 def latest(runs: Sequence[Summary]) -> Summary | None:
-    """The last run of the suites that may be compared, else the last one; `runs` oldest first."""
+    """The newest run of the suites, whatever was planted in it, else the newest one; `runs` oldest first."""
     of_suites = [run for run in runs if reading.own_tests(run.line)] or [run for run in runs if run.line]
     return next(reversed(of_suites or runs), None)
 

@@ -9,14 +9,16 @@ and what could not is said.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from farm.history.model import Case, Kernel, Mutation, Seen, Summary
+from farm.guest.splat import normal
+from farm.history.model import Case, Kernel, Mutation, Planted, Seen, Summary
 from farm.run import records
+from farm.run.causes import headline
 from farm.run.records import Run, Verdict, VerdictRecord
 
 #: Of broken lines so many are named, the rest is counted.
@@ -94,13 +96,14 @@ def _doubts(run: Run) -> Iterator[str]:
 
 
 def _verdicts(path: Path) -> tuple[list[VerdictRecord], list[str]]:
-    """The verdicts that are whole, and what is to be said of the others."""
+    """The verdicts that are whole, and what is to be said of the others. Raises Unreadable for a file that
+    the host does not give: tomorrow it may, and a run that was taken without its verdicts would stay so."""
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
         return [], ["no verdicts.jsonl: no test ended"]
     except OSError as error:
-        return [], [f"verdicts.jsonl: {error}"]
+        raise Unreadable(f"{path}: {error.strerror}") from error
     found, broken = [], []
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):
@@ -188,12 +191,13 @@ def summary(directory: Path, reading: Reading, cases: Mapping[Case, Seen]) -> Su
 
 
 def line(directory: Path, run: Run) -> str:
-    """The same for runs that may be compared without being named (farm.history.changes)."""
-    if run.patches or run.pokes or run.partial:
-        return ""
+    """The same for runs that may be compared without being named (farm.history.changes). A run with something
+    planted adds that to the line of the clean runs that it is compared with."""
     # of one that was killed the command alone tells
     of_kernel = (directory / SELFTESTS).exists() or run.command[1:2] == ["selftests"]
-    return line_of("selftests" if of_kernel else "run", run.tree, run.series, run.matrix)
+    clean = line_of("selftests" if of_kernel else "run", run.tree, run.series, run.matrix)
+    planted = Planted(tuple(run.patches), tuple(run.pokes), run.partial)
+    return json.dumps([*json.loads(clean), asdict(planted)]) if planted else clean
 
 
 def line_of(kind: str, tree: str | None, series: str | None, matrix: str) -> str:
@@ -225,7 +229,8 @@ def _judge(attempts: list[VerdictRecord]) -> Seen:
     seconds = [one.seconds for one in ones if one.verdict is chosen.verdict]
     mean = sum(seconds) / len(seconds)
     mean = mean if 0 <= mean < 4e6 else 0.0  # also what is not a number
-    return Seen(chosen.verdict, records.said(chosen) if chosen.bad else "", round(mean, 3), len(ones), len(bad))
+    line = headline(chosen) if chosen.bad else ""
+    return Seen(chosen.verdict, normal(line), round(mean, 3), len(ones), len(bad), line)
 
 
 def kernel(directory: Path, cell: str) -> Kernel:

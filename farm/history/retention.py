@@ -10,19 +10,21 @@ mutants is kept as long as a mutant that survived it was not caught since. Of wh
 the history keeps the verdicts and the outcomes.
 """
 
-import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from farm.base.errors import FarmError
-from farm.history import index, store
+from farm.base import removal
+from farm.history import index, reading, store
 from farm.history.model import CODES, TELLING, Mutation, Summary, Timeline, is_bad
 
 #: The codes of what says something of the kernel, by whether it is bad.
 _BAD = {code: is_bad(verdict) for code, verdict in enumerate(CODES) if verdict in TELLING}
+
+
+_RUNNING = "it is running, or was killed"
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,17 @@ def plan(db: sqlite3.Connection, days: float, now: datetime | None = None) -> Pl
     why: dict[str, str] = {}
     for line in {run.line for run in runs}:
         mine = [run for run in everything if run.line == line]
-        if line and mine:
+        if line and mine and not mine[0].planted:  # which nothing is compared with
             last = next((run for run in reversed(mine) if run.complete), mine[-1])
             why.setdefault(last.id, "the next run will be compared with it")
             for position, said in needed(store.timelines(db, mine).values()):
                 why.setdefault(mine[position].id, said)
     for run in runs:
         if run.status == "running":
-            why.setdefault(run.id, "it is running, or was killed")
+            why.setdefault(run.id, _RUNNING)
     hunts = [hunt for hunt in store.mutations(db) if hunt.place]
     why |= dict(_hunted(hunts))
+    why |= {hunt.id: _RUNNING for hunt in hunts if hunt.status == "running"}
     chosen: list[Summary | Mutation] = [run for run in runs if run.id in old]
     chosen += [hunt for hunt in hunts if _started(hunt) < limit]
     return Plan(
@@ -100,17 +103,41 @@ def _began(position: int, good: int | None) -> Iterable[tuple[int, str]]:
         yield good, "it is the last good one before a failure"
 
 
-def prune(results: Path, days: float) -> Sequence[Summary | Mutation]:
-    """Delete the directories that may go, after their verdicts are in the history; those
-    that went. Raises FarmError where one cannot be deleted."""
+def ready(results: Path, days: float) -> Plan:
+    """What may go of a results directory, as it is on the disk now. Removes nothing."""
     index.index(results)
     with store.reading(results) as db:
-        gone = plan(db, days).prunable
-    for run in gone:
-        try:
-            shutil.rmtree(results / run.place)
-        except OSError as error:
-            raise FarmError(f"{results / run.place}: cannot be deleted, {error.strerror}: {error.filename}") from error
+        planned = plan(db, days)
+    why = {run.id: _refusal(results, run) for run in planned.prunable}
+    return Plan(
+        tuple(run for run in planned.prunable if not why[run.id]),
+        (*planned.kept, *((run, why[run.id]) for run in planned.prunable if why[run.id])),
+    )
+
+
+def _refusal(results: Path, run: Summary | Mutation) -> str:
+    """Why a directory is not removed, by what is in it now; empty if it may be."""
+    directory = results / run.place
+    if run.place != directory.name or directory.is_symlink():
+        return f"{directory} is not a directory of {results}, it only leads to one"
+    try:
+        there = reading.mutation(directory) if isinstance(run, Mutation) else reading.read_run(directory)[0]
+    except reading.Unreadable as error:
+        return f"it is not the run that it was: {error}"
+    if there.id != run.id:
+        return f"{directory} is run {there.id} by now"
+    return _RUNNING if there.status == "running" else ""
+
+
+def prune(results: Path, days: float) -> Sequence[Summary | Mutation]:
+    """Remove the directories that may go, after their verdicts are in the history; those
+    that went. Raises FarmError where one cannot be removed."""
+    gone = []
+    removal.sweep(results)
+    for run in ready(results, days).prunable:
+        if not _refusal(results, run):  # `farm run --resume` may have come in between
+            removal.remove(results / run.place, results)
+            gone.append(run)
     if gone:
         index.index(results)
     return gone

@@ -59,12 +59,13 @@ def reading(results: Path) -> Iterator[sqlite3.Connection]:
     """The history of a results directory, to be read. What is read within one block is
     of one moment, whoever writes meanwhile. Raises UsageError where there is none, or
     one of another farm."""
-    file = path(results)
+    file, db = path(results), None
     if not file.exists():
-        raise UsageError(f"{results}: no history yet; `farm report --reindex` makes it from the run directories")
-    db = None
+        raise _nothing_yet(results)
     try:
         db = _open_to_read(file)
+        if _is_empty(db):  # what was to begin it failed, as on a full disk
+            raise _nothing_yet(results)
         _check(db, file)
         db.execute("BEGIN")
         yield db
@@ -84,6 +85,14 @@ def _open_to_read(file: Path) -> sqlite3.Connection:
         # a log must be written even by who only reads: not in a directory that is read-only
         db = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
     return db
+
+
+def _nothing_yet(results: Path) -> UsageError:
+    return UsageError(f"{results}: no history yet; `farm report --reindex` makes it from the run directories")
+
+
+def _is_empty(db: sqlite3.Connection) -> bool:
+    return not db.execute("SELECT name FROM sqlite_master").fetchall()
 
 
 def _check(db: sqlite3.Connection, file: Path) -> None:
@@ -321,6 +330,11 @@ def tell_gone(db: sqlite3.Connection, run: str) -> None:
     (text,) = db.execute("SELECT summary FROM run WHERE id = ?", (json.dumps(run),)).fetchone()
     gone = replace(load_summary(text), place="")
     db.execute("UPDATE run SET place = '\"\"', summary = ? WHERE id = ?", (save_summary(gone), json.dumps(run)))
+
+
+def stamps(db: sqlite3.Connection) -> dict[str, str]:
+    """For each run what changes when its directory does."""
+    return {json.loads(run): stamp for run, stamp in db.execute("SELECT id, stamp FROM run")}
 
 
 def put_run(db: sqlite3.Connection, run: Summary, stamp: str, seen: Mapping[Case, Seen]) -> None:

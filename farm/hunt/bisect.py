@@ -20,7 +20,7 @@ from farm.hunt.judge import Bench, Judge, Question, Tell, alone, kept, left, tol
 from farm.kernel.tree import Source, from_user, split
 from farm.matrix import choose, load
 from farm.run import records, session
-from farm.run.session import Watcher
+from farm.run.watcher import Watcher
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from farm.kernel import kconfig
 from farm.matrix import Cell, choose, load
 from farm.run import records, session
 from farm.run.records import Verdict
-from farm.run.session import Watcher
+from farm.run.watcher import Watcher
 
 #: A candidate's cell is named for the bad one, and built beside it.
 SUFFIX = "-candidate"

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from farm.base import stored
-from farm.kernel.build import save_json
+from farm.base.atomic import save_json
 from farm.run.records import Verdict
 
 #: Of state.json; raised when a reader of the old ones would go wrong.

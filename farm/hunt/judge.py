@@ -37,7 +37,7 @@ from farm.kernel.tree import disk_left, need_disk
 from farm.matrix import CHECKOUT, MATRIX, RESULTS, load
 from farm.run import records, session
 from farm.run.records import Verdict, VerdictRecord
-from farm.run.session import Watcher
+from farm.run.watcher import Watcher
 
 #: Seconds of a test, on two cores without KVM, before one was measured.
 TEST_GUESS = 20.0

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Protocol
 
 from farm.base import stored
+from farm.base.atomic import save_json
 from farm.base.errors import Blamed, Exit, UsageError
 from farm.hunt.mutant import Mutant
 from farm.hunt.trial import TESTED, attempt
 from farm.kernel import builder
-from farm.kernel.build import save_json
 from farm.matrix import MATRIX, RESULTS
 from farm.run import records, session
 from farm.run.records import Verdict, VerdictRecord
+from farm.run.watcher import Watcher as RunWatcher
 
 #: What a mutant is taken to need, before any was timed here.
 GUESS_SECONDS = 60.0
@@ -104,7 +105,7 @@ class Request:
     matrix: Path = MATRIX
 
 
-class Watcher(session.Watcher, Protocol):
+class Watcher(RunWatcher, Protocol):
     """Who wants to know how a hunt goes on."""
 
     def hunt(self, directory: Path, mutants: int, seconds: float) -> None: ...

@@ -15,7 +15,8 @@ from farm.kernel.series import apply, directory_of, patches_in
 from farm.kernel.tree import Source, from_package, from_user
 from farm.matrix import Cell, choose, load
 from farm.run import records
-from farm.run.session import Request, Watcher
+from farm.run.session import Request
+from farm.run.watcher import Watcher
 
 #: Where a patch does not change the kernel: behind the last one that does, the
 #: feature is all there.

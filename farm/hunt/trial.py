@@ -14,6 +14,7 @@ from farm.kernel.tree import check_out
 from farm.matrix import choose, load
 from farm.run import records, session
 from farm.run.records import Verdict, VerdictRecord, signature
+from farm.run.watcher import Watcher
 
 #: What is said of a kernel that was tested. All else says that it could not be.
 TESTED = frozenset({Verdict.PASS, Verdict.FAIL, Verdict.CRASH, Verdict.HANG, Verdict.SKIP})
@@ -39,7 +40,7 @@ class Trial:
         return f"{first.verdict}: {first.reason.splitlines()[0] if first.reason else ''}" if first else ""
 
 
-def attempt(request: session.Request, watcher: session.Watcher) -> Trial:
+def attempt(request: session.Request, watcher: Watcher) -> Trial:
     """Build, boot and test. Raises UsageError and FarmError as `session.execute`
     does, KeyboardInterrupt where the run was interrupted."""
     directory, _ = session.execute(request, watcher)
@@ -58,7 +59,7 @@ def marks(record: VerdictRecord) -> frozenset[str]:
     return frozenset(f"{place}: wrong {slot.name} ({slot.register})" for slot in wrong)
 
 
-def build(request: session.Request, watcher: session.Watcher) -> builder.Built:
+def build(request: session.Request, watcher: Watcher) -> builder.Built:
     """Build the kernel of the one cell of a request. Raises BuildFailed, UsageError, FarmError."""
     order = builder.Order(request.cells, request.tree, request.series, str(request.matrix), request.patches)
     process = builder.start(order)
@@ -75,7 +76,7 @@ def build(request: session.Request, watcher: session.Watcher) -> builder.Built:
         process.wait()
 
 
-def binary(request: session.Request, watcher: session.Watcher) -> str:
+def binary(request: session.Request, watcher: Watcher) -> str:
     """Build as `build` does; the hash of what is booted. Not of System.map and
     debugging information: a changed comment moves lines."""
     built = build(request, watcher)
@@ -93,7 +94,7 @@ class Config:
     label: str
 
 
-def config(request: session.Request, watcher: session.Watcher) -> Config:
+def config(request: session.Request, watcher: Watcher) -> Config:
     """Configure the one cell of a request, in seconds where a kernel takes minutes.
     Raises BuildFailed, also for options that the tree dropped; UsageError, FarmError."""
     matrix = load(request.matrix)

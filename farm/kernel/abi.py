@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 from farm.base import cache
 from farm.base.command import CommandFailed, run
 from farm.base.errors import BuildFailed
-from farm.kernel.build import first_errors
+from farm.kernel.blame import first_errors
 from farm.kernel.tree import Source
 from farm.matrix import CHECKOUT
 

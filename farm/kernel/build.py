@@ -2,7 +2,6 @@
 """A source and fragments into a kernel in the cache, through TuxMake."""
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -10,16 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tuxmake.build import Build
 from tuxmake.exceptions import TuxMakeException
 from tuxmake.runtime import NullRuntime, Terminated
 
-from farm.base import cache, strict
+from farm.base import cache, removal, strict
 from farm.base.command import echo, leashed, run
 from farm.base.errors import BuildFailed, FarmError
 from farm.kernel import kconfig
+from farm.kernel.blame import check_host, first_errors
 from farm.kernel.tree import Source, check_out, need_disk, worktree_name
 from farm.matrix import Cell
 
@@ -129,15 +128,22 @@ def kernel(wanted: Plan, progress: Progress) -> Kernel:
     return Kernel(key, cache.fill("kernels", key, lambda directory: _build(wanted, directory, progress)))
 
 
+class OptionsDropped(BuildFailed):
+    """The tree does not have the options that the cell asks for."""
+
+
 @contextmanager
-def prepared(wanted: Plan, progress: Progress) -> Iterator[Path]:
+def prepared(wanted: Plan, progress: Progress, anew: bool = False) -> Iterator[Path]:
     """The build directory of a plan, brought to its state and nobody else's
-    for as long as the block lasts. For the module."""
+    for as long as the block lasts. For the module. With `anew` nothing is left of
+    what was built in it before."""
     with _directories(wanted, progress) as (tree, build_dir):
+        if anew:
+            _empty(build_dir)
         stamp = build_dir / STAMP
         if not stamp.exists() or stamp.read_text() != wanted.key:
             with cache.scratch("logs") as output:
-                _compile(wanted, tree, build_dir, output, progress)
+                _compile_surely(wanted, tree, build_dir, output, progress)
         yield build_dir
 
 
@@ -162,8 +168,9 @@ def log_of(wanted: Plan) -> Path:
 def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
     need_disk(NEEDED_BYTES)
     with _directories(wanted, progress) as (tree, build_dir):
-        _compile(wanted, tree, build_dir, directory, progress)
+        _compile_surely(wanted, tree, build_dir, directory, progress)
         shutil.copy(build_dir / "arch/x86/boot/bzImage", directory)
+        (directory / "bzImage").chmod(0o644)  # guests of a farm that is root are nobody's
         shutil.copy(build_dir / "System.map", directory)
         config = directory / "config"
         shutil.copy(build_dir / ".config", config)
@@ -172,6 +179,28 @@ def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
         (directory / "dropped-options").write_text("".join(f"{note}\n" for note in notes))
         (directory / "build.log").write_bytes(log_of(wanted).read_bytes())
         (directory / MODULE_INPUTS).write_text(_module_inputs(wanted, build_dir))
+
+
+def _compile_surely(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
+    """Compile, and before a failure counts once more from nothing: what an earlier build has left,
+    or lost since, is no fault of the kernel's."""
+    history = build_dir.is_dir()
+    try:
+        _compile(wanted, tree, build_dir, output, progress)
+    except OptionsDropped:
+        raise
+    except BuildFailed as failed:
+        if not history:
+            raise
+        progress(f"failed, building once more from nothing: {str(failed).splitlines()[-1].strip()}")
+        _empty(build_dir)
+        _compile(wanted, tree, build_dir, output, progress)
+
+
+def _empty(build_dir: Path) -> None:
+    """Remove a build directory, whose lock the caller holds."""
+    if build_dir.is_dir():
+        removal.remove(build_dir, cache.entry("worktrees", ""))
 
 
 def _compile(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
@@ -199,7 +228,7 @@ def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress
     if dropped and not wanted.cell.lenient:
         reasons = kconfig.explain(dropped, tree, config, wanted.cell.arch, wanted.cell.toolchain)
         lines = "\n".join(f"  {reason}" for reason in reasons)
-        raise BuildFailed(f"{wanted.cell.name}: the tree dropped options that the cell asks for:\n{lines}")
+        raise OptionsDropped(f"{wanted.cell.name}: the tree dropped options that the cell asks for:\n{lines}")
     stamp.write_text(f"{key} {cache.digest(config.read_bytes())}")
 
 
@@ -282,14 +311,16 @@ def _tuxmake(
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise FarmError(f"disk full while building {wanted.cell.name} below {cache.root()}") from error
-        raise
+        raise FarmError(f"{wanted.cell.name}: {error.filename}: {error.strerror}; build again") from error
     if build.interrupted:
         raise KeyboardInterrupt
     log = log_of(wanted)
     shutil.copy(output / "build.log", log)
     failed = [name for name, info in build.status.items() if not info.passed]
     if failed:
-        _blame(wanted.cell, failed[0], log)
+        _blame(
+            wanted.cell, failed[0], log, tree / "Makefile", *([] if "config" in targets else [build_dir / ".config"])
+        )
 
 
 def llvm(cell: Cell) -> dict[str, str]:
@@ -299,37 +330,13 @@ def llvm(cell: Cell) -> dict[str, str]:
     return {"LLVM": dash + version or "1"} if family == "clang" else {}
 
 
-def _blame(cell: Cell, target: str, log: Path) -> None:
+def _blame(cell: Cell, target: str, log: Path, *needed: Path) -> None:
     """Raise for a build that failed: whose fault it is, and where it is told."""
     text = log.read_text(errors="replace")
-    if "No space left on device" in text:
-        raise FarmError(f"disk full while building {cell.name} below {cache.root()}; `farm clean` frees some")
+    check_host(cell.name, text, *needed)
     errors = first_errors(text)
     lines = "\n".join(f"  {line}" for line in errors)
     raise BuildFailed(f"{cell.name}: target {target} failed, log in {log}\n{lines}")
-
-
-def first_errors(log: str, most: int = 5) -> list[str]:
-    """The lines of a build log that say what is wrong: file, line, message."""
-    patterns = (
-        r"^\S+?:\d+(?::\d+)?: (?:fatal )?error: .*",
-        r"^\S+?:\d+: Error: .*",
-        r"^.*(?:undefined reference to|multiple definition of) .*",
-        r"^ERROR: modpost: .*",
-        r"^\S+: (?:error|warning): objtool: .*",
-        r"^make(?:\[\d+\])?: \*\*\* .*",
-    )
-    for pattern in patterns:
-        if found := re.findall(pattern, log, re.M):
-            return list(dict.fromkeys(found))[:most]
-    return log.strip().splitlines()[-most:]
-
-
-def save_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old content or the new, never half."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    partial.replace(path)
 
 
 def version_of(tool: str) -> str:

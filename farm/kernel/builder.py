@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
 
-from farm.base import bug, cache
+from farm.base import bug, cache, locks
 from farm.base.command import echo, leashed
 from farm.base.errors import Blamed, BuildFailed, Exit, FarmError, UsageError
 from farm.kernel import build, payload, series
@@ -66,7 +66,9 @@ class Event:
 
 
 def start(order: Order) -> "Popen[str]":
-    """The builder as a process that dies with this one."""
+    """The builder as a process that dies with this one. What it builds stays in the cache until
+    this process ends. Raises FarmError where there can be no cache."""
+    cache.hold()
     argv = [sys.executable, "-m", "farm.kernel.builder"]
     echo(argv)
     process = Popen(
@@ -103,6 +105,7 @@ def _build_cell(order: Order, name: str) -> Event:
     def progress(text: str) -> None:
         _tell(Event("progress", name, text))
 
+    locks.notice.set(progress)
     wanted = None
     try:
         progress("resolving the source")

@@ -9,7 +9,8 @@ from farm.base import cache
 from farm.base.command import CommandFailed, run
 from farm.base.errors import BuildFailed, FarmError
 from farm.kernel import abi, build
-from farm.kernel.build import Kernel, Plan, Progress, first_errors
+from farm.kernel.blame import check_host, first_errors
+from farm.kernel.build import Kernel, Plan, Progress
 from farm.matrix import CHECKOUT
 
 SOURCES = CHECKOUT / "payload"
@@ -50,25 +51,34 @@ def _module(wanted: Plan, kernel: Kernel, progress: Progress) -> Path:
     key = cache.digest("module-2", kernel.module_inputs, *sources)
 
     def make(directory: Path) -> None:
-        # the build directory may stand at another state of the tree by now
-        with build.prepared(wanted, progress) as build_dir, cache.scratch("modules") as scratch:
-            if wanted.cell.machine:
-                progress("target module")
-                for part in ("module", "include"):
-                    shutil.copytree(SOURCES / part, scratch / part)
-                variables = [f"{name}={value}" for name, value in build.llvm(wanted.cell).items()]
-                # the same module wherever it is built: __FILE__ is in what WARN() leaves
-                variables.append(f"KCFLAGS=-ffile-prefix-map={scratch}=.")
-                try:
-                    run(["make", "-C", build_dir, f"M={scratch / 'module'}", *variables, "modules"])
-                except CommandFailed as error:
-                    lines = "\n".join(f"  {line}" for line in first_errors(error.output))
-                    raise BuildFailed(f"{wanted.cell.name}: the target module does not build\n{lines}") from error
-                for module in (scratch / "module").glob("*.ko"):
-                    shutil.copy(module, directory)
-            headers = (build_dir / "source").resolve() / abi.HEADERS
-            abi.compile_headers(headers.glob("bpf*.h"), scratch / "abi")
-            for left in (scratch / "abi").glob("abi.*"):
-                shutil.copy(left, directory)
+        try:
+            _build_module(wanted, directory, progress)
+        except BuildFailed as failed:  # of a directory that other builds were in before
+            progress(f"failed, building once more from nothing: {str(failed).splitlines()[-1].strip()}")
+            _build_module(wanted, directory, progress, anew=True)
 
     return cache.fill("modules", key, make)
+
+
+def _build_module(wanted: Plan, directory: Path, progress: Progress, anew: bool = False) -> None:
+    # the build directory may stand at another state of the tree by now
+    with build.prepared(wanted, progress, anew) as build_dir, cache.scratch("modules") as scratch:
+        if wanted.cell.machine:
+            progress("target module")
+            for part in ("module", "include"):
+                shutil.copytree(SOURCES / part, scratch / part)
+            variables = [f"{name}={value}" for name, value in build.llvm(wanted.cell).items()]
+            # the same module wherever it is built: __FILE__ is in what WARN() leaves
+            variables.append(f"KCFLAGS=-ffile-prefix-map={scratch}=.")
+            try:
+                run(["make", "-C", build_dir, f"M={scratch / 'module'}", *variables, "modules"])
+            except CommandFailed as error:
+                check_host(f"{wanted.cell.name}: the target module", error.output, build_dir / ".config")
+                lines = "\n".join(f"  {line}" for line in first_errors(error.output))
+                raise BuildFailed(f"{wanted.cell.name}: the target module does not build\n{lines}") from error
+            for module in (scratch / "module").glob("*.ko"):
+                shutil.copy(module, directory)
+        headers = (build_dir / "source").resolve() / abi.HEADERS
+        abi.compile_headers(headers.glob("bpf*.h"), scratch / "abi")
+        for left in (scratch / "abi").glob("abi.*"):
+            shutil.copy(left, directory)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from farm.base import cache
+from farm.base import cache, removal
 from farm.base.command import CommandFailed, run
 from farm.base.errors import FarmError, UsageError, refused
 from farm.matrix import Tree
@@ -258,9 +258,10 @@ def _write(source: Source, where: Path) -> None:
     git = ["git", "-c", "checkout.workers=0", "-c", "advice.detachedHead=false"]
     admin = _administration(source)
     if not (where / ".git").is_file() or not (admin / "HEAD").is_file():
-        shutil.rmtree(where, ignore_errors=True)
-        source.git("worktree", "prune")
         where.parent.mkdir(parents=True, exist_ok=True)
+        # nobody builds in it: that takes the lock as well
+        removal.remove(where, where.parent)
+        source.git("worktree", "prune")
         source.git("worktree", "add", "--quiet", "--no-checkout", "--detach", where, source.commit)
         _adopt_unpacked(source.store, where, admin)
     for stale in ("index.lock", HELD):

@@ -13,12 +13,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from farm.base.atomic import save_json
 from farm.base.errors import Blamed, Exit, FarmError
 from farm.history import index, query, reading, store
 from farm.history.model import order
 from farm.history.reading import Besides
 from farm.hunt.mutants import Outcome, Score
-from farm.kernel.build import save_json
 from farm.nightly import night as nights
 from farm.nightly.night import Night
 from farm.report import changes as change_report

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One night: planned once, then step by step, each step on disk before and behind it.
+"""One night, as farm.nightly.evening has planned it: step by step, each on disk before and after it.
 
 Each step is a `farm` of its own. A night that was killed is gone on with by the next one
 that starts within a day of it: the run of the cells with the next test, the mutants with the
@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,19 +20,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from farm.base import stored
+from farm.base.atomic import save_json
 from farm.base.command import leashed
 from farm.base.deadline import Deadline
 from farm.base.errors import Blamed, Exit, FarmError, UsageError
-from farm.history import index, reading, store
-from farm.history.model import Summary, order
-from farm.hunt import mutant as mutant_files
+from farm.history.model import order
 from farm.hunt import mutants as hunts
 from farm.hunt.mutants import Outcome, Score
-from farm.kernel.build import save_json
-from farm.matrix import MATRIX, Matrix, load
-from farm.nightly import plan as planning
-from farm.run import records, resume
-from farm.run.records import Run, Verdict
+from farm.matrix import MATRIX
+from farm.run import records
+from farm.run.records import Run
 
 SCHEMA = 2
 PREFIX = "nightly-"
@@ -45,9 +41,6 @@ STALE = timedelta(hours=20)
 #: What a step is given to write down what it has, when its time is up or the night is ended: less than
 #: what systemd gives the night (farm.timer).
 GRACE = 45.0
-
-#: Whose kernel's own tests are run.
-SELFTESTS_CELL = "x86_64-regs"
 
 
 @dataclass(frozen=True)
@@ -144,103 +137,9 @@ class Asked:
         return ("--results", str(self.results), *matrix)
 
 
-def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
-    """A new night, planned by the history."""
-    known, results = load(asked.matrix), asked.results
-    if last := _last(results):  # it was killed, and is not gone on with
-        for step in last[1].steps:
-            _name(results, last[1], step)
-    index.index(results)
-    line = reading.line_of("run", asked.tree, asked.series, str(asked.matrix))
-    with store.reading(results) as db:
-        everything, past = store.runs(db), store.mutations(db)
-        runs = [run for run in everything if run.line == line]
-        # of another tree a cell takes about as long: nearer than a guess, in the first night of this one
-        tests = _tests(db, results, everything) | _tests(db, results, runs)
-    builds = {
-        cell: built for run in everything for cell, kernel in run.kernels.items() if (built := kernel.build_seconds)
-    }
-    # tonight's tree may be a new one, also where the last kernels were there
-    costs = {cell: seconds + builds.get(cell, 0.0) for cell, seconds in tests.items()}
-    own = [run for run in everything if run.line == reading.own_tests(line) and run.complete and not run.select]
-    names, main = list(known.cells), [cell.name for cell in known.cells.values() if cell.main]
-    mutants, unfit = _mutants(known)
-    chosen = planning.plan(
-        names,
-        costs,
-        planning.worth(names, main, runs),
-        mutants,
-        past,
-        budget,
-        next((took for run in reversed(own) if (took := _seconds(run))), planning.GUESS_SELFTESTS),
-    )
-    if not chosen.cells:
-        least = min(costs.get(name, planning.GUESS_CELL) for name in names)
-        raise UsageError(f"--budget: no cell fits into {budget / 60:.0f} min, the shortest needs {least / 60:.0f} min")
-    of_cells, of_selftests, of_mutants = chosen.expected
-    steps = [Step("cells", ("run", *chosen.cells, *asked.words), of_cells)]
-    if SELFTESTS_CELL not in names:
-        unfit.append(f"the kernel's own tests: the matrix has no {SELFTESTS_CELL}")
-    elif chosen.selftests:
-        steps.append(Step("selftests", ("selftests", SELFTESTS_CELL, *asked.words), of_selftests))
-    if chosen.mutants:
-        steps.append(Step("mutants", ("mutants", *chosen.mutants, *asked.place), of_mutants))
-    directory = records.new_directory(results, PREFIX)
-    night = Night(
-        directory.name,
-        records.now(),
-        budget,
-        asked.words,
-        (*chosen.left, *unfit),
-        tuple(steps),
-        next((path.name for path in _newer(results, "run.json", "")), ""),
-        next((path.name for path in _newer(results, "score.json", "")), ""),
-    )
-    return directory, save(directory, night)
-
-
-def _mutants(known: Matrix) -> tuple[list[str], list[str]]:
-    """The mutants that a night may take; none, and why, with a matrix that lacks their cells."""
-    try:
-        return [mutant.name for mutant in mutant_files.load(known) if not mutant.equivalent], []
-    except UsageError as error:
-        return [], [f"mutants: {str(error).partition(chr(10))[0]}"]
-
-
-def _tests(db: sqlite3.Connection, results: Path, runs: Sequence[Summary]) -> dict[str, float]:
-    """Seconds that a cell's tests took when it was last tested to its end: their part of the whole run,
-    by what its builds, boots and tests took."""
-    found: dict[str, float] = {}
-    cells = {cell for run in runs for cell in run.cells}
-    for run in reversed(runs):
-        if cells <= set(found):
-            break
-        whole = _seconds(run)
-        if run.select or not whole or (results / run.place / resume.DONE).exists():
-            continue  # of one that was gone on with nobody knows how long it lay
-        work = {cell: sum(kernel.boot_seconds) for cell, kernel in run.kernels.items()}
-        for case, seen in store.verdicts(db, run.id).items():
-            work[case.cell] = work.get(case.cell, 0.0) + seen.seconds * seen.tries
-        built = sum(kernel.build_seconds for kernel in run.kernels.values())
-        for cell in set(run.cells) - set(found):
-            tally = sum((one for (of, _), one in run.counts.items() if of == cell), start=type(run.totals)())
-            if tally[Verdict.PASS] and not tally[Verdict.LOST] and work.get(cell):
-                found[cell] = whole * work[cell] / (sum(work.values()) + built)
-    return found
-
-
-def _seconds(run: Summary) -> float:
-    """How long a run took by the clock; 0 where nobody knows."""
-    try:
-        took = (datetime.fromisoformat(run.finished) - datetime.fromisoformat(run.started)).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0
-    return max(0.0, took)
-
-
 def left_open(asked: Asked, now: datetime) -> tuple[Path, Night] | None:
     """The last night, if it was killed, was asked for the same and is not stale."""
-    found = _last(asked.results)
+    found = last(asked.results)
     if found is None:
         return None
     _, night = found
@@ -248,7 +147,7 @@ def left_open(asked: Asked, now: datetime) -> tuple[Path, Night] | None:
     return found if night.open and fresh and night.asked == asked.words else None
 
 
-def _last(results: Path) -> tuple[Path, Night] | None:
+def last(results: Path) -> tuple[Path, Night] | None:
     """The last night that there was; None if nothing can be made of it."""
     directory = max(results.glob(f"{PREFIX}*"), key=lambda path: order(path.name, ""), default=None)
     if directory is None:
@@ -353,7 +252,7 @@ def _do(results: Path, night: Night, step: Step, deadline: Deadline, run: Farm, 
         done = tried(results, night)
         words, besides = _mutants_left(step, done, deadline.left())
         if set(_names(step)) <= set(done):
-            return replace(step, run=_name(results, night, step), exit=_status(done.values()), said="")
+            return replace(step, run=left_by(results, night, step), exit=_status(done.values()), said="")
     elif there and there.status == "finished":  # what was killed was the night, between this and its note of it
         return replace(step, run=there.id, exit=there.exit, said="")
     elif step.name == "cells" and there and there.status in ("running", "interrupted"):
@@ -375,7 +274,7 @@ def _do(results: Path, night: Night, step: Step, deadline: Deadline, run: Farm, 
             said = "it was interrupted"
     except TimeoutError:
         status, besides = int(Exit.FARM), f"cut off: the {deadline.seconds / 60:.0f} min of --budget were over"
-    name = _name(results, night, step)
+    name = left_by(results, night, step)
     if said:
         return replace(step, run=name, said=f"{said}; `farm nightly` goes on with it")
     return replace(step, run=name, exit=status, said=besides)
@@ -403,7 +302,7 @@ def _status(scores: Iterable[Score]) -> int:
 def tried(results: Path, night: Night) -> dict[str, Score]:
     """What came of the mutants that this night has tried so far."""
     found: dict[str, Score] = {}
-    for directory in reversed(_newer(results, "score.json", night.last_hunt)):
+    for directory in reversed(newer(results, "score.json", night.last_hunt)):
         try:
             scores = hunts.load_scores(directory).scores
         except (OSError, UsageError):
@@ -412,17 +311,17 @@ def tried(results: Path, night: Night) -> dict[str, Score]:
     return found
 
 
-def _newer(results: Path, file: str, last: str) -> list[Path]:
-    """The directories with such a file that came after the one called `last`, the newest first. By their
+def newer(results: Path, file: str, than: str) -> list[Path]:
+    """The directories with such a file that came after the one called `than`, the newest first. By their
     names: those do not go back when the clock does."""
     found = [path.parent for path in results.glob(f"*/{file}")]
-    newer = [path for path in found if order(path.name, "") > order(last, "")]
+    newer = [path for path in found if order(path.name, "") > order(than, "")]
     return sorted(newer, key=lambda path: order(path.name, ""), reverse=True)
 
 
 def _made(results: Path, night: Night, step: Step) -> Run | None:
     """The run that a step of this night has made, the last one if there are several."""
-    for path in _newer(results, "run.json", night.last_run):
+    for path in newer(results, "run.json", night.last_run):
         try:
             run = records.load_run(path)
         except Blamed:
@@ -432,10 +331,10 @@ def _made(results: Path, night: Night, step: Step) -> Run | None:
     return None
 
 
-def _name(results: Path, night: Night, step: Step) -> str:
+def left_by(results: Path, night: Night, step: Step) -> str:
     """The directory of what a step has left; a run in it that nobody goes on with is no longer running."""
     if step.name == "mutants":
-        return next((path.name for path in _newer(results, "score.json", night.last_hunt)), "")
+        return next((path.name for path in newer(results, "score.json", night.last_hunt)), "")
     made = _made(results, night, step)
     if made and made.status == "running":
         records.update_run(results / made.id, status="interrupted", finished=records.now())
@@ -445,7 +344,7 @@ def _name(results: Path, night: Night, step: Step) -> str:
 def _interrupted(results: Path, night: Night, step: Step) -> bool:
     """Whether a command that ended by itself was told to."""
     if step.name == "mutants":
-        newest = next(iter(_newer(results, "score.json", night.last_hunt)), None)
+        newest = next(iter(newer(results, "score.json", night.last_hunt)), None)
         try:
             return newest is not None and hunts.load_scores(newest).status == "interrupted"
         except (OSError, UsageError):

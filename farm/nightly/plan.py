@@ -2,15 +2,41 @@
 """What a night runs, by what the history knows; pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farm.history.model import Mutation, Summary, is_bad
 
-#: What a cell, the kernel's own tests and a mutant are taken to need where nothing is known, in seconds.
-GUESS_CELL, GUESS_SELFTESTS, GUESS_MUTANT = 900.0, 900.0, 120.0
+#: What the tests of a cell, the kernel's own tests and a mutant are taken to need where nothing is known,
+#: in seconds, without the builds of kernels.
+GUESS_TESTS, GUESS_SELFTESTS, GUESS_MUTANT = 480.0, 900.0, 120.0
 
 #: Mutants of one night, at most.
 SAMPLE = 12
+
+
+@dataclass(frozen=True)
+class Build:
+    """A kernel that has to be built, in seconds. After it, others of the same `place` need no whole build."""
+
+    place: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the parts of a night take, in seconds: `tests` by cell and the kernel's `own_tests`, and before
+    these the builds of kernels that are not there, `builds` by cell and `own_builds`; `mutants` has by the
+    mutant's name the build that has to come before its own."""
+
+    tests: Mapping[str, float] = field(default_factory=dict)
+    builds: Mapping[str, Build] = field(default_factory=dict)
+    own_tests: float = GUESS_SELFTESTS
+    own_builds: Sequence[Build] = ()
+    mutants: Mapping[str, Build] = field(default_factory=dict)
+
+    def cell(self, name: str) -> float:
+        build = self.builds.get(name)
+        return self.tests.get(name, GUESS_TESTS) + (build.seconds if build else 0.0)
 
 
 @dataclass(frozen=True)
@@ -31,36 +57,63 @@ class Plan:
 
 def plan(
     cells: Sequence[str],
-    costs: Mapping[str, float],
+    costs: Costs,
     worth: Mapping[str, float],
     mutants: Sequence[str],
     hunts: Sequence[Mutation],
     budget: float,
-    selftests: float = GUESS_SELFTESTS,
 ) -> Plan:
-    """Choose within `budget` seconds: the cells of the most worth first, then the kernel's own
-    tests, which take `selftests` seconds, then mutants, those that were not tried for longest. What
-    was chosen runs longest first, so that no worker waits long for the last."""
-    rest, chosen, left = budget, [], []
+    """Choose within `budget` seconds: the cells of the most worth first, then the kernel's own tests, then
+    mutants, those that were not tried for longest. What was chosen runs longest first, so that no worker
+    waits long for the last. A kernel that two of them need is built once."""
+    rest, chosen, left, built = budget, list[str](), list[str](), set[str]()
     for cell in sorted(cells, key=lambda cell: (-worth.get(cell, 0.0), cells.index(cell))):
-        cost = costs.get(cell, GUESS_CELL)
-        if cost <= rest:
+        builds = [costs.builds[cell]] if cell in costs.builds else []
+        if costs.cell(cell) <= rest:
             chosen.append(cell)
-            rest -= cost
+            rest -= costs.cell(cell)
+            built |= {build.place for build in builds}
         else:
-            left.append(f"{cell}: needs {cost:.0f} s, {rest:.0f} s are left")
+            left.append(f"{cell}: needs {_needs(costs.cell(cell), builds)}, {rest:.0f} s are left")
     of_cells = budget - rest
-    fits = bool(chosen) and selftests <= rest
+    builds = [build for build in costs.own_builds if build.place not in built]
+    of_own = costs.own_tests + sum(build.seconds for build in builds)
+    fits = bool(chosen) and of_own <= rest
     if fits:
-        rest -= selftests
+        rest -= of_own
+        built |= {build.place for build in builds}
     else:
-        left.append(f"the kernel's own tests: need {selftests:.0f} s, {rest:.0f} s are left")
-    sample = tuple(rotated(mutants, hunts)[: min(SAMPLE, int(rest // pace(hunts)))])
+        left.append(f"the kernel's own tests: need {_needs(of_own, builds)}, {rest:.0f} s are left")
+    sample, of_mutants = _sample(rotated(mutants, hunts), costs.mutants, built, pace(hunts), rest)
     if len(sample) < min(SAMPLE, len(mutants)):
-        left.append(f"{min(SAMPLE, len(mutants)) - len(sample)} of tonight's mutants: {rest:.0f} s are left")
-    ordered = sorted(chosen, key=lambda cell: (-costs.get(cell, GUESS_CELL), cells.index(cell)))
-    expected = (of_cells, selftests if fits else 0.0, len(sample) * pace(hunts))
-    return Plan(tuple(ordered), fits, sample, expected, tuple(left))
+        missing = min(SAMPLE, len(mutants)) - len(sample)
+        left.append(f"{missing} of tonight's mutants: {rest - of_mutants:.0f} s are left")
+    ordered = sorted(chosen, key=lambda cell: (-costs.cell(cell), cells.index(cell)))
+    return Plan(tuple(ordered), fits, sample, (of_cells, of_own if fits else 0.0, of_mutants), tuple(left))
+
+
+def _needs(seconds: float, builds: Sequence[Build]) -> str:
+    """A time, and how much of it is for kernels that are not there."""
+    of_builds = sum(build.seconds for build in builds)
+    kernels = "a kernel" if len(builds) == 1 else f"{len(builds)} kernels"
+    return f"{seconds:.0f} s" + (f", {of_builds:.0f} s of them to build {kernels}" if builds else "")
+
+
+def _sample(
+    mutants: Sequence[str], builds: Mapping[str, Build], built: set[str], pace: float, rest: float
+) -> tuple[tuple[str, ...], float]:
+    """The first mutants that fit into `rest` seconds, and what they take; `built` grows by what they build."""
+    sample, taken = list[str](), 0.0
+    for name in mutants:
+        build = builds.get(name)
+        cost = pace + (build.seconds if build and build.place not in built else 0.0)
+        if len(sample) == SAMPLE or taken + pace > rest:
+            break
+        if taken + cost <= rest:
+            sample.append(name)
+            taken += cost
+            built |= {build.place} if build else set()
+    return tuple(sample), taken
 
 
 def rotated(mutants: Sequence[str], hunts: Sequence[Mutation]) -> list[str]:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """A run in the formats of other programs; docs/formats.md describes them."""
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from farm.base.errors import FarmError, UsageError
+from farm.base.errors import Blamed, FarmError, UsageError
 from farm.base.strict import near
 from farm.history import reading
 from farm.report import jsonl, junit, kcidb, ktap
@@ -44,20 +47,61 @@ def leave(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> list[
     for name, format in LEFT.items():
         try:
             write(directory / name, FORMATS[format](directory, run, verdicts))
-        except FarmError as error:
+        except Blamed as error:
             complaints.append(f"{error}; later: farm export {directory} --format {format} -o {directory / name}")
     return complaints
 
 
 def write(path: Path, text: str) -> None:
-    """Replace a file, as a whole or not at all. Raises FarmError."""
+    """Write a file: a regular one as a whole or not at all, with the mode that it has; of a symbolic
+    link what it points to. What is no file, as a device or a pipe, stays and is written into.
+
+    Raises UsageError for a directory, FarmError where it cannot be written.
+    """
+    try:
+        there = _status(path)
+        if there and stat.S_ISDIR(there.st_mode):
+            raise UsageError(f"{path}: this is a directory; name a file in it")
+        if there and _is_stdout(there):
+            say(text)
+        elif there and not stat.S_ISREG(there.st_mode):
+            with suppress(BrokenPipeError), path.open("w", encoding="utf-8") as handle:
+                handle.write(text)
+        else:
+            _replace(path.resolve(), text, stat.S_IMODE(there.st_mode) if there else None)
+    except OSError as error:
+        raise FarmError(f"{path}: not written: {error.strerror}") from error
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What a path leads to; None where there is nothing yet."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _is_stdout(status: os.stat_result) -> bool:
+    """Whether this is where stdout goes, as by /dev/stdout: others may have written there before."""
+    try:
+        return os.path.samestat(status, os.fstat(1))
+    except OSError:
+        return False
+
+
+def _replace(path: Path, text: str, mode: int | None) -> None:
+    """Put a file in the place of another, or of none. Raises OSError."""
+    if mode is not None and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
+        if mode is not None:
+            partial.chmod(mode)
         partial.replace(path)
-    except OSError as error:
+    except OSError:
         partial.unlink(missing_ok=True)
-        raise FarmError(f"{path}: not written: {error.strerror}") from error
+        raise
 
 
 def say(text: str) -> None:

@@ -73,6 +73,9 @@ class Progress:
         self._verdicts += 1
         self._status.update(Text(f"{self._title}: {self._verdicts} tests, now {record.suite}"))
 
+    def notice(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def scored(self, score: Score) -> None:
         self._done += 1
         left = (time.monotonic() - self._began) / self._done * (self._mutants - self._done)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from farm.base import stored
+from farm.base.atomic import save_json
 from farm.base.deadline import Deadline
 from farm.base.errors import BootFailed, Exit, FarmError
-from farm.kernel.build import save_json
 from farm.kernel.builder import Built, Event, as_error
 
 #: How long a worker waits for its cell's kernel. The builder ends by itself and
@@ -98,6 +98,17 @@ def tell_unbootable(run: Path, cell: str, error: BootFailed) -> None:
     """Remember that a cell does not boot, unless a guest of it ever did."""
     if not (directory(run, cell) / "booted").exists():
         save_json(directory(run, cell) / "unbootable.json", {"text": str(error)})
+
+
+def tell_distrust(run: Path, reason: str) -> None:
+    """Remember for the rest of the run that KVM does not run its guests."""
+    save_json(run / "distrust.json", {"reason": reason})
+
+
+def distrust(run: Path) -> str:
+    """Why the guests of a run that began under KVM are run under TCG; empty if they are not."""
+    path = run / "distrust.json"
+    return str(json.loads(path.read_text())["reason"]) if path.exists() else ""
 
 
 def check_bootable(run: Path, cell: str) -> None:

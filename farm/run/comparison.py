@@ -8,22 +8,24 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from farm.base.errors import BootFailed, Exit, FarmError, UsageError
 from farm.guest import accel, ftracetest, vm
 from farm.guest.ftracetest import Result, Suite
 from farm.guest.image import image
+from farm.guest.start import start
 from farm.kernel.builder import Built, Order
 from farm.kernel.series import resolve
 from farm.kernel.tree import from_user
 from farm.matrix import MATRIX, RESULTS, choose, load
 from farm.run import cellstate, records, session
 from farm.run.records import Verdict, VerdictRecord
-from farm.run.session import Watcher
+from farm.run.watcher import Watcher as RunWatcher
 
 SUITE = "selftests"
 COMPARISON = "comparison.json"
@@ -52,6 +54,15 @@ AGAIN = 4
 
 #: Files that are worse whenever they are tried, after which one attempt is enough.
 ENOUGH = 10
+
+#: Seconds between two reports of progress while no test ends: a boot or a test may take minutes.
+REPORT_SECONDS = 1.0
+
+
+class Watcher(RunWatcher, Protocol):
+    """Who wants to know how a comparison goes on. `done` counts the tests that ran on each kernel."""
+
+    def comparing(self, cell: str, done: Mapping[str, int]) -> None: ...
 
 
 def worse(base: Sequence[str], patched: Sequence[str]) -> bool:
@@ -116,24 +127,38 @@ class Attempts:
 Compared = tuple[str, list[str], list[str], Done]
 
 
-def compare(specs: Mapping[str, vm.Spec], tests: Suite, consoles: Path) -> Iterator[Compared]:
-    """Run the tests on both kernels at once, and say of each what came of it when it is decided."""
+def compare(
+    specs: Mapping[str, vm.Spec],
+    tests: Suite,
+    consoles: Path,
+    report: Callable[[Mapping[str, int]], None],
+    notice: Callable[[str], None],
+) -> Iterator[Compared]:
+    """Run the tests on both kernels at once, and say of each what came of it when it is decided.
+
+    `report` is called with the number of tests that ran on each kernel, at least once a REPORT_SECONDS;
+    `notice` if a kernel's guests go on under TCG, as KVM does not run them."""
     jobs: dict[str, queue.Queue[Job | None]] = {kernel: queue.Queue() for kernel in specs}
     answers: queue.Queue[Done | BaseException] = queue.Queue()
     for kernel, spec in specs.items():
         # daemons: a guest dies with the thread that started it, and that with the farm
-        arguments = (kernel, spec, tests, consoles, jobs[kernel], answers)
+        arguments = (kernel, spec, tests, consoles, jobs[kernel], answers, notice)
         threading.Thread(target=_serve, args=arguments, daemon=True).start()
     open_files = {file: Attempts() for file in tests.files}
     for file in tests.files:
         for waiting in jobs.values():
             waiting.put(Job(file))
-    confirmed = 0
+    confirmed, done = 0, dict.fromkeys(specs, 0)
     while open_files:
-        answer = answers.get()
+        report(done)
+        try:
+            answer = answers.get(timeout=REPORT_SECONDS)
+        except queue.Empty:
+            continue
         if isinstance(answer, BaseException):
             raise answer
         file = answer.job.file
+        done[answer.kernel] += 0 if answer.job.again else len(tests.names(file))
         attempts = open_files[file]
         attempts.done[answer.kernel].append(answer)
         if len(attempts.done[BASE]) != len(attempts.done[PATCHED]):
@@ -158,17 +183,26 @@ def _serve(
     consoles: Path,
     jobs: "queue.Queue[Job | None]",
     answers: "queue.Queue[Done | BaseException]",
+    notice: Callable[[str], None],
 ) -> None:
     """Run jobs in guests of one kernel, the next one after each that went down."""
     number = 0
+
+    def log() -> Path:
+        nonlocal number
+        number += 1
+        return consoles / f"{kernel}-{number}.log"
+
     with ExitStack() as stack:
         guest: vm.Guest | None = None
         try:
             while (job := jobs.get()) is not None:
                 if guest is None or job.again:
                     stack.close()
-                    number += 1
-                    guest = stack.enter_context(vm.boot(spec, consoles / f"{kernel}-{number}.log"))
+                    guest, distrust = start(stack, spec, log)
+                    if distrust:
+                        spec = replace(spec, accel="tcg")
+                        notice(f"KVM is distrusted, the {kernel} kernel goes on under TCG: {distrust}")
                     ftracetest.install(guest, tests)
                 started = time.monotonic()
                 results, span = ftracetest.run(guest, tests, job.file)
@@ -246,7 +280,13 @@ def execute(request: Request, built: Mapping[str, Built], watcher: Watcher) -> t
     for kernel, one in built.items():
         watcher.built(cell.name, f"{one.kernel_key}, {kernel}: {one.source}")
     watcher.plan([cell.name] * len(names))
-    compared = compare(specs, tests, cellstate.directory(directory, cell.name))
+    compared = compare(
+        specs,
+        tests,
+        cellstate.directory(directory, cell.name),
+        lambda done: watcher.comparing(cell.name, done),
+        watcher.notice,
+    )
     return directory, judge_all(directory, cell.name, compared, watcher)
 
 

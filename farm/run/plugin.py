@@ -13,23 +13,22 @@ session in it) and runs once in each cell of the run. Marks:
 import re
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from farm.base import cache
-from farm.base.errors import BootFailed, FarmError, GuestCrashed, KernelError, UsageError
-from farm.guest import splat, vm
+from farm.base.errors import FarmError, GuestCrashed, KernelError, UsageError
+from farm.guest import complaints, vm
 from farm.guest.agent import Agent
-from farm.guest.image import image
-from farm.guest.poke import parse
 from farm.kernel.builder import Built
 from farm.matrix import FACTS, FEATURE, Cell, choose, load
 from farm.run import cellstate, records, resume
 from farm.run.records import Planned, Verdict
+from farm.run.stall import NoGuest, Stall
 from farm.run.verdict import Finding, causes, classify, gravest
 
 #: A test that the farm's own limits do not end: each request has one already,
@@ -45,7 +44,13 @@ _ATTEMPT = "#"
 
 _FINDINGS = pytest.StashKey[list[Finding]]()
 _CHARGED = pytest.StashKey[tuple[str, tuple[int, int]]]()
-_STALL = pytest.StashKey["Stall"]()
+_STALL = pytest.StashKey[Stall]()
+#: What kept a test from its guest and will keep the next one: message and exit status.
+_HOPELESS = pytest.StashKey[tuple[str, int]]()
+#: How many attempts KVM has cost a test so far.
+_BROKEN = pytest.StashKey[int]()
+#: How many further attempts of a test were begun for that.
+_FURTHER = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -162,54 +167,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 # Guests: one at a time in each worker, kept until a test leaves it in doubt.
 
 
-class Stall:
-    """Where a worker keeps its guest between tests."""
-
-    def __init__(self, run: Path) -> None:
-        self._run = run
-        asked = records.load_run(run)
-        self._accel = asked.accel
-        self._pokes = tuple(parse(text) for text in asked.pokes)
-        self._stack = ExitStack()
-        self._cell = ""
-        self._guest: vm.Guest | None = None
-
-    def guest(self, cell: Cell) -> vm.Guest:
-        """A guest of the cell, booted if there is none. Raises BuildFailed, BootFailed."""
-        if self._guest and self._cell == cell.name:
-            return self._guest
-        self.clear()
-        assert cell.machine, "only cells with a machine have tests that take a guest"
-        built = cellstate.wait_built(self._run, cell.name)
-        cellstate.check_bootable(self._run, cell.name)
-        spec = vm.Spec(
-            kernel=Path(built.kernel) / "bzImage",
-            image=image(Path(built.programs), Path(built.module)),
-            machine=cell.machine,
-            accel=self._accel,
-            pokes=self._pokes,
-        )
-        try:
-            self._guest = self._stack.enter_context(vm.boot(spec, cellstate.new_console(self._run, cell.name)))
-        except BootFailed as error:
-            cellstate.tell_unbootable(self._run, cell.name, error)
-            raise
-        cellstate.tell_booted(self._run, cell.name, self._guest.boot_seconds)
-        self._cell = cell.name
-        return self._guest
-
-    def clear(self) -> None:
-        self._guest = None
-        self._stack.close()
-
-
 @pytest.fixture(scope="session")
-def stall(request: pytest.FixtureRequest) -> Iterator[Stall]:
+def stall(request: pytest.FixtureRequest) -> Stall:
+    """Where this worker keeps its guest. It outlives the fixtures: what is said of the last
+    test asks how its guest fares."""
     keeper = Stall(_run_directory(request.config))
     request.session.stash[_STALL] = keeper
-    try:
-        yield keeper
-    finally:
+    return keeper
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if keeper := session.stash.get(_STALL, None):
         keeper.clear()
 
 
@@ -241,12 +209,12 @@ def guest(request: pytest.FixtureRequest, stall: Stall, cell: Cell) -> Iterator[
     request.node.stash[_CHARGED] = (machine.console.log.name, (start, machine.console.size))
     end = machine.mark()
     request.node.stash[_CHARGED] = (machine.console.log.name, (start, end))
-    if complaints := _complaints(machine.console.text(start, end)):
-        raise GuestCrashed(complaints)
+    if complained := _complaints(machine.console.text(start, end)):
+        raise GuestCrashed(complained)
 
 
 def _complaints(log: str) -> str:
-    return "\n".join(f"{item.kind}: {item.title}" for item in splat.find(log))
+    return "\n".join(complaints.told(log))
 
 
 @pytest.fixture
@@ -279,10 +247,10 @@ def _explained(error: BaseException, machine: vm.Guest) -> BaseException:
 
 def _late(item: pytest.Item, machine: vm.Guest) -> Iterator[Finding]:
     """What the kernel said behind the mark that ended a test, charged to it."""
-    if machine.console.complaint and (complaints := _complaints(machine.console.text(machine.marked))):
+    if machine.console.complaint and (complained := _complaints(machine.console.text(machine.marked))):
         name, (start, _) = item.stash[_CHARGED]
         item.stash[_CHARGED] = (name, (start, machine.console.size))
-        yield Finding(Verdict.CRASH, complaints)
+        yield Finding(Verdict.CRASH, complained)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -292,23 +260,63 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     machine = getattr(item, "funcargs", {}).get("guest")
     if call.excinfo is not None:
         for error in causes(call.excinfo.value):
+            if call.when == "setup" and isinstance(error, (NoGuest, UsageError)):
+                item.stash[_HOPELESS] = (str(error), int(error.exit))
             findings.append(classify(_explained(error, machine) if machine else error))
     if call.when == "teardown":
-        if machine and not failed(item):
-            findings += _late(item, machine)
-        if machine and (failed(item) or machine.console.complaint or spoils_guest(item)):
-            item.session.stash[_STALL].clear()  # what it left may fail the next test
-        console, span = item.stash.get(_CHARGED, ("", (0, 0)))
-        decided = gravest(findings)
-        report.farm = {
-            **asdict(planned(item.nodeid, [_cell(item).name])),
-            "verdict": str(decided.verdict),
-            "reason": decided.reason,
-            "slots": [vars(slot) for slot in decided.slots],
-            "console": console,
-            "span": list(span),
-        }
+        if machine:
+            findings += _afterwards(item, machine)
+        report.farm = _said(item, gravest(findings))
     return report
+
+
+def _afterwards(item: pytest.Item, machine: vm.Guest) -> Iterator[Finding]:
+    """What is found out when a test is over; a guest in doubt is thrown away."""
+    if not failed(item):
+        yield from _late(item, machine)
+    keeper = item.session.stash[_STALL]
+    if machine.accel == "kvm" and _speechless(item, machine):
+        if why := keeper.kvm_broke(_cell(item)):
+            item.stash[_BROKEN] = item.stash.get(_BROKEN, 0) + 1
+            yield Finding(Verdict.INFRA, f"KVM broke under the test, which is repeated under TCG: {why}")
+    elif failed(item) or machine.console.complaint or spoils_guest(item):
+        keeper.clear()  # what it left may fail the next test
+
+
+def _speechless(item: pytest.Item, machine: vm.Guest) -> bool:
+    """Whether a guest stood still or ended, and its kernel gave no reason."""
+    gone = any(finding.verdict in (Verdict.HANG, Verdict.CRASH) for finding in item.stash[_FINDINGS])
+    return gone and not machine.console.complaint
+
+
+def _said(item: pytest.Item, decided: Finding) -> dict[str, Any]:
+    """The verdict of a test as it goes to the controller with pytest's report: a record's
+    fields, and `hopeless`, what will keep the other tests from their guests as well."""
+    console, span = item.stash.get(_CHARGED, ("", (0, 0)))
+    test = planned(item.nodeid, [_cell(item).name])
+    further = item.stash.get(_FURTHER, 0) * records.load_run(_run_directory(item.config)).repeat
+    return {
+        **asdict(replace(test, attempt=test.attempt + further)),
+        "verdict": str(decided.verdict),
+        "reason": decided.reason,
+        "slots": [vars(slot) for slot in decided.slots],
+        "console": console,
+        "span": list(span),
+        "hopeless": item.stash.get(_HOPELESS, None),
+    }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
+    """Repeat a test that KVM broke under, as a further attempt of its own."""
+    done = yield
+    while item.stash.get(_BROKEN, 0) > item.stash.get(_FURTHER, 0):
+        item.stash[_FURTHER] = item.stash.get(_FURTHER, 0) + 1
+        item.stash[_FINDINGS] = []
+        item.stash[_CHARGED] = ("", (0, 0))
+        item._initrequest()  # type: ignore[attr-defined]
+        runtestprotocol(item, nextitem=nextitem)
+    return done
 
 
 def planned(nodeid: str, cells: Sequence[str]) -> Planned:

@@ -124,6 +124,8 @@ class Run:
     the series, `pokes` the bugs that were planted on purpose (farm.guest.poke),
     `partial` says that the kernel has only a part of the feature, `repeat` how
     often each test runs, `first` names the suites that go before the others.
+    `distrusted` says why a run that began under KVM went on under TCG; the tests
+    that KVM broke under have a further attempt then.
     """
 
     id: str
@@ -148,6 +150,7 @@ class Run:
     partial: bool = False
     repeat: int = 1
     first: list[str] = field(default_factory=list)
+    distrusted: str = ""
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -266,8 +269,8 @@ def all_cells(run: Run, verdicts: Iterable[VerdictRecord]) -> list[str]:
 
 def title(run: Run, record: VerdictRecord) -> str:
     """The name of a test by which other programs tell its repetitions apart."""
-    # where nothing is repeated, the number says how often it took to decide
-    again = run.repeat > 1 and record.attempt > 1
+    # in a comparison of kernels the number says how often it took to decide
+    again = (run.repeat > 1 or run.distrusted) and record.attempt > 1
     return f"{record.test} (attempt {record.attempt})" if again else record.test
 
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from farm.base import stored
+from farm.base.atomic import save_json
 from farm.base.errors import UsageError
-from farm.kernel.build import save_json
 from farm.run import records
 from farm.run.records import Planned, Run, Verdict, VerdictRecord
 

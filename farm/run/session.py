@@ -13,20 +13,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 from farm.base.command import leashed
 from farm.base.errors import Blamed, Exit, FarmError, UsageError
 from farm.guest import accel, qemu
 from farm.kernel import builder, series
 from farm.kernel.build import version_of
+from farm.kernel.builder import as_error
 from farm.matrix import CHECKOUT, MATRIX, RESULTS, Cell, choose, load
-from farm.run import cellstate, records, resume
-from farm.run.plugin import planned
-from farm.run.records import Planned, Run, Verdict, VerdictRecord
+from farm.run import cellstate, patches, records, resume
+from farm.run.collector import Collector
+from farm.run.records import Run, VerdictRecord
+from farm.run.watcher import Watcher
 
 #: What QEMU itself takes beside the guest's memory, in MiB.
 QEMU_OVERHEAD = 128
@@ -65,16 +66,6 @@ class Request:
     matrix: Path = MATRIX
 
 
-class Watcher(Protocol):
-    """Who wants to know how a run goes on: a person's screen, a test."""
-
-    def began(self, directory: Path, run: Run) -> None: ...
-    def building(self, cell: str, step: str) -> None: ...
-    def built(self, cell: str, outcome: str) -> None: ...
-    def plan(self, cells: list[str]) -> None: ...
-    def verdict(self, record: VerdictRecord) -> None: ...
-
-
 def worker_count(cells: list[Cell], wish: int) -> int:
     """Guests at once: what was asked for, else what cores and memory allow."""
     if wish:
@@ -82,93 +73,6 @@ def worker_count(cells: list[Cell], wish: int) -> int:
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     largest = max((cell.machine.memory for cell in cells if cell.machine), default=0) + QEMU_OVERHEAD
     return max(1, min(len(os.sched_getaffinity(0)), available // largest))
-
-
-class BySuite(LoadScopeScheduling):
-    """xdist's scheduler, with a suite of a cell as the unit, once for each repetition:
-    one worker takes it as a whole and keeps its guest for it."""
-
-    def __init__(self, config: pytest.Config, log: Any, cells: list[str]) -> None:
-        super().__init__(config, log)
-        self._cells = cells
-
-    def _split_scope(self, nodeid: str) -> str:
-        test = planned(nodeid, self._cells)
-        return f"{test.cell}:{test.suite}:{test.attempt}"
-
-
-class Collector:
-    """The controller's side of pytest: reports in, verdicts out, none forgotten."""
-
-    def __init__(self, directory: Path, cells: list[str], watcher: Watcher, done: Sequence[VerdictRecord] = ()) -> None:
-        self._directory = directory
-        self._cells = cells
-        self._watcher = watcher
-        self._seconds: dict[str, float] = {}
-        self._detail: dict[str, str] = {}
-        self.planned: dict[str, Planned] = {}
-        self.records: list[VerdictRecord] = list(done)
-        self.trouble = ""
-        self.error: FarmError | None = None
-
-    @pytest.hookimpl
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> BySuite:
-        return BySuite(config, log, self._cells)
-
-    @pytest.hookimpl
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        if not self.planned:
-            self.planned = {nodeid: planned(nodeid, self._cells) for nodeid in ids}
-            self._watcher.plan([test.cell for test in self.planned.values()])
-            records.update_run(self._directory, planned=len(self.planned) + len(self.records))
-
-    @pytest.hookimpl
-    def pytest_internalerror(self, excrepr: object) -> None:
-        self.trouble = self.trouble or str(excrepr)  # the later ones follow from the first
-
-    @pytest.hookimpl
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            self.trouble = f"{report.nodeid}:\n{report.longreprtext}"
-
-    @pytest.hookimpl
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        nodeid = report.nodeid
-        if report.when == "call":  # what comes before may be the wait for a kernel
-            self._seconds[nodeid] = report.duration
-        if report.failed:
-            self._detail[nodeid] = "\n".join(filter(None, [self._detail.get(nodeid), report.longreprtext]))
-        if hasattr(report, "farm"):
-            raw = {
-                **report.farm,
-                "seconds": round(self._seconds.get(nodeid, 0.0), 3),
-                "detail": self._detail.get(nodeid, ""),
-            }
-            self.take(records.from_json(raw))
-        elif report.when not in ("setup", "call"):  # xdist's own report of a worker that died
-            self.take(self._missing(nodeid, Verdict.INFRA, f"its worker died: {report.longreprtext}"))
-
-    def take(self, record: VerdictRecord) -> None:
-        try:
-            records.append_verdict(self._directory, record)
-        except FarmError as error:  # and so it would be with all that follow
-            self.error = error
-            pytest.exit(str(error))
-        self.records.append(record)
-        self._watcher.verdict(record)
-
-    def _missing(self, nodeid: str, verdict: Verdict, reason: str) -> VerdictRecord:
-        test = self.planned.get(nodeid) or planned(nodeid, self._cells)
-        return VerdictRecord(test.test, test.suite, test.cell, verdict, 0.0, reason, attempt=test.attempt)
-
-    def account(self, reason: str) -> None:
-        """Every planned test without a verdict is LOST."""
-        # what counts is on disk: an interrupt may have come between there and the list
-        self.records = list(records.load_verdicts(self._directory))
-        have = {Planned(record.test, record.suite, record.cell, record.attempt) for record in self.records}
-        for nodeid, test in self.planned.items():
-            if test not in have:
-                self.take(self._missing(nodeid, Verdict.LOST, reason))
 
 
 def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
@@ -201,6 +105,7 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
         first=request.first,
         matrix=str(request.matrix),
     )
+    patches.keep(directory, request.patches)
     for cell in cells:
         (cellstate.directory(directory, cell.name) / "reproduce").write_text(
             f"{records.repeat_command(run, cell.name)}\n"
@@ -216,16 +121,26 @@ def _execute(
     try:
         ended = _build_and_test(request, run, directory, collector, watcher)
     except Blamed as error:
-        if isinstance(error, UsageError) and not request.resume and not collector.records:
-            shutil.rmtree(directory, ignore_errors=True)  # nothing was run, and nothing is to be seen
-            raise
-        with suppress(OSError):  # a full disk may have been the error
-            status = "interrupted" if collector.error or request.resume else "refused"
-            records.update_run(directory, status=status, finished=records.now(), exit=int(error.exit))
-        raise
+        raise as_error(error.exit)(_left(request, directory, collector, error)) from error
     if ended != "stopped":  # what was left away was not to have a verdict
         collector.account("the run was interrupted" if ended == "interrupted" else "no worker reported it")
     return directory, _finish(directory, collector, ended)
+
+
+def _left(request: Request, directory: Path, collector: Collector, error: Blamed) -> str:
+    """Leave of a run that trouble has ended what can be gone on with, and nothing of a request that
+    was wrong. What is said of it: how many tests it cost their verdicts, which are not listed."""
+    if error.exit == Exit.USAGE and not request.resume:
+        shutil.rmtree(directory, ignore_errors=True)
+        return str(error)
+    resumable = bool(request.resume) or (bool(collector.planned) and error.exit == Exit.FARM)
+    with suppress(OSError):  # a full disk may have been the error
+        status = "interrupted" if resumable else "refused"
+        records.update_run(directory, status=status, finished=records.now(), exit=int(error.exit))
+    missing = collector.without_verdict
+    if not resumable or not missing:
+        return str(error)
+    return f"{error}\n{missing} tests have no verdict; when that is mended: farm run --resume {directory}"
 
 
 def begin(results: Path, chosen: accel.Accelerator, **asked: Any) -> tuple[Path, Run]:
@@ -253,7 +168,7 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
     """Builder and workers side by side; the run's status then: finished, stopped, interrupted."""
     order = builder.Order(run.cells, request.tree, request.series, str(request.matrix), request.patches)
     process = builder.start(order)
-    trouble: list[UsageError] = []
+    trouble: list[Blamed] = []
     thread = threading.Thread(target=_follow_builder, args=(process, directory, run, watcher, trouble), daemon=True)
     thread.start()
     ended = "finished"
@@ -310,11 +225,12 @@ def collecting(suites: Path, directory: Path, select: str) -> list[str]:
 
 
 def _follow_builder(
-    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[UsageError]
+    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Blamed]
 ) -> None:
     """Pass on what the builder tells; no cell is left without an answer."""
     open_cells = list(run.cells)
-    text = ""
+    #: failures that are the host's, as long as they may be those of every cell
+    held: list[builder.Event] = []
     for event in builder.events(process):
         if event.kind == "progress":
             watcher.building(event.cell, event.text)
@@ -322,29 +238,45 @@ def _follow_builder(
         open_cells.remove(event.cell)
         if event.log:
             _copy(Path(event.log), cellstate.directory(directory, event.cell) / "build.log")
-        before = cellstate.load_built(directory, event.cell)
-        if event.built and before and before.kernel_key != event.built.kernel_key:
-            trouble.append(UsageError(_CHANGED.format(directory, event.cell)))
-        elif event.built:
-            _keep_artifacts(event.built, directory)
-            cellstate.tell_built(directory, event.built)
-            watcher.built(event.cell, event.built.kernel_key)
+        if event.exit == Exit.USAGE:
+            trouble.append(UsageError(event.text))
+        elif event.exit == Exit.FARM and len(held) + len(open_cells) + 1 == len(run.cells):
+            held.append(event)
         else:
-            text = event.text
-            cellstate.tell_failed(directory, event)
-            if event.exit == Exit.USAGE:
-                trouble.append(UsageError(event.text))
-            else:
-                watcher.built(event.cell, f"failed: {event.text}")
+            while held:
+                _tell_failed(directory, held.pop(0), watcher)
+            _pass_on(directory, event, watcher, trouble)
     status = process.wait()
+    if held and not open_cells:  # no cell has a kernel, and none is to blame for it
+        trouble.append(FarmError("\n".join(dict.fromkeys(event.text for event in held))))
     if trouble:
-        # wrong input is no verdict of any test: end the run, not its tests. Not by
+        # this is no verdict of any test: end the run, not its tests. Not by
         # SIGINT, which is ignored where a shell has put the farm into the background
         signal.raise_signal(signal.SIGTERM)
         return
+    for event in held:
+        _tell_failed(directory, event, watcher)
     for cell in open_cells:
-        said = text or f"the builder ended with {status} before it came to this cell"
-        cellstate.tell_failed(directory, builder.Event("failed", cell, said, Exit.FARM))
+        said = f"the builder ended with {status} before it came to this cell"
+        _tell_failed(directory, builder.Event("failed", cell, said, Exit.FARM), watcher)
+
+
+def _pass_on(directory: Path, event: builder.Event, watcher: Watcher, trouble: list[Blamed]) -> None:
+    """What came of the build of one cell."""
+    before = cellstate.load_built(directory, event.cell)
+    if event.built is None:
+        _tell_failed(directory, event, watcher)
+    elif before and before.kernel_key != event.built.kernel_key:
+        trouble.append(UsageError(_CHANGED.format(directory, event.cell)))
+    else:
+        _keep_artifacts(event.built, directory)
+        cellstate.tell_built(directory, event.built)
+        watcher.built(event.cell, event.built.kernel_key)
+
+
+def _tell_failed(directory: Path, event: builder.Event, watcher: Watcher) -> None:
+    watcher.built(event.cell, f"failed: {event.text}")
+    cellstate.tell_failed(directory, event)
 
 
 def _keep_artifacts(built: builder.Built, directory: Path) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from farm.history.model import Case, Seen
-from farm.report.site import files
+from farm.history.model import Case, Seen, Summary
+from farm.report.site import causes, files
+from farm.report.site.asked import tags
 from farm.report.site.kernel import kernel
 from farm.report.site.render import in_words, look
-from farm.run.records import Run, Verdict, repeat_command
+from farm.run.records import Run, Verdict, VerdictRecord, repeat_command
 
-#: Options of a config and failures that are shown; a page must load on a phone.
+#: Options of a config and causes of failures that are shown; a page must load on a phone.
 MOST_OPTIONS = 4000
 MOST_BAD = 100
 
@@ -23,31 +24,31 @@ ROOT = "../"
 def page(
     pages: Environment,
     results: Path,
-    place: str,
+    summary: Summary,
     run: Run,
     cell: str,
     seen: Mapping[Case, Seen],
+    records: Mapping[Case, VerdictRecord],
     failures: Mapping[Case, str],
 ) -> str:
-    """What a run saw in this cell, and the pages of its failures from the site's
-    directory. `place` is the run's directory below the results, "" if it is gone."""
-    built = kernel(results, place, run, cell)
+    """What a run saw in this cell, the records of its failures there, and the pages of them from the site's
+    directory."""
+    built = kernel(results, summary.place, run, cell)
     options = None
     if built.config is not None:
         options = [line for line in built.config.splitlines() if line and not line.startswith("#")]
-    bad = [case for case in sorted(seen) if seen[case].is_bad]
+    bad = causes.items(run, records, failures)
     return pages.get_template("cell.html").render(
         root=ROOT,
         here="cells.html",
         cell=cell,
         run=run,
+        asked=tags(results, summary),
+        run_page=files.run_page(run.id) if summary.place else "",
         summary=in_words(tally(seen)),
         suites=_suites(seen),
-        bad=[
-            {"case": case, "seen": seen[case], "page": failures.get(case) or files.test_page(case.suite, case.test)}
-            for case in bad[:MOST_BAD]
-        ],
-        more=max(0, len(bad) - MOST_BAD),
+        bad=bad[:MOST_BAD],
+        more=len(bad[MOST_BAD:]),
         failed=built.failed,
         facts=built.facts,
         files=[(name, ROOT + link) for name, link in built.files],

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the kernel said during a test, with its complaints marked."""
+"""What the kernel said during a test, with its complaints marked; what the compiler said of it."""
 
+import re
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from farm.guest import splat
-from farm.run.records import VerdictRecord
+from farm.run.records import Verdict, VerdictRecord
 
 #: Of the log within a record's span, the end: a crash or a hang stands there.
 READ_BYTES = 512 << 10
@@ -56,6 +58,42 @@ def excerpt(directory: Path, record: VerdictRecord) -> Excerpt:
     if not blocks:
         lacks = f"The kernel said nothing in {record.console} during this test."
     return Excerpt(blocks, lacks)
+
+
+#: Lines of the build log before and behind one that the verdict names, and bytes of the log that are read.
+COMPILER_BEFORE, COMPILER_BEHIND, BUILD_LOG_BYTES = 4, 8, 64 << 20
+
+#: What make itself says between the compiler's lines, and what the farm has it say of its progress.
+_OF_MAKE = re.compile(r"^(  [A-Z][A-Z+]+ |make|# |\S*(gcc|clang|ccache|ld) )")
+
+
+def compiler(directory: Path, record: VerdictRecord) -> tuple[Block, ...]:
+    """What the compiler said of a kernel that does not build: the lines of the build log that the verdict
+    names, with what it prints around them. Nothing for another verdict, or where there is no log."""
+    if record.verdict is not Verdict.BUILD:
+        return ()
+    named = {line.strip() for line in record.reason.splitlines()[1:] if line.strip()}
+    try:
+        with (directory / "cells" / record.cell / "build.log").open(errors="replace") as file:
+            lines = file.read(BUILD_LOG_BYTES).splitlines()
+    except (OSError, ValueError):  # a name that no file can have
+        return ()
+    shown: set[int] = set()
+    for number, line in enumerate(lines):
+        if line.strip() in named:
+            shown.add(number)
+            for step, most in ((-1, COMPILER_BEFORE), (1, COMPILER_BEHIND)):
+                near = range(number + step, number + step * (most + 1), step)
+                shown |= set(takewhile(lambda n: 0 <= n < len(lines) and not _OF_MAKE.match(lines[n]), near))
+    blocks: list[Block] = []
+    before = -1
+    for number in sorted(shown):
+        if number == before + 1 and blocks:
+            blocks[-1] = Block("", (*blocks[-1].lines, lines[number]), blocks[-1].left)
+        else:
+            blocks.append(Block("", (lines[number],), number - before - 1))
+        before = number
+    return tuple(blocks)
 
 
 def _blocks(text: str) -> tuple[Block, ...]:

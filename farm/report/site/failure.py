@@ -5,14 +5,17 @@ from pathlib import Path
 
 from jinja2 import Environment
 
+from farm.base.errors import Exit
 from farm.history import reading
-from farm.history.model import Case, Seen
+from farm.history.model import Case, Seen, Summary
 from farm.report import again
 from farm.report.frame import WITNESSES, witnesses
 from farm.report.site import files
-from farm.report.site.excerpt import excerpt
+from farm.report.site.asked import tags
+from farm.report.site.excerpt import compiler, excerpt
 from farm.report.site.kernel import kernel
-from farm.run.records import Run, VerdictRecord
+from farm.run.causes import headline
+from farm.run.records import EXIT, Run, VerdictRecord
 
 #: Of a test's traceback, the end: what it stopped at stands there.
 DETAIL_LENGTH = 60_000
@@ -26,8 +29,8 @@ _GOOD = (b'"verdict": "PASS"', b'"verdict": "SKIP"')
 
 
 def bad_records(directory: Path) -> dict[Case, VerdictRecord]:
-    """The first bad verdict of each case of a run. Lines that cannot be read are
-    left away: the history says of what it could not read."""
+    """The first bad verdict of each case of a run, of an attempt in which the farm failed only where there
+    is no other. Lines that cannot be read are left away: the history says of what it could not read."""
     try:
         data = (directory / "verdicts.jsonl").read_bytes()
     except OSError:
@@ -40,8 +43,9 @@ def bad_records(directory: Path) -> dict[Case, VerdictRecord]:
             record = reading.verdict(line)
         except ValueError:
             continue
-        if record.bad:
-            found.setdefault(Case(record.cell, record.suite, record.test), record)
+        case = Case(record.cell, record.suite, record.test)
+        if record.bad and (case not in found or EXIT[found[case].verdict] == Exit.FARM != EXIT[record.verdict]):
+            found[case] = record
     return found
 
 
@@ -51,10 +55,10 @@ def from_history(case: Case, seen: Seen) -> VerdictRecord:
 
 
 def page(
-    pages: Environment, results: Path, place: str, run: Run, record: VerdictRecord, seen: Seen, others: int = 0
+    pages: Environment, results: Path, summary: Summary, run: Run, record: VerdictRecord, seen: Seen, others: int = 0
 ) -> str:
-    """The page of a failure that stands for so many others as well. `place` is the
-    run's directory below the results, "" if it is gone."""
+    """The page of a failure that stands for so many others as well."""
+    place = summary.place
     built = kernel(results, place, run, record.cell)
     detail = record.detail.strip("\n")
     return pages.get_template("failure.html").render(
@@ -63,8 +67,12 @@ def page(
         run=run,
         record=record,
         others=others,
+        asked=tags(results, summary),
+        run_page=files.run_page(run.id) if place else "",
+        headline=headline(record),
         again=again.see(run, record),
         witnesses=[(name, WITNESSES[name]) for name in witnesses(record.slots)],
+        compiler=compiler(results / place, record),
         excerpt=excerpt(results / place, record),
         seen=seen,
         detail=detail[-DETAIL_LENGTH:],

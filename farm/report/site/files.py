@@ -11,6 +11,9 @@ from pathlib import Path
 
 from farm.base.errors import FarmError
 
+#: Of the results directory, the site's.
+NAME = "site"
+
 #: Of a name, in the name of a file; what makes it unique follows.
 NAME_LENGTH = 60
 
@@ -42,6 +45,10 @@ def cell_page(cell: str) -> str:
 
 def failure_page(run: str, cell: str, suite: str, test: str) -> str:
     return f"failures/{safe(run)}/{safe(cell, suite, test)}.html"
+
+
+def run_page(run: str) -> str:
+    return f"runs/{safe(run)}.html"
 
 
 def write(path: Path, text: str) -> bool:

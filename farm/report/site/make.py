@@ -2,29 +2,46 @@
 """The site over a results directory: which pages there are, and which are due."""
 
 import hashlib
+import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.resources import files as resources
 from pathlib import Path
 
 from jinja2 import Environment
 
+import farm
 from farm.base.errors import UsageError
 from farm.history import changes, query, reading, store
-from farm.history.changes import Comparison, Side
+from farm.history.changes import WINDOW, Comparison, Side
 from farm.history.model import Case, Mutation, Seen, Summary, Timeline, order
 from farm.matrix import MATRIX
-from farm.report.site import cell, failure, files, index, tests, trends
+from farm.report.site import cell, failure, files, index, runs, tests, trends
+from farm.report.site.asked import tags
+from farm.report.site.causes import OF_A_CELL
 from farm.report.site.render import environment, gravity, in_words, look, symbol
-from farm.run.records import Run, Verdict
+from farm.run.records import Run, Verdict, VerdictRecord
 
-#: Of the results directory, the site's.
-NAME = "site"
-
-#: What the pages were made by, so that another farm makes them anew.
+#: What the pages were made by and of, so that another farm makes them anew, and this one those of a
+#: run that has gone on.
 STAMP = ".made-by"
+
+
+@dataclass(frozen=True)
+class _Site:
+    """How pages are made: templates, the results directory, and the runs that are not as they were when the
+    site was made."""
+
+    pages: Environment
+    results: Path
+    due: frozenset[str]
+
+    @property
+    def place(self) -> Path:
+        return self.results / files.NAME
 
 
 @dataclass(frozen=True)
@@ -43,59 +60,92 @@ class _Past:
 
 @dataclass(frozen=True)
 class _Read:
-    """The run of the suites, and that of the kernel's own tests which goes with it; all runs that it is
-    comparable with; all hunts for mutants."""
+    """The run of the suites, and that of the kernel's own tests which goes with it; all runs, those
+    that the trends are of, and all hunts for mutants. `others` are runs that are not shown over time, with
+    their failures; `stamps` is what changes with each run's directory."""
 
     past: _Past
     own: _Past | None
     runs: Sequence[Summary]
     line: Sequence[Summary]
     hunts: Sequence[Mutation]
+    others: Sequence[tuple[Summary, Mapping[Case, Seen]]]
+    stamps: Mapping[str, str]
 
 
 def make(results: Path, run: str = "") -> Path:
     """Write the pages that are not there yet or have changed. On the first of them is the newest run of
-    the suites that may be compared, or the one that is named. Its path.
+    the suites, or the one that is named. Its path.
 
     Raises UsageError where there is no such run, FarmError if the pages cannot be
     written; those that were are whole then, and the same again writes the others.
     """
     read = _read(results, run)
-    site = results / NAME
-    pages = environment()
-    fresh = _restyle(site)
-    failures = _failures(pages, results, read.past, fresh)
-    by_test = _tests(pages, site, read.past, failures)
+    site = _Site(environment(), results, frozenset(_due(results, read.stamps)))
+    files.write(site.place / "style.css", resources("farm.report.site").joinpath("style.css").read_text())
+    failures = _failures(site, read.past)
+    by_test = _tests(site, read.past, failures)
     facts, of_own = _facts(results, read, read.past, failures), None
     if read.own:
-        of_own_tests = _failures(pages, results, read.own, fresh)
-        by_test |= _tests(pages, site, read.own, of_own_tests)
+        of_own_tests = _failures(site, read.own)
+        by_test |= _tests(site, read.own, of_own_tests)
         of_own = _facts(results, read, read.own, of_own_tests)
-    files.write(site / "tests.html", _list_of_tests(pages, by_test))
-    _cells(pages, results, read.past, failures)
+    for summary, bad in read.others:
+        _of_run(site, summary, bad)
+    files.write(site.place / "tests.html", _list_of_tests(site.pages, by_test))
+    _cells(site, read.past, failures)
     shown = [*trends.of_runs(read.line), trends.mutation(read.hunts)]
-    files.write(site / "trends.html", trends.page(pages, shown))
+    files.write(site.place / "trends.html", trends.page(site.pages, shown))
+    files.write(site.place / "runs.html", runs.listed(site.pages, results, read.runs))
     besides = index.Besides(
         reading.besides(results / read.past.today.place) if read.past.today.place else reading.Besides(),
         (read.own.found, of_own) if read.own and of_own else None,
         _hunt(read),
     )
-    files.write(site / "index.html", index.page(pages, read.past.found, facts, besides))
-    files.write(site / STAMP, _version())
-    return site / "index.html"
+    files.write(site.place / "index.html", index.page(site.pages, read.past.found, facts, besides))
+    files.write(site.place / STAMP, json.dumps({"farm": _version(), "runs": read.stamps}))
+    return site.place / "index.html"
 
 
 def _read(results: Path, run: str) -> _Read:
     with store.reading(results) as db:
-        runs = store.runs(db)
-        today = next((one for one in runs if one.id == run), None) if run else query.latest(runs)
+        everything, stamps = store.runs(db), store.stamps(db)
+        today = next((one for one in everything if one.id == run), None) if run else query.latest(everything)
         if today is None:
             raise UsageError(f"{results}: the history has no run {run}".rstrip())
-        own = query.own_tests(runs, today)
-        line = [one for one in runs if one.line and one.line == today.line and one.order <= today.order]
-        return _Read(
-            _past(db, runs, today), _past(db, runs, own) if own else None, runs, line or [today], store.mutations(db)
-        )
+        own = query.own_tests(everything, today)
+        line = [one for one in everything if one.line and one.line == today.clean_line and one.order <= today.order]
+        past, of_own = _past(db, everything, today), _past(db, everything, own) if own else None
+        shown = {one.id for one in (*past.over, *(of_own.over if of_own else ()))}
+        due = _due(results, stamps)
+        others = [
+            one
+            for one in everything
+            if one.place and one.id not in shown
+            if one.id in due or not (results / files.NAME / files.run_page(one.id)).exists()
+        ]
+        failed = list(_failed(db, others))
+        return _Read(past, of_own, everything, line or [today], store.mutations(db), failed, stamps)
+
+
+def _failed(db: sqlite3.Connection, runs: Sequence[Summary]) -> Iterator[tuple[Summary, Mapping[Case, Seen]]]:
+    """What failed in these runs, so many at a time that it takes no more room than what is shown."""
+    for first in range(0, len(runs), WINDOW):
+        over = runs[first : first + WINDOW]
+        bad = _bad(store.timelines(db, over))
+        for position, run in enumerate(over):
+            yield run, bad.get(position, {})
+
+
+def _due(results: Path, stamps: Mapping[str, str]) -> set[str]:
+    """The runs that are not as they were when the site was made, all of them if another farm made it."""
+    try:
+        made = json.loads((results / files.NAME / STAMP).read_text())
+        if made["farm"] != _version():
+            return set(stamps)
+        return {run for run, stamp in stamps.items() if made["runs"].get(run) != stamp}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return set(stamps)
 
 
 def _past(db: sqlite3.Connection, runs: Sequence[Summary], today: Summary) -> _Past:
@@ -108,6 +158,8 @@ def _past(db: sqlite3.Connection, runs: Sequence[Summary], today: Summary) -> _P
 def _hunt(read: _Read) -> Mutation | None:
     """The hunt for mutants that goes with the run: the last behind it, and before the next of its line."""
     today = read.past.today
+    if today.planted:
+        return None
     following = [run.order for run in read.runs if run.line == today.line and run.order > today.order]
     found = [
         hunt
@@ -128,11 +180,12 @@ def _facts(results: Path, read: _Read, past: _Past, failures: Mapping[tuple[int,
         commits={(one.id, name): kernel.commit for one in past.over for name, kernel in one.kernels.items()},
         records=failure.bad_records(results / today.place) if today.place else {},
         failures={case: page for (position, case), page in failures.items() if position == last},
+        asked=tags(results, today),
     )
 
 
 def _tests(
-    pages: Environment, site: Path, past: _Past, failures: Mapping[tuple[int, Case], str]
+    site: _Site, past: _Past, failures: Mapping[tuple[int, Case], str]
 ) -> dict[tuple[str, str], Mapping[Case, Timeline]]:
     """A page a test; the cases of each."""
     by_test: dict[tuple[str, str], dict[Case, Timeline]] = defaultdict(dict)
@@ -140,68 +193,70 @@ def _tests(
         by_test[case.suite, case.test][case] = line
     steps = {change.case: change.step.since for change in past.found.changes if change.step}
     for (suite, test), cases in by_test.items():
-        files.write(site / files.test_page(suite, test), tests.page(pages, past.over, cases, failures, steps))
+        page = site.place / files.test_page(suite, test)
+        files.write(page, tests.page(site.pages, past.over, cases, failures, steps))
     return dict(by_test)
 
 
-def _restyle(site: Path) -> bool:
-    """Put the style sheet there. Whether what pages there are were made by another farm."""
-    files.write(site / "style.css", resources("farm.report.site").joinpath("style.css").read_text())
-    stamp = site / STAMP
-    return not stamp.is_file() or stamp.read_text() != _version()
-
-
 def _version() -> str:
-    """A hash of all that makes pages."""
-    digest = hashlib.blake2s()
-    own = resources("farm.report.site")
-    for place in (own, own.joinpath("templates")):
-        for file in sorted(place.iterdir(), key=lambda file: file.name):
-            if file.is_file():
-                digest.update(file.read_bytes())
+    """A hash of all that makes pages: of all of the farm, as nearly every room has a say in them, and of
+    what fills in the templates."""
+    digest = hashlib.blake2s(f"{version('jinja2')} {version('markupsafe')}".encode())
+    place = Path(farm.__file__).parent
+    for file in sorted(one for kind in ("py", "html", "css") for one in place.rglob(f"*.{kind}")):
+        digest.update(f"{file.relative_to(place)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-def _failures(pages: Environment, results: Path, past: _Past, fresh: bool) -> dict[tuple[int, Case], str]:
-    """The page of each failure in the runs that are shown. A page that is there
-    stays: a verdict does not change, and its run directory may be gone by now."""
-    bad: dict[int, list[Case]] = defaultdict(list)
-    for case, line in past.lines.items():
+def _bad(lines: Mapping[Case, Timeline]) -> dict[int, dict[Case, Seen]]:
+    """By the position of a run, what failed in it."""
+    bad: dict[int, dict[Case, Seen]] = defaultdict(dict)
+    for case, line in lines.items():
         if line.codes.translate(None, tests.GOOD):
             for position, code in enumerate(line.codes):
-                if code not in tests.GOOD:
-                    bad[position].append(case)
+                if code not in tests.GOOD and (seen := line.seen(position)):
+                    bad[position][case] = seen
+    return bad
+
+
+def _failures(site: _Site, past: _Past) -> dict[tuple[int, Case], str]:
+    """The page of each failure in the runs that are shown."""
+    bad = _bad(past.lines)
+    return {
+        (position, case): page
+        for position, run in enumerate(past.over)
+        for case, page in _of_run(site, run, bad.get(position, {})).items()
+    }
+
+
+def _of_run(site: _Site, summary: Summary, bad: Mapping[Case, Seen]) -> dict[Case, str]:
+    """The page of each failure of a run, by its case, and that of the run. One that is there stays, unless the
+    run or the farm is another: a verdict does not change, and its run directory may be gone by now."""
+    shown: dict[tuple[str, Verdict, str], Case] = {}
+    stands_for: dict[Case, int] = defaultdict(int)
     found = {}
-    for position, cases in bad.items():
-        run = past.over[position]
-        shown: dict[tuple[str, Verdict, str], Case] = {}
-        stands_for: dict[Case, int] = defaultdict(int)
-        for case in sorted(cases):
-            seen = past.lines[case].seen(position)
-            assert seen
-            first = case
-            if seen.verdict in index.OF_A_CELL:
-                first = shown.setdefault((case.cell, seen.verdict, seen.reason), case)
-            stands_for[first] += 1
-            found[position, case] = files.failure_page(run.id, first.cell, first.suite, first.test)
-        wanted = [case for case in stands_for if fresh or not (results / NAME / found[position, case]).exists()]
-        if wanted:
-            _write_failures(pages, results, past, position, {case: stands_for[case] - 1 for case in wanted})
-    return found
-
-
-def _write_failures(pages: Environment, results: Path, past: _Past, position: int, wanted: Mapping[Case, int]) -> None:
-    summary = past.over[position]
-    told = failure.bad_records(results / summary.place) if summary.place else {}
-    run = _run(results, summary)
-    for case, others in wanted.items():
-        page = results / NAME / files.failure_page(run.id, case.cell, case.suite, case.test)
-        if not summary.place and page.exists():
+    for case in sorted(bad):
+        seen, first = bad[case], case
+        if seen.verdict in OF_A_CELL:
+            first = shown.setdefault((case.cell, seen.verdict, seen.reason), case)
+        stands_for[first] += 1
+        found[case] = files.failure_page(summary.id, first.cell, first.suite, first.test)
+    due, page = summary.id in site.due, site.place / files.run_page(summary.id)
+    wanted = [case for case in stands_for if due or not (site.place / found[case]).exists()]
+    wants_page = bool(summary.place) and (due or not page.exists())
+    if not wanted and not wants_page:
+        return found
+    run, told = _run(site.results, summary), failure.bad_records(site.results / summary.place) if summary.place else {}
+    told = {case: told.get(case) or failure.from_history(case, seen) for case, seen in bad.items()}
+    for case in wanted:
+        where = site.place / found[case]
+        if not summary.place and where.exists():
             continue  # it was made while there was a run directory, and says more
-        seen = past.lines[case].seen(position)
-        assert seen
-        record = told.get(case) or failure.from_history(case, seen)
-        files.write(page, failure.page(pages, results, summary.place, run, record, seen, others))
+        others = stands_for[case] - 1
+        files.write(where, failure.page(site.pages, site.results, summary, run, told[case], bad[case], others))
+    if wants_page:
+        files.write(page, runs.page(site.pages, site.results, summary, run, told, found))
+    return found
 
 
 def _run(results: Path, summary: Summary) -> Run:
@@ -226,12 +281,15 @@ def _run(results: Path, summary: Summary) -> Run:
         matrix=str(MATRIX),
         started=summary.started,
         status=summary.status,
+        patches=list(summary.planted.patches),
+        pokes=list(summary.planted.pokes),
+        partial=summary.planted.partial,
     )
 
 
-def _cells(pages: Environment, results: Path, past: _Past, failures: Mapping[tuple[int, Case], str]) -> None:
+def _cells(site: _Site, past: _Past, failures: Mapping[tuple[int, Case], str]) -> None:
     """A page a cell, of the last run that had it, and the list of them."""
-    site = results / NAME
+    told: dict[int, Mapping[Case, VerdictRecord]] = {}
     seen: dict[str, dict[int, dict[Case, Seen]]] = defaultdict(lambda: defaultdict(dict))
     newest = {name: position for position, run in enumerate(past.over) for name in run.cells}
     for case, line in past.lines.items():
@@ -244,19 +302,28 @@ def _cells(pages: Environment, results: Path, past: _Past, failures: Mapping[tup
     for name, position in sorted(newest.items()):
         run, mine = past.over[position], seen[name][position]
         linked = {case: failures[position, case] for case in mine if (position, case) in failures}
-        text = cell.page(pages, results, run.place, _run(results, run), name, mine, linked)
-        files.write(site / files.cell_page(name), text)
+        if position not in told:
+            told[position] = failure.bad_records(site.results / run.place) if run.place else {}
+        records = {
+            case: told[position].get(case) or failure.from_history(case, one)
+            for case, one in mine.items()
+            if one.is_bad
+        }
+        text = cell.page(site.pages, site.results, run, _run(site.results, run), name, mine, records, linked)
+        files.write(site.place / files.cell_page(name), text)
         verdicts = {one.verdict for one in mine.values()}
         listed.append(
             {
                 "name": name,
                 "page": files.cell_page(name),
                 "started": run.started,
+                "asked": tags(site.results, run),
                 "look": look(min(verdicts, key=gravity)) if verdicts else "none",
                 "summary": in_words(cell.tally(mine)),
             }
         )
-    files.write(site / "cells.html", pages.get_template("cells.html").render(root="", here="cells.html", cells=listed))
+    text = site.pages.get_template("cells.html").render(root="", here="cells.html", cells=listed)
+    files.write(site.place / "cells.html", text)
 
 
 def _list_of_tests(pages: Environment, by_test: Mapping[tuple[str, str], Mapping[Case, Timeline]]) -> str:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 #: In units of the picture; the page scales it to its width.
 WIDTH, HEIGHT = 720, 220
-LEFT, RIGHT, TOP, BOTTOM = 60, 10, 12, 34
+LEFT, RIGHT, TOP, BOTTOM = 92, 10, 12, 34
 
 #: Of a label on the axis: of a time the day.
 LABEL = 10
@@ -28,8 +28,9 @@ class Point:
 
 
 def plot(title: str, points: Sequence[Point], unit: str = "", shifts: Sequence[int] = (), id: str = "p") -> Markup:
-    """A line through values in the order given, from zero up. `shifts` are the
-    indexes where the level changed; `id` is unique in the page.
+    """A line through values in the order given, from zero up. `unit` stands behind the numbers of the
+    axis, but for counts (empty); `shifts` are the indexes where the level changed; `id` is unique
+    in the page.
 
     Where there are too many points the largest of several stands for them.
     """
@@ -50,7 +51,9 @@ def plot(title: str, points: Sequence[Point], unit: str = "", shifts: Sequence[i
 
     parts = [
         Markup('<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/>').format(LEFT, WIDTH - RIGHT, y=y(tick))
-        + Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(LEFT - 6, y(tick) + 4, number(tick))
+        + Markup('<text x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
+            LEFT - 6, y(tick) + 4, amount(tick, unit)
+        )
         for tick in ticks
     ]
     named = sorted({0, len(groups) // 2, len(groups) - 1})
@@ -74,9 +77,8 @@ def plot(title: str, points: Sequence[Point], unit: str = "", shifts: Sequence[i
     parts.append(
         Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3.5"/>').format(x(last), y(values[last] or 0.0))
     )
-    said = (
-        f"{len(points)} values, from {number(min(known))} to {number(max(known))} {unit}, the last {number(known[-1])}."
-    )
+    low, high, end = (amount(value, unit) for value in (min(known), max(known), known[-1]))
+    said = f"{len(points)} values, from {low} to {high}, the last {end}."
     return Markup(
         '<svg viewBox="0 0 {} {}" role="img" aria-labelledby="{id}-t {id}-d"><title id="{id}-t">{}</title>'
         '<desc id="{id}-d">{}</desc>{}</svg>'
@@ -100,6 +102,11 @@ def scale(largest: float) -> list[float]:
 
 def number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def amount(value: float, unit: str) -> str:
+    """A number with its unit."""
+    return f"{number(value)} {unit}".rstrip()
 
 
 #: Of one verdict in a strip.

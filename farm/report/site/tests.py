@@ -13,6 +13,7 @@ from markupsafe import Markup
 from farm.base.errors import Exit
 from farm.history.model import CODE, CODES, Case, Summary, Timeline
 from farm.report.site import files, plots
+from farm.report.site.asked import manner
 from farm.report.site.render import day, gravity, look
 from farm.run.records import EXIT, Verdict
 
@@ -109,6 +110,7 @@ def _changes(over: Sequence[Summary], cases: Mapping[Case, Timeline], failures: 
     return [
         {
             "started": over[after].started,
+            "manner": manner(over[after].planted),
             "cell": case.cell,
             "before": CODES[cases[case].codes[before]],
             "after": CODES[cases[case].codes[after]],
@@ -126,4 +128,4 @@ def _plot(days: Sequence[str], lines: Sequence[Timeline], shifts: Sequence[int])
         points.append(plots.Point(label, median(took) / 1000 if took else None))
     if sum(point.value is not None for point in points) < 2:
         return ""
-    return plots.plot("Seconds where it passed, the median of the cells", points, "seconds", shifts)
+    return plots.plot("Seconds where it passed, the median of the cells", points, "s", shifts)

@@ -2,7 +2,7 @@
 """What goes up or down over the nights: durations, verdicts, the mutation score."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import median
 
@@ -43,11 +43,25 @@ def of_runs(runs: Sequence[Summary]) -> list[Trend]:
         return Trend(title, about, unit, [Point(label, value(run)) for label, run in zip(days, runs, strict=True)])
 
     return [
-        trend("Bad verdicts", "Cases of a run that ended badly.", "cases", _bad),
-        trend("Duration of a run", "From its start to its end.", "minutes", _minutes),
-        trend("Builds", "Kernels of all cells; a run that built none has no value.", "s", _builds),
-        trend("Boots", "The median over the guests of a run.", "s", _boot),
+        trend("Bad verdicts", "Cases of a run that ended badly.", "", _bad),
+        _duration(trend("Duration of a run", "From its start to its end.", "s", _took)),
+        _duration(trend("Builds", "Kernels of all cells; a run that built none has no value.", "s", _builds)),
+        _duration(trend("Boots", "The median over the guests of a run.", "s", _boot)),
     ]
+
+
+#: Units of durations, in seconds, and the value from which they are used.
+_UNITS = (("h", 3600.0, 3 * 3600.0), ("min", 60.0, 180.0))
+
+
+def _duration(trend: Trend) -> Trend:
+    """A trend of seconds in the unit that suits its largest value."""
+    largest = max((point.value for point in trend.points if point.value is not None), default=0.0)
+    for unit, of_seconds, least in _UNITS:
+        if largest >= least:
+            points = [replace(one, value=one.value and one.value / of_seconds) for one in trend.points]
+            return replace(trend, unit=unit, points=points)
+    return trend
 
 
 def _bad(run: Summary) -> float | None:
@@ -56,12 +70,12 @@ def _bad(run: Summary) -> float | None:
     return float(sum(tally[verdict] for tally in run.counts.values() for verdict in tally.keys() & _BAD))
 
 
-def _minutes(run: Summary) -> float | None:
+def _took(run: Summary) -> float | None:
     try:
         took = datetime.fromisoformat(run.finished) - datetime.fromisoformat(run.started)
     except (ValueError, TypeError):  # it never ended
         return None
-    return took.total_seconds() / 60 if took.total_seconds() >= 0 else None  # the clock went back
+    return took.total_seconds() if took.total_seconds() >= 0 else None  # the clock went back
 
 
 def _builds(run: Summary) -> float | None:
@@ -79,7 +93,7 @@ def page(pages: Environment, trends: Sequence[Trend]) -> str:
             "id": f"t{number}",
             "title": trend.title,
             "about": trend.about,
-            "unit": trend.unit,
+            "unit": trend.unit or "number",
             "plot": plots.plot(trend.title, trend.points, trend.unit, id=f"t{number}"),
             "rows": [
                 (point.label, "–" if point.value is None else plots.number(point.value))

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What `farm clean` removes from the cache, and who uses what it leaves.
+
+Only what the farm makes is removed, by its name, from a directory that is a cache of
+the farm's. Symbolic links are left, and so is what they point to.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.base import cache, locks, removal
+from farm.base.errors import FarmError, UsageError
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Something that goes, with its bytes on the disk; or that stays, where `kept` says why."""
+
+    path: Path
+    bytes: int = 0
+    kept: str = ""
+
+
+def leftovers(dry_run: bool = False) -> Iterator[Removal]:
+    """Build directories, and what farms left that were killed: each is removed, and then reported.
+    What somebody uses stays.
+
+    With `dry_run` nothing is changed. Raises UsageError where this is no cache, FarmError
+    where something cannot be removed.
+    """
+    top = cache.root()
+    if not _checked(top):
+        return
+    if not dry_run:
+        cache.hold()  # against --all
+    for path, lock in sorted({**_builds(top), **_abandonable(top)}.items()):
+        yield from _take(top, path, lock, dry_run)
+
+
+def _take(top: Path, path: Path, lock: Path, dry_run: bool) -> Iterator[Removal]:
+    """Remove `path`, unless somebody has its lock."""
+    if why := _unfit(top, path):
+        yield Removal(path, kept=why)
+        return
+    try:
+        with ExitStack() as stack:
+            # what takes long is done when the lock is given up
+            trash = None if dry_run else stack.enter_context(removal.trash(_kind(top, path)))
+            with locks.attempt(lock, create=not dry_run) as free:
+                if not free:
+                    yield Removal(path, kept=in_use_by(locks.holders(lock)))
+                    return
+                size = removal.size(path)
+                if trash and not removal.move(path, trash):
+                    return  # another `farm clean` was faster
+            yield Removal(path, size)
+    except FileNotFoundError:
+        return  # its maker came to its end
+    except OSError as error:
+        yield Removal(path, kept=str(error.strerror))
+
+
+def _kind(top: Path, path: Path) -> Path:
+    """The directory of the cache that `path` is in; it may be on another file system than the others."""
+    parts = path.relative_to(top).parts
+    return top / parts[0] if len(parts) > 1 else top
+
+
+def _builds(top: Path) -> dict[Path, Path]:
+    """Build directories, each with the lock that a build has."""
+    found = (path for path in top.glob("worktrees/*/build-*") if path.is_dir())
+    return {path: top / "worktrees" / f"{path.parent.name}+{path.name.removeprefix('build-')}.lock" for path in found}
+
+
+def _abandonable(top: Path) -> dict[Path, Path]:
+    """What is being filled or removed, or was when its farm was killed. Each is its own lock."""
+    places = [top, *(top / kind for kind in sorted(cache.KINDS))]
+    patterns = (f"{cache.PARTIAL}*", f"{removal.REMOVING}*")
+    return {path: path for place in places for pattern in patterns for path in place.glob(pattern) if path.is_dir()}
+
+
+def everything() -> list[Removal]:
+    """What `empty` removes from the cache, and what it leaves. Raises UsageError where this is no cache."""
+    top = cache.root()
+    if not _checked(top):
+        return []
+    found = [Removal(path, 0 if why else removal.size(path), why) for path, why in _parts(top)]
+    return found + [Removal(top / name, kept="not the farm's") for name in cache.strangers(top)]
+
+
+def _parts(top: Path) -> list[tuple[Path, str]]:
+    """What of a cache is the farm's, each with why it stays, if it does."""
+    there = {path.name: path for path in top.iterdir()}
+    ours = [path for name, path in sorted(there.items()) if name in cache.KINDS or name.startswith(removal.REMOVING)]
+    return [(path, _unfit(top, path)) for path in ours]
+
+
+def users() -> list[locks.Holder]:
+    """The farms that use the cache now."""
+    return locks.holders(cache.root() / cache.IN_USE)
+
+
+def empty() -> None:
+    """Remove all that the farm keeps in the cache; the directory itself stays, with its tag.
+
+    Raises UsageError where this is no cache, FarmError where it is in use: nothing is removed then.
+    """
+    top = cache.root()
+    if not _checked(top):
+        return
+    with removal.trash(top) as trash, locks.attempt(top / cache.IN_USE) as alone:
+        if not alone:
+            raise FarmError(f"{top}: {in_use_by(users())}; nothing is removed. Try again when that has ended")
+        for path, why in _parts(top):
+            if not why and path != trash:
+                removal.move(path, trash)
+
+
+def in_use_by(holders: list[locks.Holder]) -> str:
+    """Who uses something; those of another container are not visible from here."""
+    return "in use by " + (", ".join(map(str, holders)) or "another farm")
+
+
+def _checked(top: Path) -> bool:
+    """Whether there is a cache. Raises UsageError where this is something else."""
+    try:
+        if cache.is_ours(top):
+            return True
+        names = cache.strangers(top)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UsageError(f"{top}: {error.strerror}; FTRACE_FARM_CACHE names the cache that is to be cleaned") from error
+    what = f"it has {', '.join(names[:5])}{', …' if names[5:] else ''}" if names else "it has no artifact"
+    raise UsageError(f"{top}: this is not a cache of the farm's, {what}; nothing is removed. See FTRACE_FARM_CACHE")
+
+
+def _unfit(top: Path, path: Path) -> str:
+    """Why something in the cache is not removed, whoever uses it."""
+    below = path.relative_to(top)
+    for place in (top / part for part in (*reversed(below.parents), below)):
+        if place != top and place.is_symlink():
+            return f"{place} is a symbolic link" if place != path else "a symbolic link"
+    return "" if path.is_dir() else "not a directory"

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernels that a night has to build before it can test, and how long that takes on this machine."""
+
+import json
+import os
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from farm.base import cache
+from farm.base.errors import Blamed
+from farm.history.model import Summary
+from farm.hunt.mutant import Mutant
+from farm.kernel import build as kernels
+from farm.kernel import series as patching
+from farm.kernel.tree import Source, work_tree
+from farm.matrix import Cell, Matrix
+from farm.nightly.plan import Build
+from farm.run import comparison
+
+#: Processor seconds of a kernel where this machine has built none yet.
+GUESS_PROCESSOR = 600.0
+
+#: A build that took less than this part of the longest one compiled a few files of many.
+WHOLE = 0.25
+
+
+@dataclass(frozen=True)
+class Past:
+    """Seconds that builds took here. `last`: by cell, in the last run of the same tree that built it;
+    `longest`: by cell, of any tree; `usual`: of a whole kernel of any cell."""
+
+    last: Mapping[str, float]
+    longest: Mapping[str, float]
+    usual: float
+
+    def whole(self, cell: str) -> float:
+        return self.longest.get(cell, self.usual)
+
+
+def past(everything: Sequence[Summary], same_tree: Sequence[Summary]) -> Past:
+    """What the history and the cache know of builds; runs are sorted, the oldest first."""
+    longest: dict[str, float] = {}
+    for cell, seconds in _seconds(everything):
+        longest[cell] = max(seconds, longest.get(cell, 0.0))
+    return Past(dict(_seconds(same_tree)), longest, _usual())
+
+
+def _seconds(runs: Iterable[Summary]) -> list[tuple[str, float]]:
+    return [(cell, one.build_seconds) for run in runs for cell, one in run.kernels.items() if one.build_seconds]
+
+
+def _usual() -> float:
+    """Seconds of a whole build by what TuxMake wrote beside the kernels in the cache."""
+    took = []
+    for path in cache.root().glob("kernels/*/metadata.json"):
+        try:
+            took.append(float(json.loads(path.read_text())["results"]["duration"]["build"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # of a build that left none of it
+    if whole := [seconds for seconds in took if seconds >= WHOLE * max(took)]:
+        return statistics.median(whole)
+    return GUESS_PROCESSOR / len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A kernel that a night tests: of a cell, tree and series as on the command line."""
+
+    cell: Cell
+    tree: str | None
+    series: str | None
+
+    @property
+    def place(self) -> str:
+        """The same for kernels that are built in one directory, one after the other."""
+        return f"{self.tree or self.cell.tree} {self.series or 'series'} {self.cell.name}"
+
+
+def lacking(wanted: Sequence[Wanted], matrix: Matrix, known: Past) -> dict[Wanted, Build]:
+    """Those of `wanted` that the cache has no kernel for. What cannot be found out, as with a tree that is
+    not there, counts as lacking: the step that needs it says what is wrong."""
+    plans = _plans(wanted, matrix)
+    found = {}
+    for one in wanted:
+        plan = plans.get(one)
+        if plan and _built(plan):
+            continue
+        last = known.last.get(one.cell.name) if plan and _begun(plan) else None
+        found[one] = Build(one.place, last or known.whole(one.cell.name))
+    return found
+
+
+def of_mutants(mutants: Iterable[Mutant], matrix: Matrix, known: Past) -> dict[str, Build]:
+    """The whole builds that come before the quick ones of mutants, where a cell has no build directory yet."""
+    first = {mutant.name: Wanted(matrix.cells[mutant.cells[0]], None, None) for mutant in mutants}
+    plans = _plans(set(first.values()), matrix)
+    return {
+        name: Build(one.place, known.whole(one.cell.name))
+        for name, one in first.items()
+        if one not in plans or not _begun(plans[one])
+    }
+
+
+def of_own_tests(cell: str, tree: str | None, series: str | None, matrix: Matrix, known: Past) -> list[Build]:
+    """What `farm selftests` has to build: the base and the patched kernel."""
+    try:
+        orders = comparison.orders(comparison.Request(cell, tree=tree, series=series)).values()
+        wanted = [Wanted(matrix.cells[cell], order.tree, order.series) for order in orders]
+    except Blamed:  # no such tree; as with `lacking`
+        wanted = [Wanted(matrix.cells[cell], tree, which) for which in ("none", series)]
+    return list(lacking(wanted, matrix, known).values())
+
+
+def _plans(wanted: Iterable[Wanted], matrix: Matrix) -> dict[Wanted, kernels.Plan]:
+    """What decides each kernel, without those whose source cannot be had. None at all where the cache has no
+    kernel: nothing has to be unpacked to know that."""
+    if not any(cache.root().glob("kernels/[!.]*")):
+        return {}
+    sources: dict[tuple[str | None, ...], Source | None] = {}
+    found = {}
+    for one in wanted:
+        key = (one.tree, one.series, one.cell.tree, *map(str, one.cell.patches))
+        if key not in sources:
+            sources[key] = _source(one, matrix)
+        if source := sources[key]:
+            found[one] = kernels.plan(one.cell, source, one.series)
+    return found
+
+
+def _source(wanted: Wanted, matrix: Matrix) -> Source | None:
+    try:
+        return patching.resolve(wanted.cell, matrix.trees[wanted.cell.tree], wanted.tree, wanted.series)
+    except Blamed:
+        return None
+
+
+def _built(plan: kernels.Plan) -> bool:
+    """Whether the cache has the kernel."""
+    try:
+        return cache.entry("kernels", plan.key).is_dir()
+    except Blamed:  # its compiler is not there
+        return False
+
+
+def _begun(plan: kernels.Plan) -> bool:
+    """Whether a build in its directory compiles only what differs."""
+    return (work_tree(plan.source) / f"build-{plan.cell.name}" / kernels.STAMP).exists()

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The matrix of a run: its cells and suites at a glance, and what changed in each."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+
+from farm.base.errors import Exit
+from farm.history.changes import WORSE, Comparison, Kind
+from farm.history.model import Summary
+from farm.report.site import files
+from farm.run.records import EXIT, Verdict
+
+
+@dataclass(frozen=True)
+class Field:
+    """What the matrix has of one suite in one cell. `text` is short, `words` say the same to
+    who does not see it, `was` marks a change, `link` leads to more, empty if there is none."""
+
+    suite: str
+    look: str
+    text: str
+    was: str
+    words: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell: `summary` is all of it in short, `page` its page, empty if it has none."""
+
+    name: str
+    page: str
+    summary: str
+    fields: tuple[Field | None, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    suites: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+Tallies = Mapping[tuple[str, str], Counter[Verdict]]
+
+
+def compared(found: Comparison) -> Matrix:
+    """The matrix of a run against the one before; its fields lead to the pages of the cells."""
+    then = found.before.counts if found.before else {}
+    news: dict[tuple[str, str], set[Kind]] = {}
+    for change in found.news:
+        news.setdefault((change.case.cell, change.case.suite), set()).add(change.kind)
+
+    def link(cell: str, suite: str) -> str:
+        return f"{files.cell_page(cell)}#{files.safe(suite)}"
+
+    return _matrix(found.after, then, news, files.cell_page, link)
+
+
+def alone(run: Summary, links: Mapping[tuple[str, str], str]) -> Matrix:
+    """The matrix of a run by itself; `links` has where a cell and suite lead."""
+    return _matrix(run, {}, {}, lambda cell: "", lambda cell, suite: links.get((cell, suite), ""))
+
+
+def _matrix(
+    run: Summary,
+    then: Tallies,
+    news: Mapping[tuple[str, str], Set[Kind]],
+    page: Callable[[str], str],
+    link: Callable[[str, str], str],
+) -> Matrix:
+    suites = sorted({suite for _, suite in run.counts})
+    rows = []
+    for cell in dict.fromkeys([*run.cells, *(cell for cell, _ in run.counts)]):
+        fields = []
+        for suite in suites:
+            key = cell, suite
+            fields.append(
+                _field(suite, now, then.get(key), news.get(key, set()), link(cell, suite))
+                if (now := run.counts.get(key))
+                else None
+            )
+        total = sum((tally for (name, _), tally in run.counts.items() if name == cell), Counter())
+        rows.append(Row(cell, page(cell), short(total), tuple(fields)))
+    return Matrix(tuple(suites), tuple(rows))
+
+
+def short(tally: Counter[Verdict]) -> str:
+    """Counts by symbol: what the kernel failed, what the farm failed, what passed."""
+    counts = {"✗": blamed(tally, Exit.KERNEL), "!": blamed(tally, Exit.FARM), "✓": tally[Verdict.PASS]}
+    return " ".join(f"{sign} {number}" for sign, number in counts.items() if number) or ("○" if tally else "·")
+
+
+def _field(suite: str, now: Counter[Verdict], then: Counter[Verdict] | None, news: Set[Kind], link: str) -> Field:
+    kernel, farm = blamed(now, Exit.KERNEL), blamed(now, Exit.FARM)
+    passed, total = now[Verdict.PASS], now.total()
+    if kernel:
+        look, text, words = "bad", f"✗ {kernel}", f"{kernel} of {total} failed"
+    elif farm:
+        look, text, words = "farm", f"! {farm}", f"the farm failed in {farm} of {total}"
+    elif passed:
+        look, text, words = "good", f"✓ {passed}", f"{passed} passed"
+    else:
+        look, text, words = "none", "○", f"all {total} skipped"
+    if kernel and farm:
+        words += f", and the farm failed in {farm}"
+    was, change = "", ""
+    if then is not None and (Kind.FIXED in news or not news.isdisjoint(WORSE)):
+        # also where as many are bad as before, and not the same
+        was, change = ("▲", "better") if news.isdisjoint(WORSE) else ("▼", "worse")
+        bad = blamed(then, Exit.KERNEL) + blamed(then, Exit.FARM)
+        words += f", {change} than before: {bad or 'none'} bad then"
+    return Field(suite, look, text, was, f"{suite}: {words}", link)
+
+
+def blamed(tally: Mapping[Verdict, int], status: Exit) -> int:
+    """How many of these verdicts are the fault of whom that exit status blames."""
+    return sum(number for verdict, number in tally.items() if EXIT[verdict] == status)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Failures of one cause as one: which verdicts of a run are owed to the same thing.
+
+A kernel that does not build is one cause, not one a test; so is a slot that holds the
+wrong register, whichever tests look at it, and a warning that every test runs into.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from farm.guest import splat
+from farm.run.diagnosis import diagnoses
+from farm.run.records import Verdict, VerdictRecord
+from farm.run.verdict import DURING, GRAVITY
+
+#: What the farm puts before a complaint.
+_BEFORE = re.compile(rf"^((the guest ended|{'|'.join(map(re.escape, splat.KINDS))}): )+")
+
+#: An assertion without a message says nothing but values.
+_BARE = re.compile(r"^(assert |AssertionError$|no reason was given$)")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Bad verdicts that have one cause. `headline` says in words which; `example` is the
+    member that shows it best; members are in the order in which they fell."""
+
+    headline: str
+    verdict: Verdict
+    members: tuple[VerdictRecord, ...]
+    example: VerdictRecord
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Where it shows, in the order in which it did."""
+        return tuple(dict.fromkeys(record.cell for record in self.members))
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What members have in common: the verdict, and what went wrong. Of `slots` that is where
+    and which register, and what is there `instead`, empty where nobody can say it."""
+
+    verdict: Verdict
+    place: tuple[str, ...]
+    instead: str = ""
+    slots: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it says all that there is to say."""
+        return not self.slots or (bool(self.instead) and self.place[0] != "call")
+
+
+def by_cause(records: Iterable[VerdictRecord]) -> list[Cause]:
+    """The bad verdicts among `records` as causes, the gravest first, then those with most
+    members; LOST ones too, which tell no more than how many they are. The same whatever the
+    order of causes in `records`."""
+    bad = [record for record in records if record.bad]
+    keys = [_key(record) for record in bad]
+    whole = _folded(keys)
+    members: dict[_Key, list[VerdictRecord]] = {}
+    for key, record in zip(keys, bad, strict=True):
+        members.setdefault(whole[key], []).append(record)
+    causes = [_cause(mine) for mine in members.values()]
+    return sorted(causes, key=lambda one: (-GRAVITY.index(one.verdict), -len(one.members), one.headline))
+
+
+def headline(record: VerdictRecord) -> str:
+    """What went wrong in one line."""
+    if record.verdict is Verdict.FAIL and (found := diagnoses(record.slots)):
+        return found[0].text
+    lines = [line.strip() for line in record.reason.splitlines() if line.strip()]
+    if record.verdict is Verdict.BUILD and len(lines) > 1:
+        # the first line names cell and log, which is all there is to say of a compiler's
+        what = lines[0].removeprefix(f"{record.cell}: ")
+        return f"{'the kernel does not build:' if what.startswith('target ') else what} {lines[1]}"
+    return lines[0] if lines else "no reason was given"
+
+
+def explained(record: VerdictRecord) -> str:
+    """The whole reason, what went wrong in its first line."""
+    first, reason = headline(record), record.reason.strip()
+    return reason if reason.startswith(first) else f"{first}\n{reason}".strip()
+
+
+def _key(record: VerdictRecord) -> _Key:
+    if record.verdict is Verdict.FAIL and (found := diagnoses(record.slots)):
+        first = found[0]
+        # values are not what tells causes apart: bits that differ are others in every call
+        return _Key(record.verdict, (first.where, first.register), first.instead, slots=True)
+    if record.verdict is Verdict.BUILD:
+        # the first line names cell and log
+        lines = record.reason.strip().splitlines()
+        return _Key(record.verdict, tuple(map(_normal, lines[1:] or lines)))
+    return _Key(record.verdict, alike(record.verdict, headline(record), record.suite, record.test))
+
+
+def alike(verdict: Verdict, line: str, suite: str, test: str) -> tuple[str, ...]:
+    """What a failure has in common with others of its cause, as far as its headline tells."""
+    if verdict is Verdict.CRASH:
+        return verdict, _normal(_BEFORE.sub("", DURING.sub("", line)))
+    if verdict is Verdict.FAIL and _BARE.match(line):
+        return verdict, suite, test.partition("[")[0], _normal(line)
+    return verdict, _normal(line)
+
+
+def _normal(text: str) -> str:
+    """A reason but for its values, more than splat.normal, as it is seen by nobody: `target_args2`
+    and `target_args3` fail alike."""
+    return re.sub(r"\d+", "N", splat.normal(text))
+
+
+def _folded(keys: Iterable[_Key]) -> dict[_Key, _Key]:
+    """For each key the one that it is a part of. Where nobody looked at the slot, or too little
+    was passed to say what it holds, it is what others say of the slot, if they agree."""
+    different = dict.fromkeys(keys)
+    folded = {}
+    for key in different:
+        fitting = [] if key.whole else [other for other in different if other.whole and _fits(key, other)]
+        folded[key] = fitting[0] if len(fitting) == 1 else key
+    return folded
+
+
+def _fits(key: _Key, other: _Key) -> bool:
+    """Whether what one says may be a part of what the other one does."""
+    where, *register = key.place
+    return (
+        other.slots
+        and key.verdict is other.verdict
+        and (where, *register) in (other.place, ("call", *other.place[1:]))
+        and key.instead in ("", other.instead)
+    )
+
+
+def _cause(members: Sequence[VerdictRecord]) -> Cause:
+    """The example of wrong slots is the one with a diagnosis and most witnesses; else the first."""
+
+    def worth(record: VerdictRecord) -> tuple[bool, int, bool]:
+        found = diagnoses(record.slots)[:1]
+        raw = any(slot.raw is not None for slot in record.slots)
+        return any(one.certain for one in found), sum(one.explains for one in found), raw
+
+    example = max(members, key=worth)  # of equals it is the first
+    return Cause(headline(example), example.verdict, tuple(members), example)

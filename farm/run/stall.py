@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest of a worker: one at a time, kept from test to test until it is in doubt."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from farm.base.errors import Blamed, BootFailed, FarmError
+from farm.guest import vm
+from farm.guest.image import image
+from farm.guest.poke import parse
+from farm.guest.start import start
+from farm.kernel.builder import Built
+from farm.matrix import Cell, Machine
+from farm.run import cellstate, records
+
+
+class NoGuest(FarmError):
+    """The host starts no guest, which is no fault of the kernel's: the next test will meet the same."""
+
+
+class Stall:
+    """Where a worker keeps its guest between tests."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        asked = records.load_run(run)
+        self._asked = asked.accel
+        self._pokes = tuple(parse(text) for text in asked.pokes)
+        self._stack = ExitStack()
+        self._cell = ""
+        self._guest: vm.Guest | None = None
+
+    def guest(self, cell: Cell) -> vm.Guest:
+        """A guest of the cell, booted if there is none. Raises BuildFailed, BootFailed."""
+        if self._guest and self._cell == cell.name:
+            return self._guest
+        self.clear()
+        assert cell.machine, "only cells with a machine have tests that take a guest"
+        built = cellstate.wait_built(self._run, cell.name)
+        cellstate.check_bootable(self._run, cell.name)
+        try:
+            spec = self._spec(cell.machine, built)
+            guest, distrust = start(self._stack, spec, lambda: cellstate.new_console(self._run, cell.name))
+        except BootFailed as error:
+            cellstate.tell_unbootable(self._run, cell.name, error)
+            raise
+        except FarmError as error:
+            raise NoGuest(str(error)) from error
+        if distrust:
+            cellstate.tell_distrust(self._run, distrust)
+        cellstate.tell_booted(self._run, cell.name, guest.boot_seconds)
+        self._guest, self._cell = guest, cell.name
+        return guest
+
+    def _spec(self, machine: Machine, built: Built) -> vm.Spec:
+        return vm.Spec(
+            kernel=Path(built.kernel) / "bzImage",
+            image=image(Path(built.programs), Path(built.module)),
+            machine=machine,
+            accel=self._accel(),
+            pokes=self._pokes,
+        )
+
+    def _accel(self) -> str:
+        """The run's accelerator, unless a worker has found out meanwhile that KVM lies."""
+        return "tcg" if self._asked != "tcg" and cellstate.distrust(self._run) else self._asked
+
+    def kvm_broke(self, cell: Cell) -> str:
+        """Why KVM is distrusted, where the next guest, which is due anyway, does not come up
+        under it but does under TCG; else empty."""
+        self.clear()
+        try:
+            guest = self.guest(cell)
+        except Blamed:
+            return ""  # neither runs it; the next test meets the same and says so
+        return cellstate.distrust(self._run) if guest.accel != "kvm" else ""
+
+    def clear(self) -> None:
+        self._guest = None
+        self._stack.close()
