@@ -87,14 +87,14 @@ FILES: dict[str, tuple[tuple[str, Callable[[Path], Any]], bytes]] = {
         in_it("score.json", mutants.load_scores),
         whole(Scores("finished", "2026", 5.0, (Score("m", Outcome.CAUGHT, "c"),))),
     ),
-    "state of a night": (("nightly-20260101-000000/state.json", lambda file: night._last(file.parent.parent)),
+    "state of a night": (("nightly-20260101-000000/state.json", lambda file: night.last(file.parent.parent)),
                          whole(NIGHT)),
 }  # fmt: skip
 
 #: What may stand in a file where something else did.
 STRANGE = [
     b"", b"null", b"[]", b"{}", b"1e999", b"-1", b"\"\\ud800\"", b"true", b"\xff\xfe", b"\x00", b": ", b"- ", b"NaN",
-    b"&a [*a]", b"[" * 3000, b'{"a":' * 3000, b"!!python/object:os.system x", b"a: 2026-13-45", b"\n\n---\n", b"9" * 5000,
+    b"&a [*a]", b"[" * 3000, b'{"a":' * 3000, b"!!python/object:os.system x", b"a: 2026-13-45", b"\n---\n", b"9" * 5000,
 ]  # fmt: skip
 
 
