@@ -9,7 +9,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-from farm.base.errors import Blamed, Exit, FarmError
+from farm.base.errors import Blamed, Exit, FarmError, refused
 from farm.kernel.builder import as_error
 from farm.run import cellstate, records
 from farm.run.plugin import planned
@@ -45,6 +45,10 @@ class BySuite(LoadScopeScheduling):
         return f"{test.cell}:{test.suite}:{test.attempt}"
 
 
+#: Of what pytest says of itself, a screen with what is said besides.
+TROUBLE_LINES = 18
+
+
 class Collector:
     """The controller's side of pytest: reports in, verdicts out, none forgotten."""
 
@@ -75,8 +79,13 @@ class Collector:
             records.update_run(self._directory, planned=len(self.planned) + len(self.records))
 
     @pytest.hookimpl
-    def pytest_internalerror(self, excrepr: object) -> None:
-        self.trouble = self.trouble or str(excrepr)  # the later ones follow from the first
+    def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+        cause = excinfo.value
+        if isinstance(cause, OSError):  # a disk that is full, and no error of pytest's
+            self.error = self.error or refused(cause, self._directory)
+        # the later ones follow from the first, and what went wrong stands at the end
+        self.trouble = self.trouble or "\n".join(str(excrepr).splitlines()[-TROUBLE_LINES:])
+        return True  # or pytest prints it as well
 
     @pytest.hookimpl
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from farm.base.command import leashed
-from farm.base.errors import Blamed, Exit, FarmError, UsageError
+from farm.base.errors import Blamed, Exit, FarmError, UsageError, refused
 from farm.guest import accel, qemu
 from farm.kernel import builder, series
 from farm.kernel.build import version_of
@@ -158,9 +158,9 @@ def begin(results: Path, chosen: accel.Accelerator, **asked: Any) -> tuple[Path,
     )
     try:
         records.save_run(directory, run)
-    except OSError:
+    except OSError as error:
         shutil.rmtree(directory, ignore_errors=True)
-        raise
+        raise refused(error, directory) from error
     return directory, run
 
 
@@ -169,7 +169,7 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
     order = builder.Order(run.cells, request.tree, request.series, str(request.matrix), request.patches)
     process = builder.start(order)
     trouble: list[Blamed] = []
-    thread = threading.Thread(target=_follow_builder, args=(process, directory, run, watcher, trouble), daemon=True)
+    thread = threading.Thread(target=_follow, args=(process, directory, run, watcher, trouble), daemon=True)
     thread.start()
     ended = "finished"
     before = signal.getsignal(signal.SIGTERM)
@@ -193,7 +193,8 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
         thread.join(10)
         signal.signal(signal.SIGTERM, before)
         if ended == "interrupted":
-            records.update_run(directory, status="interrupted", finished=records.now())
+            with suppress(OSError):  # it is as resumable as a run that was killed
+                records.update_run(directory, status="interrupted", finished=records.now())
     if trouble:
         raise trouble[0]
     return ended
@@ -222,6 +223,17 @@ def collecting(suites: Path, directory: Path, select: str) -> list[str]:
     # pytest would keep what the watcher prints while it loads the suites, and show it at the end
     arguments += ["--capture=no"]
     return arguments + (["-k", select] if select else [])
+
+
+def _follow(
+    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Blamed]
+) -> None:
+    """Follow the builder; a run directory that cannot be written ends the run."""
+    try:
+        _follow_builder(process, directory, run, watcher, trouble)
+    except OSError as error:
+        trouble.append(refused(error, directory))
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _follow_builder(
