@@ -76,7 +76,8 @@ def nightly(
 @app.command()
 def report(
     run: Annotated[
-        str, typer.Argument(help="The run of the first page; the newest if none is named, patched or not.", metavar="[RUN]")
+        str,
+        typer.Argument(help="The run of the first page; the newest if none is named, patched or not.", metavar="[RUN]"),
     ] = "",
     reindex: Annotated[bool, typer.Option("--reindex", help="Make the history anew from the run directories.")] = False,
     results: ResultsOption = RESULTS,
