@@ -28,8 +28,8 @@ def test_context_layout(built: Built) -> None:
     """struct bpf_ftrace_args: five arguments of 64 bits, and nothing else."""
     seen = abi.read(Path(built.module))
     assert seen.args, "the tree's uapi headers have no struct bpf_ftrace_args"
-    assert seen.args == ARGS_OFFSETS
-    assert seen.args_size == ARGS_SIZE
+    assert seen.args == ARGS_OFFSETS, f"arguments at {seen.args} of struct bpf_ftrace_args, and not at {ARGS_OFFSETS}"
+    assert seen.args_size == ARGS_SIZE, f"struct bpf_ftrace_args has {seen.args_size} bytes, and not {ARGS_SIZE}"
 
 
 def _load(agent: Agent, number: int, offset: int, size: int = 8) -> None:

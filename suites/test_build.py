@@ -37,14 +37,14 @@ def _symbols(built: Built) -> set[str]:
 
 def test_kernel_is_there(built: Built, cell: Cell) -> None:
     """It was compiled and linked."""
-    assert "start_kernel" in _symbols(built)
+    assert "start_kernel" in _symbols(built), "System.map has no start_kernel"
 
 
 @pytest.mark.needs("bpf_ftrace")
 def test_engine_is_in(built: Built, cell: Cell) -> None:
-    assert "bpf_ftrace_traced" in _symbols(built)
+    assert "bpf_ftrace_traced" in _symbols(built), "the kernel has no bpf_ftrace_traced()"
 
 
 @pytest.mark.absent("bpf_ftrace")
 def test_engine_is_not_in(built: Built, cell: Cell) -> None:
-    assert "bpf_ftrace_traced" not in _symbols(built)
+    assert "bpf_ftrace_traced" not in _symbols(built), "the kernel has bpf_ftrace_traced()"

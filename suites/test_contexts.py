@@ -181,5 +181,6 @@ def test_recursion(agent: Agent, tracing: Tracing, tracer: str, traced: str) -> 
     misses = int(agent.request("prog_info", fd=program)["recursion_misses"], 16)
     assert misses == len(done), f"{len(done)} runs, each of which calls a helper, and {misses} were missed"
     if traced == "helper_function":
-        assert tracing.calls() == {"target_args8": len(done)}
+        traced_calls = tracing.calls()
+        assert traced_calls == {"target_args8": len(done)}, f"{len(done)} calls, and the trace has {traced_calls}"
         assert HELPER_FUNCTION not in text, f"the call of {HELPER_FUNCTION} cannot be evaluated, and is in the trace"

@@ -49,9 +49,9 @@ def _dropping(agent: Agent, flags: int = PERF_FLAG_FD_CLOEXEC) -> tuple[int, Pro
 
 def test_pmu_is_in_sysfs(agent: Agent) -> None:
     """A dynamic PMU, whose number is beyond those of the static ones."""
-    assert filters.pmu_type(agent) > 5
+    assert (number := filters.pmu_type(agent)) > 5, f"the PMU has number {number}, which is that of a static one"
     entries = agent.request("file_list", path=PMU)["entries"]
-    assert "type" in entries
+    assert "type" in entries, f"{PMU} has no file type: {entries}"
 
 
 def test_program_loads(agent: Agent) -> None:
@@ -217,9 +217,9 @@ def test_last_duplicate_detaches(agent: Agent, tracing: Tracing) -> None:
     event, _ = _dropping(agent)
     second = agent.request("dup", fd=event)["fd"]
     agent.request("close", fd=event)
-    assert _traced(agent, tracing) == 0, "the duplicate still holds the filter"
+    assert _traced(agent, tracing) == 0, "traced, though a duplicate of the event still holds the filter"
     agent.request("close", fd=second)
-    assert _traced(agent, tracing) == 1, "nobody holds the filter any more"
+    assert _traced(agent, tracing) == 1, "filtered, though nobody holds the filter any more"
 
 
 #: Whether a child that runs another program still holds the event.
@@ -237,13 +237,15 @@ def test_child_holds_the_event(agent: Agent, tracing: Tracing, how: str) -> None
     tracing.start("function", FUNCTION)
     event, program = _dropping(agent, flags)
     child = agent.request("start_child", exec=run_another)["pid"]
-    assert _traced(agent, tracing) == 0, "two processes hold the filter"
+    assert _traced(agent, tracing) == 0, "traced, though two processes hold the filter"
     agent.request("close", fd=event)
     assert _traced(agent, tracing) == (0 if holds else 1), (
-        "the child still holds the filter" if holds else "the child has closed the filter by its exec"
+        "traced, though the child still holds the filter"
+        if holds
+        else "filtered, though the child has closed the filter by its exec"
     )
     agent.request("end_child", pid=child)
-    assert _traced(agent, tracing) == 1, "nobody holds the filter any more"
+    assert _traced(agent, tracing) == 1, "filtered, though nobody holds the filter any more"
     assert program.count() == (2 if holds else 1), f"the program ran {program.count()} times"
 
 
@@ -252,8 +254,8 @@ def test_session_that_dies(guest: Guest, agent: Agent, tracing: Tracing) -> None
     tracing.start("function", FUNCTION)
     with guest.agent() as other:
         _dropping(other)
-        assert _traced(agent, tracing) == 0, "a filter of another process is one all the same"
-    assert _traced(agent, tracing) == 1, "the process that held the filter is gone"
+        assert _traced(agent, tracing) == 0, "traced, though another process has a filter that refuses the call"
+    assert _traced(agent, tracing) == 1, "filtered, though the process that held the filter is gone"
 
 
 @pytest.mark.needs("smp")

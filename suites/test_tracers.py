@@ -390,12 +390,17 @@ def test_pids(agent: Agent, tracing: Tracing, tracer: str) -> None:
 PARENT = "target_call_function"
 
 
-def _tree(agent: Agent, tracing: Tracing) -> tuple[int, int, int]:
-    """How often the parent, the filtered child and the other one are in the trace."""
+def _check_tree(agent: Agent, tracing: Tracing, when: str, *expected: int) -> None:
+    """Compare how often the parent, the filtered child and the other one are in the trace."""
     tracing.clear()
     calls.call(agent, *MIXED)
     names = tracing.names()
-    return names[PARENT], names[FILTERED], names[CONTROL]
+    wrong = [
+        f"{function} is in the trace {names[function]} times, and should be {times} times"
+        for function, times in zip((PARENT, FILTERED, CONTROL), expected, strict=True)
+        if names[function] != times
+    ]
+    assert not wrong, f"{when}: {', '.join(wrong)}"
 
 
 @pytest.mark.needs("bpf_ftrace", "function_graph")
@@ -404,9 +409,9 @@ def test_graph_children(agent: Agent, tracing: Tracing) -> None:
     program = filters.attach(agent, PARENT)
     tracing.start("function_graph", PARENT, FILTERED, CONTROL)
     children = MIXED.count(PASSED) + MIXED.count(REFUSED), MIXED.count(OTHER)
-    assert _tree(agent, tracing) == (len(MIXED), *children), "parent and children, all let through"
+    _check_tree(agent, tracing, "all calls let through", len(MIXED), *children)
     program.set_rule(Rule(DROP_ALL))
-    assert _tree(agent, tracing) == (0, *children), "parent and children, the parent refused"
+    _check_tree(agent, tracing, "the parent refused", 0, *children)
     assert program.count() == 2 * len(MIXED), f"{2 * len(MIXED)} calls of the parent, {program.count()} runs"
 
 
@@ -418,12 +423,12 @@ def test_graph_roots(agent: Agent, tracing: Tracing) -> None:
     child = filters.attach(agent, FILTERED, Rule(ARG_EQUALS, 1, VALUE))
     tracing.switch("set_graph_function", PARENT, "\n")
     tracing.start("function_graph", PARENT, FILTERED, CONTROL)
-    assert _tree(agent, tracing) == (0, 0, 0), "root and children, the root refused"
+    _check_tree(agent, tracing, "the root refused", 0, 0, 0)
     program.set_rule(Rule(PASS_ALL))
     expected = len(MIXED), MIXED.count(PASSED), MIXED.count(OTHER)
-    assert _tree(agent, tracing) == expected, "root and children, the root let through and one child filtered"
+    _check_tree(agent, tracing, "the root let through and one child filtered", *expected)
     program.set_rule(Rule(DROP_ALL))
-    assert _tree(agent, tracing) == (0, 0, 0), "root and children, the root refused again"
+    _check_tree(agent, tracing, "the root refused again", 0, 0, 0)
     filtered = 3 * (MIXED.count(PASSED) + MIXED.count(REFUSED))
     assert (program.count(), child.count()) == (3 * len(MIXED), filtered), (
         f"{3 * len(MIXED)} calls of the root and {filtered} of the filtered child, "

@@ -39,18 +39,27 @@ class Due:
 DUE = {
     "nothing": Due(Verdict.PASS),
     "warn": Due(Verdict.CRASH, r"WARN: WARNING: .*canary.c:\d+ warn\+"),
-    "oops": Due(Verdict.CRASH, r"BUG: kernel NULL pointer dereference.* \(the agent ended during `file_write`"),
-    "oops_in_interrupt": Due(Verdict.CRASH, "BUG: kernel NULL pointer dereference"),
-    "panic": Due(Verdict.CRASH, "Kernel panic - not syncing: sysrq triggered crash"),
-    "panic_behind_the_debugger": Due(Verdict.CRASH, "Kernel panic - not syncing: sysrq triggered crash"),
+    "oops": Due(
+        Verdict.CRASH,
+        r"oops: BUG: kernel NULL pointer dereference.* at (oops|set_misdeed)\+\S+ \(the agent ended during `file_write`"
+        r".*\ncall trace: .*param_attr_store\+",
+    ),
+    "oops_in_interrupt": Due(Verdict.CRASH, r"oops: BUG: kernel NULL pointer dereference.* at oops_from_interrupt\+"),
+    "panic": Due(Verdict.CRASH, r"panic: Kernel panic - not syncing: sysrq .*\ncall trace: sysrq_handle_crash\+"),
+    "panic_behind_the_debugger": Due(Verdict.CRASH, "panic: Kernel panic - not syncing: sysrq triggered crash"),
     "triple_fault": Due(Verdict.CRASH, "the guest ended; its last line was: "),
-    "init_killed": Due(Verdict.CRASH, "(the guest ended: )?Kernel panic - not syncing: Attempted to kill init!"),
-    "lockup": Due(Verdict.CRASH, r"watchdog: BUG: soft lockup - CPU#1 .*\[agent:\d+\] \(no answer to `file_write`"),
+    "init_killed": Due(Verdict.CRASH, "(the guest ended: )?panic: Kernel panic - not syncing: Attempted to kill init!"),
+    "lockup": Due(
+        Verdict.CRASH, r"lockup: watchdog: BUG: soft lockup - CPU#1 .*\[agent:\d+\] \(no answer to `file_write`"
+    ),
     # the rest of the guest may, or may not, answer beside a processor that is lost
-    "rcu_stall": Due(Verdict.CRASH, "(RCU stall: )?rcu: INFO: rcu_preempt .*detected stall"),
+    "rcu_stall": Due(Verdict.CRASH, "RCU stall: rcu: INFO: rcu_preempt .*detected stall"),
     "hung_task": Due(Verdict.CRASH, r"hung task: INFO: task sh:\d+ blocked for more than 1 seconds"),
     "out_of_memory": Due(Verdict.CRASH, "out of memory: oom-kill:.*,task=tail,"),
     "log_overrun": Due(Verdict.CRASH, r"lost messages: \*\* \d+ printk messages dropped"),
+    "log_without_end": Due(
+        Verdict.CRASH, r"the console was flooded: \d+ lines.*, most often: 'canary: line 0 of so many"
+    ),
     "agent_killed": Due(Verdict.CRASH, "the agent ended during `hello`"),
     "warn_behind_the_mark": Due(Verdict.CRASH, r"WARN: WARNING: .*canary.c:\d+ warn_from_timer\+"),
     "warn_behind_the_verdict": Due(Verdict.PASS),  # charged to its witness

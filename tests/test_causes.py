@@ -35,8 +35,20 @@ def test_one_wrong_slot_is_one_cause_whatever_was_passed() -> None:
     elsewhere = wrong(4, "x86_64-static", rdi=PASSED[1])
     (cause,) = by_cause([alone, other, shown, by_register, elsewhere])
     assert cause.headline == "arg1's slot holds rsi (arg2)"
-    assert (cause.example, len(cause.members)) == (shown, 5)
+    assert (cause.example, cause.members) == (shown, (alone, other, shown, by_register, elsewhere))
     assert cause.cells == ("x86_64-regs", "x86_64-static")
+
+
+def test_where_nobody_looked_at_the_slot_it_is_what_others_saw_there() -> None:
+    def received(test: str, raw: int | None) -> VerdictRecord:
+        slots = (replace(frame(2)[0], raw=raw, callee=PASSED[1]), frame(2)[1])
+        return replace(record(Verdict.FAIL, "whatever", test), slots=slots)
+
+    alone, at_slot, behind = received("a", None), wrong(2, rdi=PASSED[1]), received("b", PASSED[0])
+    assert [len(cause.members) for cause in by_cause([alone, at_slot])] == [2]
+    assert [len(cause.members) for cause in by_cause([behind, alone])] == [2]
+    assert [len(cause.members) for cause in by_cause([behind, at_slot])] == [1, 1]
+    assert [len(cause.members) for cause in by_cause([behind, at_slot, alone])] == [1, 1, 1]  # either of them
 
 
 def test_a_shift_is_one_cause_for_any_number_of_arguments() -> None:
@@ -91,6 +103,12 @@ BUILD = (
 def test_the_same_but_for_values(verdict: Verdict, one: str, other: str, headline: str) -> None:
     (cause,) = by_cause([record(verdict, one, "test_a"), record(verdict, other, "test_b", "x86_64-static")])
     assert (cause.headline, cause.verdict, len(cause.members)) == (headline, verdict, 2)
+
+
+def test_dropped_options_are_told_by_the_first() -> None:
+    reason = "x86_64-regs: the tree dropped options that the cell asks for:\n  CONFIG_X=y: needs Y"
+    (cause,) = by_cause([record(Verdict.BUILD, reason)])
+    assert cause.headline == "the tree dropped options that the cell asks for: CONFIG_X=y: needs Y"
 
 
 @pytest.mark.parametrize(

@@ -493,6 +493,18 @@ def test_a_kernel_that_does_not_boot_is_one_line(tmp_path: Path) -> None:
     assert report.verdict_line(comparison) == "50 new failure, 0 as before"
 
 
+def test_one_cause_in_two_cells_is_one_group_and_has_its_values(tmp_path: Path) -> None:
+    cells = ["x86_64-regs", "x86_64-static"]
+    both = [record(Verdict.FAIL, f"test_{n}", cell, reason=f"{n} calls") for cell in cells for n in (1, 2)]
+    write(tmp_path, "20260101-000000", [replace(one, verdict=Verdict.PASS) for one in both])
+    write(tmp_path, "20260102-000000", both)
+    comparison = query.named(tmp_path, "20260101-000000", "20260102-000000")
+    (group,) = changes.grouped(comparison.changes)
+    assert (group.cells, group.reason) == (tuple(cells), "1 calls")
+    assert "PASS → FAIL: 1 calls" in told(comparison)
+    assert "new failure  x86_64-regs, x86_64-static" in told(comparison)
+
+
 ACTED_ON = "test_x[[red]bold[/red]-\x1b[31m-\u202eabc-\ud800-ü尺|*_<b>]"
 
 

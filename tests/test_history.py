@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.base.errors import FarmError, UsageError
+from farm.guest.splat import normal
 from farm.history import index, reading, store
 from farm.history.model import Case, Planted, Seen, Summary, order
 from farm.history.reading import Unreadable
 from farm.run import cellstate, records
+from farm.run.causes import headline
 from farm.run.records import Verdict, VerdictRecord
 from tests.test_records import RUN, record, verdict_records
 
@@ -73,7 +75,7 @@ def test_verdicts_come_back(written: list[VerdictRecord]) -> None:
             assert case.verdict in {r.verdict for r in mine}
             assert case.is_bad == (case.bad > 0)
             if len(mine) == 1:
-                assert case.reason == (records.said(one) if one.bad else "")
+                assert case.reason == (normal(headline(one)) if one.bad else "")
                 assert case.seconds == pytest.approx(one.seconds, abs=0.001)
         assert run.totals == Counter(case.verdict for case in back.values())
 

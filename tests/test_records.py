@@ -13,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from farm.base.deadline import Deadline
 from farm.base.errors import Exit, UsageError
 from farm.matrix import MATRIX
-from farm.report import junit, terminal
+from farm.report import frame, junit, terminal
 from farm.report.live import Live
 from farm.run import records
 from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, exit_status, repeat_command
 from farm.run.session import Collector
+from farm.run.verdict import SlotsDiffer
 
 RUN = Run(
     id="20260101-000000",
@@ -225,6 +227,18 @@ def test_junit_carries_any_text(tmp_path: Path) -> None:
     assert len(error) == 0
 
 
+def test_junit_says_first_what_went_wrong(tmp_path: Path) -> None:
+    error = "kernel/fork.c:7:2: error: 'x' undeclared"
+    reason = f"x86_64-regs: target kernel failed, log in /cache/x/build.log\n  {error}"
+    build = record(Verdict.BUILD, "test_build", reason=reason, detail="Traceback")
+    slots = record(Verdict.FAIL, "test_slots", slots=SLOTS)
+    first, second = [case[0] for case in written_junit(tmp_path, [build, slots]).iter("testcase")]
+    assert (first.get("message") or "").splitlines()[0] == f"the kernel does not build: {error}"
+    assert (first.text or "").splitlines()[0] == f"the kernel does not build: {error}"
+    assert (second.get("message") or "").splitlines() == ["arg3's slot holds 0", "why"]
+    assert (second.text or "").splitlines()[0] == "arg3's slot holds 0"
+
+
 @given(texts, texts, texts)
 def test_junit_always_parses(test: str, reason: str, detail: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -234,8 +248,8 @@ def test_junit_always_parses(test: str, reason: str, detail: str) -> None:
 # The screen.
 
 
-def screen(tmp_path: Path, verdicts: list[VerdictRecord], run: Run = RUN) -> str:
-    console = Console(record=True, width=120, file=(tmp_path / "screen").open("w"))
+def screen(tmp_path: Path, verdicts: list[VerdictRecord], run: Run = RUN, width: int = 120) -> str:
+    console = Console(record=True, width=width, file=(tmp_path / "screen").open("w"))
     terminal.show(console, tmp_path, run, verdicts)
     return console.export_text()
 
@@ -266,7 +280,7 @@ def test_screen_shows_as_many_cells_as_there_are(tmp_path: Path, cells: int) -> 
     if cells == 4:
         assert row(text, "slots") == ["slots", "1", "1", "1 FAIL", "1"]
     else:
-        assert row(text, names[2]) == [names[2], "1 FAIL 1", "slots 1 FAIL"]
+        assert row(text, names[2]) == [names[2], "1 ok, 1 FAIL", "slots 1 FAIL"]
         assert row(text, names[17]) == [names[17], "1"]
 
 
@@ -281,7 +295,7 @@ def test_screen_counts_what_an_interruption_left(tmp_path: Path) -> None:
     text = screen(tmp_path, verdicts, replace(RUN, status="interrupted")) + (tmp_path / "live").read_text()
     assert "test_bad" in text
     assert "test_left" not in text
-    assert row(text, "slots")[1] == "20 LOST 1 FAIL"
+    assert row(text, "slots")[1] == "20 LOST, 1 FAIL"
     assert f"go on: farm run --resume {tmp_path}" in text
 
 
@@ -300,8 +314,53 @@ def test_screen_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert said(Verdict.PASS, Verdict.SKIP) == ""
     assert said(Verdict.PASS, Verdict.PASS, Verdict.PASS) == "x86_64-regs: 3 of 3 tests done\n"
     assert said(Verdict.PASS, Verdict.PASS, Verdict.FAIL).endswith(" s)\nx86_64-regs: 3 of 3 tests done\n")
+    assert said(Verdict.PASS, Verdict.LOST, Verdict.LOST) == (
+        "x86_64-regs: 1 of 3 tests done, 2 without a verdict\n"
+    )  # nobody has done them
     monkeypatch.setattr("farm.report.live.QUIET_SECONDS", -1)
     assert said(Verdict.PASS, Verdict.SKIP).endswith("x86_64-regs: 2 of 3 tests done\n")
+
+
+def test_screen_is_never_silent_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no terminal: booting is told, and how long the rest will take."""
+    clock = [1000.0]
+    monkeypatch.setattr("farm.report.live.time.monotonic", lambda: clock[0])
+    with (tmp_path / "live").open("w") as file:
+        live = Live(Console(width=80, file=file))
+        live.began(tmp_path, replace(RUN, cells=["x86_64-regs"]))
+        clock[0] += 31
+        live.remind()
+        live.built("x86_64-regs", "abc")
+        live.plan(["x86_64-regs"] * 100)
+        (tmp_path / "cells/x86_64-regs").mkdir(parents=True)
+        (tmp_path / "cells/x86_64-regs/console-1.log").touch()
+        clock[0] += 31
+        live.remind()
+        live.remind()  # that was just now
+        (tmp_path / "cells/x86_64-regs/booted").write_text("31.0\n")
+        for _ in range(20):
+            clock[0] += 3
+            live.verdict(record(Verdict.PASS, seconds=3.0))
+        clock[0] += 31
+        live.remind()
+    assert (tmp_path / "live").read_text().splitlines()[2:] == [
+        "waiting for a kernel",
+        "x86_64-regs: kernel abc",
+        "x86_64-regs: booting",
+        "x86_64-regs: 11 of 100 tests done; about 5 min left",
+        "x86_64-regs: 20 of 100 tests done; about 7 min left",
+    ]
+
+
+def test_screen_reminds_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.report.live.QUIET_SECONDS", 0.1)
+    with (tmp_path / "live").open("w") as file, Live(Console(width=80, file=file)) as live:
+        live.cells(["x86_64-regs"])
+        for _ in Deadline(10).poll():
+            if (tmp_path / "live").read_text():
+                break
+            file.flush()
+    assert "waiting for a kernel\n" in (tmp_path / "live").read_text()
 
 
 def test_screen_is_silent_where_a_build_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +402,7 @@ def test_witness_who_saw_nothing_has_no_column(tmp_path: Path) -> None:
 def test_screen_tells_how_to_repeat(tmp_path: Path) -> None:
     failed = record(Verdict.FAIL, "test_arguments[args6-function]")
     text = screen(tmp_path, [failed], replace(RUN, tree="/home/u/linux"))
-    assert "FAIL x86_64-regs slots test_arguments[args6-function]" in text
+    assert "test: x86_64-regs slots test_arguments[args6-function]" in text.splitlines()
     again = "farm run x86_64-regs --tree /home/u/linux -k 'test_arguments[x86_64-regs-args6-function]'"
     assert f"again: {again}" in text.splitlines()
 
@@ -362,8 +421,8 @@ def test_screen_has_the_matrix(tmp_path: Path) -> None:
     text = screen(tmp_path, [*verdicts, record(Verdict.SKIP, cell="x86_64-static", suite="abi")])
     assert row(text, "suite") == ["suite", "regs", "static"]
     assert row(text, "abi") == ["abi", "-", "1 SKIP"]
-    assert row(text, "slots") == ["slots", "1 LOST 1 CRASH 2", "-"]
-    assert row(text, "all") == ["all", "1 LOST 1 CRASH 2", "1 SKIP"]
+    assert row(text, "slots") == ["slots", "2 ok, 1 LOST, 1 CRASH", "-"]
+    assert row(text, "all") == ["all", "2 ok, 1 LOST, 1 CRASH", "1 SKIP"]
     assert text.splitlines()[-1] == "2 PASS, 1 CRASH, 1 SKIP, 1 LOST"
 
 
@@ -371,11 +430,85 @@ def test_screen_of_nothing(tmp_path: Path) -> None:
     assert screen(tmp_path, [], replace(RUN, status="interrupted")).splitlines()[-1] == "interrupted: no verdicts"
 
 
+def causes(number: int) -> list[VerdictRecord]:
+    return [record(Verdict.FAIL, f"test_{n}", reason="x" * (n + 1)) for n in range(number)]
+
+
 def test_screen_counts_what_it_does_not_tell(tmp_path: Path) -> None:
-    many = [record(Verdict.FAIL, f"test_{n}") for n in range(terminal.MOST + 3)]
-    text = screen(tmp_path, many)
-    assert f"… and 3 more, in {tmp_path}/verdicts.jsonl" in text.replace("\n", "")
-    assert text.count("again: ") == terminal.MOST
+    text = screen(tmp_path, causes(terminal.MOST + terminal.MOST_LINES + 3))
+    assert f"… and 3 more causes, in {tmp_path}/verdicts.jsonl" in text.replace("\n", "")
+    assert len(re.findall("^again: ", text, re.M)) == terminal.MOST
+    assert text.count("; again: ") == terminal.MOST_LINES
+
+
+def wrong_slot(number: int) -> list[VerdictRecord]:
+    """As a trampoline leaves them that saves rsi where rdi belongs."""
+    slots = (
+        Slot("arg1", "rdi", 112, 0x1032547698BADCF1, 0x23016745AB89EFC2, 0x23016745AB89EFC2, 0x23016745AB89EFC2),
+        Slot("arg2", "rsi", 104, 0x23016745AB89EFC2, 0x23016745AB89EFC2, 0x23016745AB89EFC2, 0x23016745AB89EFC2),
+        Slot("arg3", "rdx", 96, 0x3210765498FEDC93, 0x3210765498FEDC93, 0x3210765498FEDC93, 0x3210765498FEDC93),
+    )
+    tests = [f"test_arguments[args{n}-ftrace_caller-function_graph]" for n in range(number)]
+    reason = str(SlotsDiffer("target_args3, distinct, function by ftrace_caller", slots))
+    return [record(Verdict.FAIL, test, slots=slots, reason=reason) for test in tests]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_one_wrong_slot_takes_one_screen(tmp_path: Path, width: int) -> None:
+    """However many tests see it; the matrix above, no value wrapped."""
+    text = screen(tmp_path, [*wrong_slot(20), *[record(Verdict.PASS, f"test_{n}") for n in range(4)]], width=width)
+    lines = text.splitlines()
+    assert len(lines) < 40
+    assert row(text, "slots") == ["slots", "4 ok, 20 FAIL", "-"]
+    assert lines.index("FAIL  arg1's slot holds rsi (arg2)") > lines.index(next(x for x in lines if "4 ok" in x))
+    assert "20 tests in x86_64-regs: slots 20" in lines
+    assert row(text, "arg1")[3:5] == ["10325476 98badcf1", "23016745 ab89efc2!"]
+    assert "and 13 more" in text
+    assert not [
+        line for line in lines if len(line.rstrip()) > width and not line.startswith(("again:", "log:", "one of"))
+    ]
+
+
+def test_narrow_picture_leaves_away_what_says_nothing() -> None:
+    slots = wrong_slot(1)[0].slots
+    assert [heading for heading in frame.WITNESSES.values() if heading in frame.picture(slots)[0]] == list(
+        frame.WITNESSES.values()
+    )
+    wide, narrow = frame.picture(slots, 120), frame.picture(slots, 80)
+    assert max(map(len, narrow)) <= 80 < max(map(len, wide))
+    assert narrow[-3].split()[3:] == ["10325476", "98badcf1", "23016745", "ab89efc2!"]  # all three saw the same
+    # a program that saw the right values has no column, where there is no room for it
+    right = [replace(slot, program=slot.passed, callee=slot.passed ^ 1) for slot in slots]
+    assert "program" not in "\n".join(frame.picture(right, 80))
+    assert "raw memory" in "\n".join(frame.picture(right, 80))
+    listed = frame.picture(slots, 50)
+    assert max(map(len, listed)) <= 50
+    assert [re.split(r"\s{2,}", line.strip()) for line in listed] == [
+        ["arg1 (rdi, 112(%rsp))"],
+        ["expected", "10325476 98badcf1"],
+        *([witness, "23016745 ab89efc2!"] for witness in frame.WITNESSES.values()),
+    ]
+
+
+def test_a_kernel_that_does_not_build_is_one_entry(tmp_path: Path) -> None:
+    error = "kernel/fork.c:7:2: error: 'x' undeclared"
+    (tmp_path / "cells/x86_64-regs").mkdir(parents=True)
+    (tmp_path / "cells/x86_64-regs/build.log").write_text(error)
+    reason = f"x86_64-regs: target kernel failed, log in /cache/x/build.log\n  {error}\n  kernel/fork.c:9:1: error: so"
+    text = screen(tmp_path, [record(Verdict.BUILD, f"test_{n}", reason=reason) for n in range(70)])
+    assert f"BUILD  the kernel does not build: {error}" in text.splitlines()
+    assert "70 tests in x86_64-regs" in text.splitlines()
+    assert "kernel/fork.c:9:1: error: so" in text
+    assert text.count("again: ") == 1
+    assert f"log:   {tmp_path}/cells/x86_64-regs/build.log" in text.splitlines()
+    assert "test_1" not in text
+
+
+def test_what_has_no_verdict_is_counted(tmp_path: Path) -> None:
+    lost = [record(Verdict.LOST, f"test_{n}", reason="no worker reported it") for n in range(7)]
+    text = screen(tmp_path, [record(Verdict.PASS), *lost])
+    assert "without a verdict: 7 tests; no worker reported it" in text.splitlines()
+    assert "test_1" not in text
 
 
 def test_screen_shows_the_consoles_end(tmp_path: Path) -> None:

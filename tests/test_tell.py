@@ -54,7 +54,8 @@ def told(directory: Path, verdicts: list[VerdictRecord], before: list[VerdictRec
     """A run, compared with one of the day before."""
 
     def side(run: Run, verdicts: list[VerdictRecord]) -> changes.Side:
-        seen = reading.seen(verdicts)
+        # as the history has them, without the lines
+        seen = {case: replace(one, line="") for case, one in reading.seen(verdicts).items()}
         read = reading.Reading(run, tuple(verdicts), ())
         return changes.Side(reading.summary(directory, read, seen), seen)
 
@@ -106,18 +107,29 @@ def test_mail_has_all_that_is_needed(tmp_path: Path) -> None:
     assert "before:   20251231-000000, finished" in lines
     assert "verdicts: 1 PASS, 1 FAIL" in lines
     assert f"results:  {tmp_path}" in lines
-    at = lines.index("cell              slots  other suites")
+    at = next(n for n, line in enumerate(lines) if line.startswith("cell  "))
     assert lines[at + 1 : at + 3] == [
-        "x86_64-regs    1 FAIL 1             -",
-        "x86_64-static         -             -",
+        "x86_64-regs    1 ok, 1 FAIL             -",
+        "x86_64-static             -             -",
     ]
     at = lines.index("Changes since 20251231-000000:")
     assert lines[at + 2 : at + 4] == ["  new failure: x86_64-regs", "    slots test_b[x]"]
-    assert "      FAIL: arg3 was passed as ADDR" in lines
+    assert "      FAIL: arg3's slot holds 0" in lines
     at = lines.index("FAIL x86_64-regs slots test_b[x]")
-    assert lines[at + 1 : at + 3] == ["  arg3 was passed as 0x1", "  more of it"]
+    assert lines[at + 1 : at + 4] == ["  arg3's slot holds 0", "  arg3 was passed as 0x1", "  more of it"]
     assert any(line.split()[:3] == ["arg3", "rdx", "96"] and line.count("!") == 1 for line in lines[at:])
     assert "  farm run x86_64-regs -k 'test_b[x86_64-regs-x]'" in lines[at:]
+
+
+def test_mail_tells_one_cause_once(tmp_path: Path) -> None:
+    """With the values, and in which cells."""
+    names = [(f"test_{n}", cell) for cell in ("x86_64-regs", "x86_64-static") for n in range(5)]
+    fails = [record(Verdict.FAIL, test, cell, reason=f"counted {0x1000 + n} calls") for n, (test, cell) in
+             enumerate(names)]  # fmt: skip
+    lines = message.body(told(tmp_path, fails, [replace(one, verdict=Verdict.PASS) for one in fails])).splitlines()
+    at = lines.index("  new failure: x86_64-regs, x86_64-static, 10 tests")
+    assert lines[at + 1] == "    x86_64-regs slots test_0"
+    assert lines[at + 5 : at + 8] == ["    and 6 more", "      FAIL: counted 4096 calls", ""]
 
 
 def test_mail_shows_the_splat(tmp_path: Path) -> None:
@@ -528,7 +540,7 @@ def test_webhook(tmp_path: Path, web: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert json.loads(body)["changes"] == [
         {
             "kind": "new failure", "cell": "x86_64-regs", "suite": "slots", "test": "test_b[x]", "verdict": "FAIL",
-            "reason": "arg3 was passed as ADDR", "last_good": None, "first_bad": None,
+            "reason": "arg3's slot holds 0", "last_good": None, "first_bad": None,
         }
     ]  # fmt: skip
     assert SECRET.encode() not in body

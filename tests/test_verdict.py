@@ -56,9 +56,10 @@ def test_reason_of_the_unknown_names_its_type() -> None:
 
 def test_slots_are_named() -> None:
     error = SlotsDiffer("target_args6, distinct", [RIGHT, LOST])
-    assert str(error) == (
-        "target_args6, distinct: arg3 (rdx, 96(%rsp)) was passed as 0x123456789abcdd3, the program saw 0x0"
-    )
+    assert str(error).splitlines() == [
+        "arg3's slot holds 0",
+        "target_args6, distinct: arg3 (rdx, 96(%rsp)) was passed as 0x123456789abcdd3, the program saw 0x0",
+    ]
     assert classify(error).slots == (RIGHT, LOST)
 
 
@@ -101,6 +102,26 @@ def test_gravest_decides_and_keeps_the_other_reasons() -> None:
         Finding(Verdict.FAIL, "1 != 2"),
     ]
     assert gravest(findings) == Finding(Verdict.CRASH, "oops\n1 != 2", (LOST,))
+
+
+OOPS = "oops: BUG: kernel NULL pointer dereference at f+0x1/0x2"
+
+
+@pytest.mark.parametrize(
+    "reasons, said",
+    [
+        ([f"{OOPS} (no answer to `hello` within 9 s)\ncall trace: g", f"{OOPS} (the agent ended during `mark`)", OOPS],
+         f"{OOPS} (no answer to `hello` within 9 s)\ncall trace: g"),
+        ([f"{OOPS} (no answer to `hello` within 9 s)", "no request is made after `hello`, which had no answer"],
+         f"{OOPS} (no answer to `hello` within 9 s)"),
+        (["no request is made after `hello`, which had no answer"],
+         "no request is made after `hello`, which had no answer"),
+        (["a (of two)", "b", "a (of two)"], "a (of two)\nb"),
+    ],
+)  # fmt: skip
+def test_a_reason_that_only_follows_is_no_second_one(reasons: list[str], said: str) -> None:
+    """A dead guest fails each phase of a test, during whatever request comes next."""
+    assert gravest([Finding(Verdict.CRASH, reason) for reason in reasons]).reason == said
 
 
 def test_no_findings_pass() -> None:

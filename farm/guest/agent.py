@@ -23,6 +23,9 @@ PATH = "/payload/agent"
 #: it says of it may be long, but a lock that it died with is not given back.
 LOOK_SECONDS, LAST_SECONDS = 1.0, 10.0
 
+#: How a failure is told that only follows from one before: no reason of its own.
+FOLLOWS = "no request is made after"
+
 
 class Refused(OSError):
     """The kernel answered a system call with an error. `log` is the verifier's."""
@@ -80,7 +83,7 @@ class Agent:
         """Make a request and do not wait, as the guest may be standing still.
         `receive` takes the answer; it is there when `fileno` is readable."""
         if self._lost:  # its answer may still come, and would be taken for that of this one
-            raise GuestHung(f"no request is made after `{self._lost}`, which had no answer")
+            raise GuestHung(f"{FOLLOWS} `{self._lost}`, which had no answer")
         self._number += 1
         self._op = op
         line = json.dumps({"id": self._number, "op": op, **arguments}) + "\n"

@@ -10,13 +10,12 @@ stream did not take at once, which tears splats and moves every offset behind it
 import re
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
-import pexpect
-from pexpect.fdpexpect import fdspawn
-
 from farm.base.deadline import Deadline
-from farm.base.errors import BootFailed, GuestCrashed, GuestHung
+from farm.base.errors import BootFailed, FarmError, GuestCrashed, GuestHung
+from farm.guest import complaints
 from farm.guest.splat import kind_of, strip
 
 READY = "farm: ready"
@@ -26,19 +25,32 @@ _MARK = re.compile(r"farm: mark (\d+)$")
 #: Longest line that is taken as one; printk's own limit is 1 kB.
 _LONGEST = 1 << 16
 
+#: No log grows beyond: a kernel that prints without end would fill the disk. What comes
+#: then is read, and marks are found in it, but it is kept nowhere.
+MOST_BYTES = 64 << 20
+_DROPPED = b"\nfarm: the log is full, what the kernel said after this was dropped\n"
+
+#: What `complaint` is where there is no splat, and so much was printed since the last mark.
+FLOODED = "the console was flooded"
+
 
 class Console:
-    """Follows the log of one guest. `complaint` is the first line of the first splat."""
+    """Follows the log of one guest. `complaint` is the first line of the first splat,
+    or that the console was flooded."""
 
     def __init__(self, stream: socket.socket, log: Path) -> None:
         self.log = log
         self.complaint = ""
         self.closed = False
+        self._complained_at = 0
         self._file = log.open("wb")
+        self._kept = 0
+        self._error: OSError | None = None
         self._ready = False
         self._given_up = False
         self._panicked = False
         self._read = 0
+        self._marked = 0
         self._marks: dict[int, int] = {}
         self._changed = threading.Condition()
         self._stream = stream
@@ -46,33 +58,51 @@ class Console:
         self._thread.start()
 
     def _follow(self) -> None:
-        spawn = fdspawn(self._stream, timeout=None, maxread=_LONGEST)
-        spawn.logfile_read = self._file
+        rest = b""
         while True:
             try:
-                found = spawn.expect([rb"\n", pexpect.EOF])
+                data = self._stream.recv(_LONGEST)
             except OSError:  # the socket was closed below us
-                found = 1
-            before: bytes = spawn.before if isinstance(spawn.before, bytes) else b""
-            line = before.decode(errors="replace").strip("\r")
+                data = b""
+            self._keep(data)
+            *lines, rest = (rest + data).split(b"\n")
             with self._changed:
-                self._read += len(before) + 1
-                self._take(line)
-                self.closed = found == 1
+                for line in lines:
+                    self._take(line + b"\n")
+                if len(rest) > _LONGEST or not data:
+                    self._take(rest)
+                    rest = b""
+                self.closed = not data
                 self._changed.notify_all()
-            if found == 1:
+            if not data:
                 return
 
-    def _take(self, line: str) -> None:
+    def _keep(self, data: bytes) -> None:
+        """Write to the log, up to its limit."""
+        room = MOST_BYTES - self._kept
+        self._kept += len(data)
+        try:
+            self._file.write(data[: max(0, room)])
+            if 0 <= room < len(data):
+                self._file.write(_DROPPED)
+            self._file.flush()
+        except OSError as error:  # the console is read all the same, or the guest would stop
+            self._error = error
+
+    def _take(self, raw: bytes) -> None:
+        before, self._read = self._read, self._read + len(raw)
+        line = raw.decode(errors="replace").rstrip("\r\n")
         text = strip(line)
         if text == READY:
             self._ready = True
         elif text.startswith(GIVES_UP):
             self._given_up = True
         elif mark := _MARK.match(text):
-            self._marks[int(mark[1])] = self._read
+            self._marks[int(mark[1])] = self._marked = self._read
         elif not self.complaint and kind_of(line):
-            self.complaint = text
+            self.complaint, self._complained_at = text, before
+        elif not self.complaint and self._read - self._marked > complaints.FLOOD_BYTES:
+            self.complaint, self._complained_at = FLOODED, self._marked
         if "Kernel panic - not syncing" in text:
             self._panicked = True
 
@@ -98,17 +128,19 @@ class Console:
         """
         with self._changed:
             self._changed.wait_for(lambda: number in self._marks or self.closed, deadline.left())
+            if self._error:
+                raise FarmError(f"{self.log}: {self._error.strerror}; the kernel's log is not whole")
             if number in self._marks:
-                return self._marks[number]
+                return min(self._marks[number], MOST_BYTES)
         if self.closed:
             raise GuestCrashed(f"the guest ended{self.last_words()}")
         raise GuestHung(f"the kernel's log did not get as far as mark {number} within {deadline.seconds:.0f} s")
 
     @property
     def size(self) -> int:
-        """How much of the log has been read, in bytes."""
+        """How long the log is so far, in bytes: what was read, but for what was dropped."""
         with self._changed:
-            return self._read
+            return min(self._read, MOST_BYTES)
 
     def wait_closed(self, deadline: Deadline) -> bool:
         with self._changed:
@@ -121,10 +153,16 @@ class Console:
             data = handle.read() if end is None else handle.read(max(0, end - start))
         return data.decode(errors="replace").replace("\r\n", "\n")
 
+    def reason(self, during: str = "") -> str:
+        """What the kernel complained of, with the call trace, as a reason of several lines; `during`
+        is what else was seen, and goes with the first."""
+        first, *rest = complaints.told(self.text(self._complained_at)) or [self.complaint]
+        return "\n".join([f"{first} ({during})" if during else first, *rest])
+
     def last_words(self) -> str:
         """To be put behind what became of the guest."""
         if self.complaint:
-            return f": {self.complaint}"
+            return f": {self.reason()}"
         lines = [strip(line) for line in self.text().splitlines() if line.strip()]
         farm = [line for line in lines if line.startswith(GIVES_UP)]
         if farm:
@@ -140,4 +178,5 @@ class Console:
             pass  # QEMU has closed it
         self._thread.join(5)
         self._stream.close()
-        self._file.close()
+        with suppress(OSError):  # it was reported when it came
+            self._file.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from farm.base import cache
 from farm.base.errors import FarmError, GuestCrashed, GuestHung, UsageError
-from farm.guest import splat
+from farm.guest import complaints
 from farm.guest.vm import Guest
 from farm.kernel.tree import Source
 
@@ -100,9 +100,8 @@ def run(guest: Guest, tests: Suite, file: str) -> tuple[dict[str, Result], tuple
         return dict.fromkeys(tests.names(file), result), (start, guest.console.size)
     results = dict.fromkeys(tests.names(file), Result("NONE", said[-2000:]))
     results |= {name: result for name, result in named(file, said).items() if name in results}
-    splats = splat.find(guest.console.text(start, end))
-    if splats:
-        complaint = "\n".join(f"{item.kind}: {item.title}" for item in splats)
+    if complained := complaints.told(guest.console.text(start, end)):
+        complaint = "\n".join(complained)
         results = {name: Result("CRASH", f"{complaint}\n{result.log}") for name, result in results.items()}
     return results, (start, end)
 

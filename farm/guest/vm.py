@@ -17,7 +17,7 @@ from farm.base.command import echo, leashed
 from farm.base.deadline import Deadline
 from farm.base.errors import Blamed, BootFailed, FarmError, GuestCrashed, KernelError
 from farm.guest import qemu
-from farm.guest.agent import LAST_SECONDS, Agent
+from farm.guest.agent import FOLLOWS, LAST_SECONDS, Agent
 from farm.guest.console import Console
 from farm.guest.gdb import Debugger
 from farm.guest.image import Image
@@ -155,10 +155,11 @@ class Guest:
             return error
         # what killed the guest may still be on its way through the console
         self.console.wait_closed(self.deadline(0.5))
+        during = "" if str(error).startswith(FOLLOWS) else str(error)
         if self.console.complaint:
-            return GuestCrashed(f"{self.console.complaint} ({error})")
+            return GuestCrashed(self.console.reason(during))
         if self.console.closed:
-            return GuestCrashed(f"the guest ended{self.console.last_words()} ({error})")
+            return GuestCrashed(f"the guest ended{self.console.last_words()}" + (f" ({during})" if during else ""))
         return error
 
     def _told(self, reason: str) -> bool:

@@ -27,6 +27,7 @@ from functools import cached_property
 
 from farm.history import steps
 from farm.history.model import CODE, TELLING, Case, Kernel, Seen, Summary, Timeline
+from farm.run.causes import alike
 from farm.run.records import Verdict
 
 #: Comparable runs before one that say what is usual of its cases.
@@ -147,24 +148,36 @@ class Side:
 
 @dataclass(frozen=True)
 class Group:
-    """Changes of the same kind in one cell with the same verdict and reason: a kernel that
-    does not boot is one group, not a line a test."""
+    """Changes of the same kind with the same cause, in whatever cells: a kernel that does
+    not boot is one group, not a line a test. `reason` is that of the first, with its values
+    where they are known."""
 
     kind: Kind
-    cell: str
     verdict: str
     reason: str
     changes: tuple[Change, ...]
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(change.case.cell for change in self.changes))
+
 
 def grouped(changes: Iterable[Change]) -> list[Group]:
-    """Changes by kind, cell, verdict and reason, in the order in which they come."""
-    groups: dict[tuple[Kind, str, str, str], list[Change]] = {}
+    """Changes by kind, cause and since when, in the order in which they come. What has a number of
+    its own (how often it fails, how long it takes) is put together within a cell alone."""
+    groups: dict[tuple[str, ...], list[Change]] = {}
     for change in changes:
         seen = change.after or change.before
-        verdict, reason = (str(seen.verdict), seen.reason) if seen else ("", "")
-        groups.setdefault((change.kind, change.case.cell, verdict, reason), []).append(change)
-    return [Group(*key, tuple(members)) for key, members in groups.items()]
+        cell = change.case.cell if change.rate or change.step else ""
+        cause = alike(seen.verdict, seen.reason, change.case.suite, change.case.test) if seen else ()
+        key = (change.kind, cell, change.last_good, change.first_bad, *cause)
+        groups.setdefault(key, []).append(change)
+    return [_group(tuple(members)) for members in groups.values()]
+
+
+def _group(members: tuple[Change, ...]) -> Group:
+    seen = members[0].after or members[0].before
+    return Group(members[0].kind, str(seen.verdict) if seen else "", seen.shown if seen else "", members)
 
 
 def last_comparable(runs: Sequence[Summary], run: Summary) -> Summary | None:

@@ -45,20 +45,27 @@ class Case:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of a case in a run. `reason` is the first line of the reason without
+    """What came of a case in a run. `reason` is the reason in one line without
     values and addresses: the same for the same failure of another kernel. The run
     tried the case `tries` times, of which `bad` went wrong; of several verdicts
-    this is the first bad one."""
+    this is the first bad one. `line` is the reason in one line as it is, which only
+    the run directory has, not the history."""
 
     verdict: Verdict
     reason: str = ""
     seconds: float = 0.0
     tries: int = 1
     bad: int = 0
+    line: str = field(default="", compare=False)
 
     @property
     def is_bad(self) -> bool:
         return is_bad(self.verdict)
+
+    @property
+    def shown(self) -> str:
+        """The reason for people: with its values, where they are known."""
+        return self.line or self.reason
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from farm.guest.splat import normal
 from farm.history.model import Case, Kernel, Mutation, Planted, Seen, Summary
 from farm.run import records
+from farm.run.causes import headline
 from farm.run.records import Run, Verdict, VerdictRecord
 
 #: Of broken lines so many are named, the rest is counted.
@@ -226,7 +228,8 @@ def _judge(attempts: list[VerdictRecord]) -> Seen:
     seconds = [one.seconds for one in ones if one.verdict is chosen.verdict]
     mean = sum(seconds) / len(seconds)
     mean = mean if 0 <= mean < 4e6 else 0.0  # also what is not a number
-    return Seen(chosen.verdict, records.said(chosen) if chosen.bad else "", round(mean, 3), len(ones), len(bad))
+    line = headline(chosen) if chosen.bad else ""
+    return Seen(chosen.verdict, normal(line), round(mean, 3), len(ones), len(bad), line)
 
 
 def kernel(directory: Path, cell: str) -> Kernel:

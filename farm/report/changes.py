@@ -86,7 +86,8 @@ def show(console: Console, comparison: Comparison) -> None:
     console.print(Text(plain(title(comparison)), "bold"), soft_wrap=True)
     groups = grouped(comparison.changes)
     for group in groups[:MOST]:
-        console.print(Text.assemble("\n", (group.kind, STYLES[group.kind]), f"  {plain(group.cell)}"), soft_wrap=True)
+        heading = f"  {plain(', '.join(group.cells))}"
+        console.print(Text.assemble("\n", (group.kind, STYLES[group.kind]), heading), soft_wrap=True)
         for line in (tests(group), told_both(group), known(group)):
             if line:
                 console.print(Text(f"  {plain(line)}"), soft_wrap=True)
@@ -109,7 +110,7 @@ def markdown(comparison: Comparison) -> str:
         lines += ["| | cell | tests | was | is | what is known |", "|---|---|---|---|---|---|"]
     for group in groups:
         first = group.changes[0]
-        fields = [group.kind, group.cell, tests(group), told(first.before), told(first.after), known(group)]
+        fields = [group.kind, ", ".join(group.cells), tests(group), told(first.before), told(first.after), known(group)]
         lines.append(f"| {' | '.join(escaped(field) for field in fields)} |")
     lines.append("")
     for run in (comparison.before, comparison.after):
@@ -127,7 +128,7 @@ def escaped(text: str) -> str:
 
 def tests(group: Group) -> str:
     """The tests of a group by name, or how many there are."""
-    names = [f"{change.case.suite} {change.case.test}" for change in group.changes]
+    names = list(dict.fromkeys(f"{change.case.suite} {change.case.test}" for change in group.changes))
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -136,7 +137,7 @@ def told(seen: Seen | None) -> str:
     """What came of a case, in a word and the reason."""
     if seen is None:
         return "-"
-    return f"{seen.verdict}: {seen.reason}" if seen.reason else str(seen.verdict)
+    return f"{seen.verdict}: {seen.shown}" if seen.shown else str(seen.verdict)
 
 
 def told_both(group: Group) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from farm.report.live import STYLES
 from farm.report.terminal import console_excerpt
+from farm.report.text import shortened
 from farm.run.comparison import BASE, PATCHED, load_comparison, tally, told
 from farm.run.records import Run, Verdict, VerdictRecord
 
@@ -50,7 +51,7 @@ def _worse(console: Console, directory: Path, run: Run, record: VerdictRecord) -
     console.print(record.reason, markup=False, highlight=False, soft_wrap=True)
     lines = record.detail.splitlines()[-LOG_LINES:]
     if record.verdict is not Verdict.FAIL:
-        lines += console_excerpt(directory, record)
+        lines += shortened(console_excerpt(directory, record), LOG_LINES)
     for line in lines:
         console.print(f"  {line}", style="dim", markup=False, highlight=False)
     # what was asked for, with less of it: the last -k counts

@@ -7,8 +7,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from farm.base.errors import Exit
-from farm.report import again, terminal
+from farm.report import again, frame, terminal
 from farm.run import cellstate
+from farm.run.causes import explained
+from farm.run.diagnosis import diagnose
 from farm.run.records import EXIT, Run, Verdict, VerdictRecord, all_cells, counts, repeat_command, title
 
 
@@ -69,8 +71,12 @@ def _case(suite: ElementTree.Element, directory: Path, run: Run, record: Verdict
     element = ElementTree.SubElement(case, tag, type=str(record.verdict), message=_clean(record.reason))
     if not record.bad:
         return
-    told = terminal.picture(record.slots)
-    told += terminal.console_excerpt(directory, record) if record.verdict != Verdict.FAIL else []
+    element.set("message", _clean(explained(record)))
+    told = diagnose(record.slots) + frame.picture(record.slots)
+    if record.verdict is Verdict.BUILD:
+        told += explained(record).splitlines()
+    elif record.verdict is not Verdict.FAIL:
+        told += terminal.console_excerpt(directory, record)
     told += [*record.detail.splitlines(), f"again: {again.see(run, record)}"]
     element.text = _clean("\n".join(told))
 

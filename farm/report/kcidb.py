@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.base.errors import Exit, UsageError
-from farm.report import again, terminal
+from farm.report import again, frame, terminal
 from farm.run import cellstate
 from farm.run.records import Run, Verdict, VerdictRecord, all_cells, repeat_command, title
 
@@ -139,7 +139,7 @@ def _test(directory: Path, run: Run, record: VerdictRecord, origin: str, number:
             "again": again.see(run, record),
         },
     }
-    told = [record.reason, *terminal.picture(record.slots), *terminal.told_besides(directory, record)]
+    told = [record.reason, *frame.picture(record.slots), *terminal.told_besides(directory, record)]
     if record.reason or record.bad:
         made["log_excerpt"] = "\n".join(told)[:EXCERPT]
     return made

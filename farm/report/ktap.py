@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from farm.report import again, terminal
+from farm.report import again, frame, terminal
 from farm.run.records import Run, Verdict, VerdictRecord, all_cells, title
 
 #: What stands behind the name of a test that did not simply pass or fail.
@@ -77,7 +77,7 @@ def _test(directory: Path, run: Run, record: VerdictRecord, number: int) -> list
 
 def _diagnostics(directory: Path, run: Run, record: VerdictRecord) -> list[str]:
     first, *rest = record.reason.strip().splitlines() or ["no reason was given"]
-    below = rest + terminal.picture(record.slots) + terminal.told_besides(directory, record)
+    below = rest + frame.picture(record.slots) + terminal.told_besides(directory, record)
     below.append(f"again: {again.see(run, record)}")
     lines = [f"{record.verdict}: {first}", *(f"  {line}" for line in below if line.strip())]
     return [f"# {escape(line, diagnostic=True)}".rstrip() for line in lines]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What a person sees while a run goes on: one line for each cell."""
 
+import math
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ from rich.live import Live as RichLive
 from rich.table import Table
 from rich.text import Text
 
+from farm.report.text import plain
 from farm.run.records import Run, Verdict, VerdictRecord
 
 STYLES = {
@@ -25,8 +28,14 @@ STYLES = {
     Verdict.LOST: "bold magenta",
 }
 
-#: Between two lines of a cell where there is no terminal to redraw.
+#: Longer than this nothing is silent where there is no terminal to redraw.
 QUIET_SECONDS = 30.0
+
+#: Of what a cell is at, on a terminal.
+_STATE_WIDTH = 60
+
+#: So many verdicts and seconds say how long the rest will take.
+ENOUGH, ENOUGH_SECONDS = 10, 10.0
 
 
 @dataclass
@@ -37,9 +46,17 @@ class _Row:
     kernel: str = ""
     started: float = 0.0
     steps: int = 0
-    told: float = 0.0
     planned: int = 0
     verdicts: list[VerdictRecord] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Tests with a verdict: of those that are LOST none came."""
+        return sum(record.verdict is not Verdict.LOST for record in self.verdicts)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.planned) and len(self.verdicts) >= self.planned
 
 
 class Live:
@@ -48,16 +65,44 @@ class Live:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._rows: dict[str, _Row] = {}
+        self._directory: Path | None = None
+        self._testing = 0.0
+        self._said = time.monotonic()
+        self._left = threading.Event()
         self._live = RichLive(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
+        self._ticking = threading.Thread(target=self._tick, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             self._live.start()
+        else:
+            self._ticking.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._live.stop()
+        else:
+            self._left.set()
+            self._ticking.join()
+
+    def _tick(self) -> None:
+        while not self._left.wait(1):
+            self.remind()
+
+    def remind(self) -> None:
+        """Where there is no terminal: say what each cell is at, if nothing was said for long."""
+        open_cells = {cell: row for cell, row in self._rows.items() if not row.ended}
+        if self._console.is_terminal or not open_cells or time.monotonic() - self._said <= QUIET_SECONDS:
+            return
+        busy = [
+            f"{cell}: {state}" for cell, row in open_cells.items() if (state := self._state(cell, row)) != "waiting"
+        ]
+        self._print("; ".join([*busy, *filter(None, [self._remaining()])]) or "waiting for a kernel")
+
+    def _print(self, line: str | Text) -> None:
+        self._said = time.monotonic()
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def cells(self, names: list[str]) -> None:
         """What there will be a line for."""
@@ -66,31 +111,30 @@ class Live:
     def began(self, directory: Path, run: Run) -> None:
         """The run has a directory; nothing is built yet."""
         self.cells(run.cells)
-        self._console.print(f"run {directory}", highlight=False, soft_wrap=True)
-        said = f"accelerator: {run.accel} ({run.accel_reason}); guests at once: {run.workers}"
-        self._console.print(said, highlight=False, markup=False, soft_wrap=True)
+        self._directory = directory
+        self._print(f"run {directory}")
+        self._print(f"accelerator: {run.accel} ({run.accel_reason}); guests at once: {run.workers}")
 
     def building(self, cell: str, step: str) -> None:
         """The build of a cell got further; `step` is what it does now."""
         row, now = self._rows[cell], time.monotonic()
         if not row.started:
-            row.started = row.told = now
+            row.started = self._said = now
         row.steps += 1
         row.step = step
-        if not self._console.is_terminal and now - row.told > QUIET_SECONDS:
-            row.told = now
-            self._console.print(f"{cell}: building for {now - row.started:.0f} s, {row.steps} steps, now: {step}")
+        self.remind()
 
     def built(self, cell: str, outcome: str) -> None:
         row = self._rows[cell]
         seconds = time.monotonic() - row.started if row.started else 0.0
         row.step, row.kernel = "", f"{outcome} ({seconds:.0f} s)" if seconds >= 1 else outcome
-        self._console.print(f"{cell}: kernel {row.kernel}", highlight=False, markup=False, soft_wrap=True)
+        self._print(f"{cell}: kernel {row.kernel}")
 
     def plan(self, cells: list[str]) -> None:
         """The cell of each planned test."""
+        self._said, self._testing = time.monotonic(), 0.0
         for row in self._rows.values():
-            row.planned, row.told = 0, time.monotonic()
+            row.planned = 0
         for cell in cells:
             self._rows[cell].planned += 1
 
@@ -99,28 +143,59 @@ class Live:
         if row is None:
             return
         row.verdicts.append(record)
+        self._testing = self._testing or time.monotonic() - record.seconds
         if record.bad and record.verdict is not Verdict.LOST:  # of an interrupted run those are thousands
-            line = Text.assemble(
-                (f"{record.verdict:5} ", STYLES[record.verdict]),
-                f"{record.cell} {record.suite} {record.test} ({record.seconds:.1f} s)",
-            )
-            self._console.print(line)
-        now, done = time.monotonic(), len(row.verdicts)
+            told = f"{record.cell} {record.suite} {plain(record.test)} ({record.seconds:.1f} s)"
+            self._print(Text.assemble((f"{record.verdict:5} ", STYLES[record.verdict]), told))
         if self._console.is_terminal or not row.planned:
             return
-        if done == row.planned or now - row.told > QUIET_SECONDS:
-            row.told = now
-            self._console.print(f"{record.cell}: {done} of {row.planned} tests done", highlight=False)
+        if len(row.verdicts) == row.planned:
+            self._print(f"{record.cell}: {self._tests(row)}")
+        else:
+            self.remind()
+
+    def _state(self, cell: str, row: _Row) -> str:
+        """What is done for a cell now."""
+        if row.step and row.started:
+            seconds = time.monotonic() - row.started
+            return f"building for {seconds:.0f} s, {row.steps} steps, now: {row.step}"
+        if row.verdicts:
+            return self._tests(row)
+        if row.step:
+            return row.step
+        where = self._directory / "cells" / cell if self._directory else None
+        if row.planned and where and any(where.glob("console-*.log")) and not (where / "booted").exists():
+            return "booting"
+        return self._tests(row) if row.planned else "waiting"
+
+    @staticmethod
+    def _tests(row: _Row) -> str:
+        lost = len(row.verdicts) - row.done
+        return f"{row.done} of {row.planned} tests done" + (f", {lost} without a verdict" if lost else "")
+
+    def _remaining(self) -> str:
+        """How long the tests will still take, at the pace of those that were: nothing as long as
+        kernels are built, of which nobody knows how long they take."""
+        rows = [row for row in self._rows.values() if row.planned]
+        done, planned = sum(len(row.verdicts) for row in rows), sum(row.planned for row in rows)
+        elapsed = time.monotonic() - self._testing
+        if (
+            any(row.step and not row.verdicts for row in rows)
+            or done < ENOUGH
+            or elapsed < ENOUGH_SECONDS
+            or done >= planned
+        ):
+            return ""
+        minutes = math.ceil(elapsed / done * (planned - done) / 60)
+        return f"about {minutes} min left" if minutes > 1 else "about a minute left"
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         for cell, row in self._rows.items():
             bad = sum(record.bad for record in row.verdicts)
-            tests = f"{len(row.verdicts)}/{row.planned} tests" if row.planned else ""
-            build = row.kernel
-            if row.step and row.started:
-                build = f"building {time.monotonic() - row.started:.0f} s, {row.steps} steps: {row.step[-48:]}"
-            elif row.step:
-                build = row.step
-            table.add_row(cell, Text(build, "dim"), tests, Text(f"{bad} bad" if bad else "", "bold red"))
+            state = self._state(cell, row)
+            shown = state if len(state) <= _STATE_WIDTH else f"{state[: _STATE_WIDTH - 1]}…"
+            table.add_row(cell, Text(shown), Text(f"{bad} bad" if bad else "", "bold red"))
+        if left := self._remaining():
+            table.add_row("", Text(left, "dim"), "")
         return table

@@ -11,6 +11,7 @@ from rich.text import Text
 from farm.hunt.series import Checked
 from farm.report import terminal
 from farm.run import records
+from farm.run.causes import by_cause
 
 
 def show(console: Console, checked: Sequence[Checked], of: int) -> None:
@@ -36,8 +37,8 @@ def show(console: Console, checked: Sequence[Checked], of: int) -> None:
     for complaint in (*bad.style, *bad.abi):
         console.print(complaint, markup=False, highlight=False, soft_wrap=True)
     run = records.load_run(bad.trial.directory)
-    for record in [record for record in bad.trial.records if record.bad][:1]:
-        terminal.failure(console, bad.trial.directory, run, record)
+    for cause in by_cause(bad.trial.records)[:1]:
+        terminal.show_cause(console, bad.trial.directory, run, cause)
 
 
 def _complaints(lines: Sequence[str]) -> Text:

@@ -1,41 +1,62 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The end of a run on the screen: cells x suites, then each failure with its
-reason, its slots and the command that repeats it."""
+"""The end of a run on the screen: cells x suites, then each cause of failures with
+one of them, its slots and the command that repeats it."""
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
-from textwrap import dedent
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from farm.guest import complaints
 from farm.guest.splat import strip
-from farm.report.frame import WITNESSES, halves, witnesses
+from farm.report import again
+from farm.report.frame import frame
 from farm.report.live import STYLES
-from farm.report.text import plain
-from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, counts, k_expression, repeat_command
+from farm.report.text import plain, shortened
+from farm.run.causes import Cause, by_cause
+from farm.run.diagnosis import diagnose
+from farm.run.records import EXIT, Run, Verdict, VerdictRecord, counts
 
-#: Failures that are told in full; of more than these the rest is counted.
-MOST = 12
+#: Causes that are shown with an example, and those that get a line; of more the rest is counted.
+MOST, MOST_LINES = 6, 20
+
+#: Of one example: lines of its reason, of what goes with it, and members that are named.
+REASON_LINES, BESIDES_LINES, NAMED = 8, 14, 6
+
+#: The end of a log that has no complaint.
 CONSOLE_LINES = 6
+
+#: A verdict of the whole cell: that each test has it says nothing.
+OF_CELL = (Verdict.BUILD, Verdict.BOOT)
 
 
 def show(console: Console, directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> None:
     """Print the whole report of a run."""
-    bad = [record for record in verdicts if record.bad and not (lost(record) and run.status == "interrupted")]
-    for record in bad[:MOST]:
-        failure(console, directory, run, record)
-    if len(bad) > MOST:
-        console.print(f"… and {len(bad) - MOST} more, in {directory}/verdicts.jsonl", markup=False, highlight=False)
+    console.print(Text(f"run {run.id}, {run.accel}", "italic"))
     table = matrix(run, verdicts)
     wide = Measurement.get(console, console.options.update(max_width=10_000), table).maximum > console.width
     console.print(by_cell(run, verdicts) if wide else table)
+    causes = [cause for cause in by_cause(verdicts) if cause.verdict is not Verdict.LOST]
+    for cause in causes[:MOST]:
+        show_cause(console, directory, run, cause)
+    for cause in causes[MOST : MOST + MOST_LINES]:
+        console.print(
+            Text.assemble((f"{cause.verdict} ", STYLES[cause.verdict]), plain(cause.headline)), soft_wrap=True
+        )
+        _line(console, f"  {spread(cause)}; again: {again.see(run, cause.example)}")
+    if len(causes) > MOST + MOST_LINES:
+        _line(console, f"… and {len(causes) - MOST - MOST_LINES} more causes, in {directory}/verdicts.jsonl")
+    if missing := next((record for record in verdicts if lost(record)), None):
+        _line(console, f"without a verdict: {counts(verdicts)[Verdict.LOST]} tests; {missing.reason}")
     if run.status == "interrupted":
-        console.print(f"go on: farm run --resume {directory}", markup=False, highlight=False, soft_wrap=True)
+        _line(console, f"go on: farm run --resume {directory}")
     _last_line(console, run, verdicts)
 
 
@@ -44,15 +65,20 @@ def lost(record: VerdictRecord) -> bool:
     return record.verdict is Verdict.LOST
 
 
-def _table(run: Run, *columns: str) -> Table:
-    table = Table(*columns, title=f"run {run.id}, {run.accel}", title_justify="left", box=SIMPLE, pad_edge=False)
+def _line(console: Console, text: str, style: str = "") -> None:
+    """A line as it is, to be copied: no markup, no colours of rich's, not wrapped."""
+    console.print(plain(text), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, box=SIMPLE, pad_edge=False)
     table.columns[0].no_wrap = True
     return table
 
 
 def by_cell(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
     """A row a cell, for more cells than fit side by side: all of it, and the suites that are bad."""
-    table = _table(run, "cell", "all", "bad")
+    table = _table("cell", "all", "bad")
     table.columns[1].justify = "right"
     for cell in run.cells:
         mine = [record for record in verdicts if record.cell == cell]
@@ -66,7 +92,7 @@ def by_cell(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
 def matrix(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
     """Suites x cells. What is bad in a field is named before what passed; a
     number alone has passed."""
-    table = _table(run, "suite")
+    table = _table("suite")
     prefix = _common(run.cells)
     for cell in run.cells:
         table.add_column(cell.removeprefix(prefix), justify="right")
@@ -85,91 +111,96 @@ def _common(cells: Sequence[str]) -> str:
 
 
 def field(records: Sequence[VerdictRecord]) -> Text:
+    """What came of some tests: a number alone has passed, else each verdict is named, what passed
+    first: `4 ok, 20 FAIL`. Skipped ones are counted where there is nothing else."""
     tally = counts(records)
-    order = sorted(tally, key=lambda verdict: (-EXIT[verdict], verdict != Verdict.PASS))
-    parts = []
-    for verdict in order:
-        if verdict is Verdict.PASS:
-            parts.append(Text(str(tally[verdict]), STYLES[verdict]))
-        elif verdict is not Verdict.SKIP or len(tally) == 1:
-            parts.append(Text(f"{tally[verdict]} {verdict}", STYLES[verdict]))
-    return Text(" ").join(parts) if parts else Text("-", "dim")
+    bad = sorted((verdict for verdict in tally if EXIT[verdict]), key=lambda verdict: -EXIT[verdict])
+    parts = [Text(f"{tally[verdict]} {verdict}", STYLES[verdict]) for verdict in bad]
+    if passed := tally[Verdict.PASS]:
+        parts.insert(0, Text(f"{passed} ok" if bad else str(passed), STYLES[Verdict.PASS]))
+    if not parts and tally[Verdict.SKIP]:
+        parts = [Text(f"{tally[Verdict.SKIP]} {Verdict.SKIP}", STYLES[Verdict.SKIP])]
+    return Text(", ").join(parts) if parts else Text("-", "dim")
 
 
-def failure(console: Console, directory: Path, run: Run, record: VerdictRecord) -> None:
-    console.rule(
-        Text(f"{record.verdict} {record.cell} {record.suite} {record.test}", STYLES[record.verdict]), align="left"
-    )
-    for line in (record.reason or "no reason was given").splitlines():
-        console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+def show_cause(console: Console, directory: Path, run: Run, cause: Cause) -> None:
+    """Print a cause: what it is, how far it goes, one of its tests in full, the names of the others."""
+    record = cause.example
+    console.print(Text.assemble((f"{cause.verdict}  ", STYLES[cause.verdict]), (plain(cause.headline), "bold")))
+    console.print(f"{spread(cause)}", highlight=False)
+    if cause.verdict not in OF_CELL:
+        _line(
+            console,
+            f"{'test' if len(cause.members) == 1 else 'one of them'}: {record.cell} {record.suite} {record.test}",
+        )
+    for line in shortened(reason(cause), REASON_LINES):
+        console.print(Padding(Text(plain(line)), (0, 0, 0, 2), expand=False))
     if record.slots:
-        console.print(frame(record.slots))
-    for line in told_besides(directory, record):
-        console.print(plain(line), style="dim", markup=False, highlight=False)
-    again = repeat_command(run, record.cell, k_expression(record))
-    console.print(f"again: {again}", markup=False, highlight=False, soft_wrap=True)
-    if record.console:
-        log = directory / "cells" / record.cell / record.console
-        console.print(f"log:   {log}", markup=False, highlight=False, soft_wrap=True)
+        console.print(Padding(frame(record.slots, console.width - 2), (0, 0, 0, 2), expand=False))
+    for line in shortened(told_besides(directory, record), BESIDES_LINES):
+        _line(console, line, "dim")
+    _line(console, f"again: {again.see(run, record)}")
+    log = f"cells/{record.cell}/{record.console or 'build.log'}"
+    if (record.console or cause.verdict is Verdict.BUILD) and (directory / log).exists():
+        _line(console, f"log:   {directory / log}")
+    if cause.verdict not in OF_CELL and (others := _others(cause)):
+        console.print(Text(f"also:  {others}", "dim"))
     console.print()
 
 
-def frame(slots: Sequence[Slot]) -> Table:
-    """The picture of the frame: what should be in each slot and what each
-    witness saw there, wrong ones red. A witness who saw nothing has no column."""
-    present = witnesses(slots)
-    table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("slot", "register", "%rsp+"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("expected", *(WITNESSES[name] for name in present)):
-        table.add_column(heading, justify="right")
-    for slot in slots:
-        table.add_row(
-            slot.name,
-            slot.register,
-            str(slot.offset) if slot.offset is not None else "none",
-            _hex(slot.passed),
-            *(_value(getattr(slot, name), slot.passed) for name in present),
-            style="bold red" if slot.wrong else "",
-        )
-    return table
+def _others(cause: Cause) -> str:
+    """The tests of a cause beside its example: some by name, by suite, and how many more."""
+    record = cause.example
+    names = dict.fromkeys((one.suite, one.test) for one in cause.members)
+    names.pop((record.suite, record.test))
+    named: dict[str, list[str]] = {}
+    for suite, test in list(names)[:NAMED]:
+        named.setdefault(suite, []).append(plain(test))
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return "; ".join(f"{suite} {', '.join(tests)}" for suite, tests in named.items()) + more
 
 
-def picture(slots: Sequence[Slot], width: int = 120) -> list[str]:
-    """The picture of the frame as lines of plain text; none if there are no slots."""
-    if not slots:
-        return []
-    console = Console(file=StringIO(), width=width, no_color=True, force_terminal=False)
-    with console.capture() as captured:
-        console.print(frame(slots))
-    return dedent("\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip())).splitlines()
+def spread(cause: Cause) -> str:
+    """How many tests have it, in which cells, of which suites."""
+    tests = "1 test" if len(cause.members) == 1 else f"{len(cause.members)} tests"
+    cells = Counter(record.cell for record in cause.members)
+    suites = Counter(record.suite for record in cause.members)
+    in_cells = next(iter(cells)) if len(cells) == 1 else ", ".join(f"{cell} ({n})" for cell, n in cells.items())
+    if len(cause.members) == 1 or cause.verdict in OF_CELL:
+        return f"{tests} in {in_cells}"
+    return f"{tests} in {in_cells}: {', '.join(f'{suite} {n}' for suite, n in suites.items())}"
+
+
+def reason(cause: Cause) -> list[str]:
+    """The reason of the example but for what the headline says, and for what pytest says of a
+    failed assertion that has a message; of slots what else is wrong first."""
+    record = cause.example
+    first, *rest = [line for line in record.reason.splitlines() if line.strip()] or ["no reason was given"]
+    if record.verdict is Verdict.FAIL:
+        rest = list(itertools.takewhile(lambda line: not line.startswith("assert "), rest))
+    return [*diagnose(record.slots)[1:], *([] if cause.headline == first.strip() else [first]), *rest]
 
 
 def told_besides(directory: Path, record: VerdictRecord) -> list[str]:
-    """What goes with the reason: the console's end, or where the farm itself failed."""
+    """What goes with the reason: the console, or where the farm itself failed."""
     if record.verdict in (Verdict.CRASH, Verdict.HANG, Verdict.BOOT):
         return [f"  {line}" for line in console_excerpt(directory, record)]
-    return record.detail.splitlines() if record.verdict is Verdict.INFRA else []
-
-
-def _value(value: int | None, expected: int) -> str:
-    if value is None:
-        return "-"
-    return _hex(value) + ("" if value == expected else "!")
-
-
-def _hex(value: int) -> str:
-    return " ".join(halves(value))
+    return record.detail.splitlines()[-BESIDES_LINES:] if record.verdict is Verdict.INFRA else []
 
 
 def console_excerpt(directory: Path, record: VerdictRecord) -> list[str]:
-    """The last lines that the kernel said within the span of a record."""
+    """Of what the kernel said within the span of a record the lines that are worth reading: of
+    its first complaint, else the last ones."""
     path = directory / "cells" / record.cell / record.console
     if not record.console or not path.is_file():
         return []
     start, end = record.span
-    data = path.read_bytes()[start : end if end > start else None]
-    lines = [strip(line) for line in data.decode(errors="replace").splitlines() if line.strip()]
+    with path.open("rb") as handle:
+        handle.seek(start)
+        text = handle.read(end - start if end > start else -1).decode(errors="replace").replace("\r\n", "\n")
+    if lines := complaints.essence(text):
+        return lines
+    lines = [strip(line) for line in text.splitlines() if line.strip()]
     return [line for line in lines if not line.startswith("farm: mark")][-CONSOLE_LINES:]
 
 

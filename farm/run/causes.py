@@ -6,20 +6,16 @@ wrong register, whichever tests look at it, and a warning that every test runs i
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from farm.guest import splat
 from farm.run.diagnosis import diagnoses
 from farm.run.records import Verdict, VerdictRecord
-from farm.run.verdict import GRAVITY
-
-#: Behind a complaint: during which request it was noticed.
-_DURING = re.compile(r" \([^()]*`[^`]*`[^()]*\)$")
+from farm.run.verdict import DURING, GRAVITY
 
 #: What the farm puts before a complaint.
-_BEFORE = re.compile(rf"^(the guest ended|{'|'.join(re.escape(kind) for kind in splat.KINDS)}): ")
+_BEFORE = re.compile(rf"^((the guest ended|{'|'.join(map(re.escape, splat.KINDS))}): )+")
 
 #: An assertion without a message says nothing but values.
 _BARE = re.compile(r"^(assert |AssertionError$|no reason was given$)")
@@ -43,23 +39,31 @@ class Cause:
 
 @dataclass(frozen=True)
 class _Key:
-    """What members have in common: the verdict, the place of a wrong slot or a complaint, and
-    what is there instead, empty where nobody can say it."""
+    """What members have in common: the verdict, and what went wrong. Of `slots` that is where
+    and which register, and what is there `instead`, empty where nobody can say it."""
 
     verdict: Verdict
     place: tuple[str, ...]
     instead: str = ""
+    slots: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it says all that there is to say."""
+        return not self.slots or (bool(self.instead) and self.place[0] != "call")
 
 
 def by_cause(records: Iterable[VerdictRecord]) -> list[Cause]:
     """The bad verdicts among `records` as causes, the gravest first, then those with most
     members; LOST ones too, which tell no more than how many they are. The same whatever the
     order of causes in `records`."""
+    bad = [record for record in records if record.bad]
+    keys = [_key(record) for record in bad]
+    whole = _folded(keys)
     members: dict[_Key, list[VerdictRecord]] = {}
-    for record in records:
-        if record.bad:
-            members.setdefault(_key(record), []).append(record)
-    causes = [_cause(mine) for mine in _folded(members).values()]
+    for key, record in zip(keys, bad, strict=True):
+        members.setdefault(whole[key], []).append(record)
+    causes = [_cause(mine) for mine in members.values()]
     return sorted(causes, key=lambda one: (-GRAVITY.index(one.verdict), -len(one.members), one.headline))
 
 
@@ -69,25 +73,37 @@ def headline(record: VerdictRecord) -> str:
         return found[0].text
     lines = [line.strip() for line in record.reason.splitlines() if line.strip()]
     if record.verdict is Verdict.BUILD and len(lines) > 1:
-        return f"the kernel does not build: {lines[1]}"
+        # the first line names cell and log, which is all there is to say of a compiler's
+        what = lines[0].removeprefix(f"{record.cell}: ")
+        return f"{'the kernel does not build:' if what.startswith('target ') else what} {lines[1]}"
     return lines[0] if lines else "no reason was given"
+
+
+def explained(record: VerdictRecord) -> str:
+    """The whole reason, what went wrong in its first line."""
+    first, reason = headline(record), record.reason.strip()
+    return reason if reason.startswith(first) else f"{first}\n{reason}".strip()
 
 
 def _key(record: VerdictRecord) -> _Key:
     if record.verdict is Verdict.FAIL and (found := diagnoses(record.slots)):
         first = found[0]
         # values are not what tells causes apart: bits that differ are others in every call
-        return _Key(record.verdict, (first.where, first.register), first.instead)
-    first_line = headline(record)
+        return _Key(record.verdict, (first.where, first.register), first.instead, slots=True)
     if record.verdict is Verdict.BUILD:
         # the first line names cell and log
         lines = record.reason.strip().splitlines()
         return _Key(record.verdict, tuple(map(_normal, lines[1:] or lines)))
-    if record.verdict is Verdict.CRASH:
-        return _Key(record.verdict, (_normal(_BEFORE.sub("", _DURING.sub("", first_line))),))
-    if record.verdict is Verdict.FAIL and _BARE.match(first_line):
-        return _Key(record.verdict, (record.suite, record.test.partition("[")[0], _normal(first_line)))
-    return _Key(record.verdict, (_normal(first_line),))
+    return _Key(record.verdict, alike(record.verdict, headline(record), record.suite, record.test))
+
+
+def alike(verdict: Verdict, line: str, suite: str, test: str) -> tuple[str, ...]:
+    """What a failure has in common with others of its cause, as far as its headline tells."""
+    if verdict is Verdict.CRASH:
+        return verdict, _normal(_BEFORE.sub("", DURING.sub("", line)))
+    if verdict is Verdict.FAIL and _BARE.match(line):
+        return verdict, suite, test.partition("[")[0], _normal(line)
+    return verdict, _normal(line)
 
 
 def _normal(text: str) -> str:
@@ -96,16 +112,26 @@ def _normal(text: str) -> str:
     return re.sub(r"\d+", "N", splat.normal(text))
 
 
-def _folded(members: dict[_Key, list[VerdictRecord]]) -> dict[_Key, list[VerdictRecord]]:
-    """Where nobody can say what a slot holds, as too little was passed, it is what all others
-    say of that slot, if they agree."""
-    known = Counter((key.verdict, key.place) for key in members if key.instead)
-    folded: dict[_Key, list[VerdictRecord]] = {}
-    for key, mine in members.items():
-        if not key.instead and known[key.verdict, key.place] == 1:
-            key = next(other for other in members if other.instead and replace(other, instead="") == key)
-        folded.setdefault(key, []).extend(mine)
+def _folded(keys: Iterable[_Key]) -> dict[_Key, _Key]:
+    """For each key the one that it is a part of. Where nobody looked at the slot, or too little
+    was passed to say what it holds, it is what others say of the slot, if they agree."""
+    different = dict.fromkeys(keys)
+    folded = {}
+    for key in different:
+        fitting = [] if key.whole else [other for other in different if other.whole and _fits(key, other)]
+        folded[key] = fitting[0] if len(fitting) == 1 else key
     return folded
+
+
+def _fits(key: _Key, other: _Key) -> bool:
+    """Whether what one says may be a part of what the other one does."""
+    where, *register = key.place
+    return (
+        other.slots
+        and key.verdict is other.verdict
+        and (where, *register) in (other.place, ("call", *other.place[1:]))
+        and key.instead in ("", other.instead)
+    )
 
 
 def _cause(members: Sequence[VerdictRecord]) -> Cause:

@@ -19,7 +19,8 @@ COMMON = (0, MASK)
 @dataclass(frozen=True)
 class Diagnosis:
     """What is wrong with one register. `where` is the first place on its way with another
-    value: the trampoline's `slot`, what the `program` saw, what the `callee` received.
+    value: the trampoline's `slot`, what the `program` saw, what the `callee` received; `call` is
+    that the callee received it and nobody looked before, so it may be any of these.
     `source` is the register whose value is there instead, empty where there is none or nobody can
     tell. `instead` is the finding in words, for keys: it names registers, not arguments,
     and is empty where the value only differs. `text` is for people. `explains` counts the
@@ -60,7 +61,7 @@ def _diagnose(slot: Slot, slots: Sequence[Slot]) -> Diagnosis:
         named = source.register if source.name == source.register else f"{source.register} ({source.name})"
         return Diagnosis(slot.register, where, source.register, f"holds {source.register}", f"{subject} holds {named}")
     if value == POISON:
-        what = "was never restored" if where == "callee" else "was never written"
+        what = "was never written" if where in ("slot", "program") else "was never restored"
         return Diagnosis(slot.register, where, "", what, f"{subject} {what}")
     if what := _made_of(slot.passed, value):
         return Diagnosis(slot.register, where, "", what, f"{subject} {what}")
@@ -75,7 +76,7 @@ def _first_wrong(slot: Slot) -> tuple[str, int]:
     if slot.program is not None and slot.program != slot.passed:
         return ("slot" if slot.raw is None else "program"), slot.program
     assert slot.callee is not None, "only asked of slots that are wrong"
-    return "callee", slot.callee
+    return ("call" if slot.raw is None and slot.program is None else "callee"), slot.callee
 
 
 def _source(value: int, slot: Slot, slots: Sequence[Slot]) -> Slot | None:

@@ -22,7 +22,7 @@ import pytest
 
 from farm.base import cache
 from farm.base.errors import BootFailed, FarmError, GuestCrashed, KernelError, UsageError
-from farm.guest import splat, vm
+from farm.guest import complaints, vm
 from farm.guest.agent import Agent
 from farm.guest.image import image
 from farm.guest.poke import parse
@@ -241,12 +241,12 @@ def guest(request: pytest.FixtureRequest, stall: Stall, cell: Cell) -> Iterator[
     request.node.stash[_CHARGED] = (machine.console.log.name, (start, machine.console.size))
     end = machine.mark()
     request.node.stash[_CHARGED] = (machine.console.log.name, (start, end))
-    if complaints := _complaints(machine.console.text(start, end)):
-        raise GuestCrashed(complaints)
+    if complained := _complaints(machine.console.text(start, end)):
+        raise GuestCrashed(complained)
 
 
 def _complaints(log: str) -> str:
-    return "\n".join(f"{item.kind}: {item.title}" for item in splat.find(log))
+    return "\n".join(complaints.told(log))
 
 
 @pytest.fixture
@@ -279,10 +279,10 @@ def _explained(error: BaseException, machine: vm.Guest) -> BaseException:
 
 def _late(item: pytest.Item, machine: vm.Guest) -> Iterator[Finding]:
     """What the kernel said behind the mark that ended a test, charged to it."""
-    if machine.console.complaint and (complaints := _complaints(machine.console.text(machine.marked))):
+    if machine.console.complaint and (complained := _complaints(machine.console.text(machine.marked))):
         name, (start, _) = item.stash[_CHARGED]
         item.stash[_CHARGED] = (name, (start, machine.console.size))
-        yield Finding(Verdict.CRASH, complaints)
+        yield Finding(Verdict.CRASH, complained)
 
 
 @pytest.hookimpl(wrapper=True)

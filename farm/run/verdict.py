@@ -1,20 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0
 """From what happened to a test to what is said of it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
 
 from farm.base.errors import KernelError, UsageError
-from farm.guest.agent import Refused
+from farm.guest.agent import FOLLOWS, Refused
+from farm.run.diagnosis import diagnose
 from farm.run.records import Slot, Verdict
+
+#: Behind a complaint: during which request it was noticed.
+DURING = re.compile(r" \([^()]*`[^`]*`[^()]*\)$")
 
 
 class SlotsDiffer(AssertionError):
     """The witnesses of a call do not agree. `slots` is the picture, row by row;
     `besides` tells what has no place in it. `call` is what was called with
-    which arguments, for who wants to look at it again."""
+    which arguments, for who wants to look at it again.
+
+    The first line of its text is the diagnosis, the same for each test that sees the
+    same bug; the second has the call and the values."""
 
     def __init__(
         self,
@@ -24,7 +32,8 @@ class SlotsDiffer(AssertionError):
         call: tuple[str, Sequence[int]] | None = None,
     ) -> None:
         wrong = [slot for slot in slots if slot.wrong]
-        super().__init__(f"{what}: {'; '.join([*map(describe, wrong), *besides])}")
+        values = f"{what}: {'; '.join([*map(describe, wrong), *besides])}"
+        super().__init__("\n".join([*diagnose(slots)[:1], values]))
         self.what, self.slots, self.besides, self.call = what, tuple(slots), tuple(besides), call
 
 
@@ -102,6 +111,15 @@ def gravest(findings: Sequence[Finding]) -> Finding:
     if not ordered:
         return Finding(Verdict.PASS, "")
     first = ordered[0]
-    reasons = list(dict.fromkeys(finding.reason for finding in ordered if finding.reason))
+    reasons = _different([finding.reason for finding in ordered if finding.reason])
     slots = next((finding.slots for finding in ordered if finding.slots), ())
     return Finding(first.verdict, "\n".join(reasons), slots)
+
+
+def _different(reasons: Sequence[str]) -> list[str]:
+    """Reasons but for those that say the same again, seen during another request, and those
+    that only follow from one before."""
+    kept: dict[str, str] = {}
+    for reason in [reason for reason in reasons if not reason.startswith(FOLLOWS)] or reasons:
+        kept.setdefault(DURING.sub("", reason.partition("\n")[0]), reason)
+    return list(kept.values())

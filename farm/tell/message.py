@@ -13,11 +13,12 @@ from textwrap import fill
 from typing import Any
 
 from farm.base.errors import Exit
-from farm.history.changes import Change, Comparison, Kind, grouped
+from farm.history.changes import Change, Comparison, Group, Kind, grouped
 from farm.history.model import Case
 from farm.history.reading import Besides
-from farm.report import again, changes, terminal
+from farm.report import again, changes, frame, terminal
 from farm.report.text import plain
+from farm.run.causes import explained, headline
 from farm.run.records import Run, Verdict, VerdictRecord, all_cells, counts
 
 #: Of the JSON; raised when a reader of the old one would go wrong.
@@ -152,17 +153,31 @@ def _changes(told: Told) -> list[str]:
     """What is different, most important first; then what is as bad as it was."""
     groups = grouped(told.comparison.news)
     lines = [f"Changes since {told.comparison.before.id}:" if told.comparison.before else "Failures:"] if groups else []
+    lines_of = _reasons(told)
     for group in groups[:MOST]:
-        lines += ["", f"  {group.kind}: {group.cell}" + (f", {len(group.changes)} tests" if group.changes[1:] else "")]
-        lines += [f"    {change.case.suite} {change.case.test}{_besides(change)}" for change in group.changes[:MEMBERS]]
+        many = f", {len(group.changes)} tests" if group.changes[1:] else ""
+        lines += ["", f"  {group.kind}: {', '.join(group.cells)}{many}"]
+        lines += [f"    {_named(change, group)}{_besides(change)}" for change in group.changes[:MEMBERS]]
         if len(group.changes) > MEMBERS:
             lines.append(f"    and {len(group.changes) - MEMBERS} more")
-        if group.reason:
-            said = fill(f"{group.verdict}: {plain(group.reason)}", WIDTH, break_long_words=False)
+        if reason := lines_of.get(group.changes[0].case, group.reason):
+            said = fill(f"{group.verdict}: {plain(reason)}", WIDTH - 6, break_long_words=False)
             lines += [f"      {line}" for line in said.split("\n")]
     if len(groups) > MOST:
         lines += ["", f"  and {sum(len(group.changes) for group in groups[MOST:])} tests more"]
     return lines
+
+
+def _reasons(told: Told) -> dict[Case, str]:
+    """The reason of each bad case in one line, with its values: the history has it without."""
+    bad = [record for record in reversed(told.verdicts) if record.bad]
+    return {Case(record.cell, record.suite, record.test): headline(record) for record in bad}
+
+
+def _named(change: Change, group: Group) -> str:
+    """A test of a group, with its cell if the group has several."""
+    cell = f"{change.case.cell} " if len(group.cells) > 1 else ""
+    return f"{cell}{change.case.suite} {change.case.test}"
 
 
 def _besides(change: Change) -> str:
@@ -189,8 +204,8 @@ def _first(told: Told) -> list[str]:
     if record is None:
         return []
     lines = [f"{record.verdict} {record.cell} {record.suite} {record.test}"]
-    lines += [f"  {line}" for line in (record.reason.strip() or "no reason was given").splitlines()]
-    picture = terminal.picture(record.slots)
+    lines += [f"  {line}" for line in explained(record).splitlines()]
+    picture = frame.picture(record.slots, WIDTH)
     besides = terminal.told_besides(told.directory, record)
     return [*lines, *([""] if picture else []), *picture, *([""] if besides else []), *besides]
 
@@ -229,13 +244,14 @@ def document(told: Told) -> dict[str, Any]:
 
 
 def _news(told: Told) -> Iterator[dict[str, Any]]:
+    reasons = _reasons(told)
     for change in told.comparison.news:
         seen = change.after or change.before
         yield {
             "kind": str(change.kind),
             **asdict(change.case),
             "verdict": str(seen.verdict) if seen else None,
-            "reason": seen.reason if seen else "",
+            "reason": reasons.get(change.case, seen.shown if seen else ""),
             "last_good": change.last_good or None,
             "first_bad": change.first_bad or None,
         }

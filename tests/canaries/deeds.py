@@ -50,9 +50,9 @@ def commit_apart(guest: Guest, agent: Agent, misdeed: str) -> None:
     assert guest.connection.run(command, guest.deadline(10)).status == 0
 
 
-def wait_complaint(guest: Guest) -> None:
+def wait_complaint(guest: Guest, seconds: float = 10) -> None:
     """Return when the kernel has complained of something. That it did is not
     asserted: it is for the farm to notice."""
-    for _ in guest.deadline(10).poll():
+    for _ in guest.deadline(seconds).poll():
         if guest.console.complaint:
             return

@@ -76,6 +76,14 @@ def log_overrun(guest: Guest, agent: Agent) -> None:
     commit(agent, "flood_faster")
 
 
+def log_without_end(guest: Guest, agent: Agent) -> None:
+    """All of it comes out, and more and more of it."""
+    load(agent)
+    command = f"sh -c 'while echo flood > {MISDEED}; do :; done' < /dev/null > /dev/null 2>&1 &"
+    assert guest.connection.run(command, guest.deadline(10)).status == 0
+    wait_complaint(guest, 20)
+
+
 def agent_killed(guest: Guest, agent: Agent) -> None:
     guest.connection.run(f"kill -9 {agent.request('hello')['pid']}", guest.deadline(20))
     agent.request("hello")
@@ -103,6 +111,7 @@ DEEDS = [
     hung_task,
     out_of_memory,
     log_overrun,
+    log_without_end,
     warn_behind_the_mark,
     warn_behind_the_verdict,
     agent_killed,
