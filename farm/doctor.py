@@ -34,6 +34,7 @@ PROOF = {
     "libc6-dev": "/usr/include/x86_64-linux-gnu/sys/types.h",
     "libelf-dev": "/usr/lib/x86_64-linux-gnu/libelf.a",
     "libjansson-dev": "/usr/lib/x86_64-linux-gnu/libjansson.a",
+    "libzstd-dev": "/usr/lib/x86_64-linux-gnu/libzstd.a",
     "linux-source-6.12": "/usr/src/linux-source-6.12.tar.xz",
     "lld-19": "ld.lld-19",
     "llvm": "llvm-strip",
