@@ -8,7 +8,6 @@
 
 PYTHON ?= python3
 VENV := .venv
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: run test nightly lint setup packages
 .DEFAULT_GOAL := run
@@ -23,25 +22,13 @@ test: setup lint
 	$(VENV)/bin/pytest tests
 
 lint: setup
-	$(VENV)/bin/ruff check farm suites tests benchmarks
-	$(VENV)/bin/ruff format --check farm suites tests benchmarks
-	$(VENV)/bin/mypy farm suites tests benchmarks
-	shellcheck images/init.sh .ci/run
+	$(VENV)/bin/ruff check farm suites tests benchmarks hosts
+	$(VENV)/bin/ruff format --check farm suites tests benchmarks hosts
+	$(VENV)/bin/mypy farm suites tests benchmarks hosts
+	shellcheck images/init.sh hosts/*.sh .ci/run
 
-setup: packages $(VENV)/ready
+setup: packages
+	@$(PYTHON) hosts/venv.py
 
 packages:
-	@missing=; for package in $$(sed 's/#.*//' debian-packages.txt); do \
-		dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null \
-			| grep -qx installed || missing="$$missing $$package"; \
-	done; \
-	if [ -n "$$missing" ]; then \
-		echo "installing Debian packages:$$missing"; \
-		$(SUDO) apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install --yes --no-install-recommends -qq $$missing; \
-	fi
-
-$(VENV)/ready: pyproject.toml | packages
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	@hosts/packages.sh

@@ -4,6 +4,7 @@
 import os
 import shutil
 import sys
+import sysconfig
 from dataclasses import dataclass
 
 from farm.base import cache
@@ -41,7 +42,7 @@ PROOF = {
     "llvm-19": "llvm-ar-19",
     "make": "make",
     "perl": "perl",
-    "python3-venv": "/usr/lib/python3.11/ensurepip/__init__.py",
+    "python3-venv": f"{sysconfig.get_path('stdlib')}/ensurepip/__init__.py",
     "qemu-system-x86": "qemu-system-x86_64",
     "shellcheck": "shellcheck",
     "util-linux": "setpriv",
