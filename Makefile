@@ -3,13 +3,14 @@
 #   make run    set everything up, then build, boot and test the main cells
 #   make test   set everything up, then pass the farm's own tests
 #   make nightly  all there is to be run, in BUDGET (6h)
+#   make hosts  the first two on new machines with Debian 12 and 13 (as root)
 #
 # sudo is asked for Debian's packages only, and only if some are missing.
 
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: run test nightly lint setup packages
+.PHONY: run test nightly lint setup packages hosts
 .DEFAULT_GOAL := run
 
 run: setup
@@ -32,3 +33,8 @@ setup: packages
 
 packages:
 	@hosts/packages.sh
+
+# On each supported release of Debian, made anew in a directory of its own: what
+# a new user types. RELEASES, TARGETS and CELLS take some of it.
+hosts:
+	@CELLS='$(CELLS)' TARGETS='$(TARGETS)' hosts/prove.sh $(RELEASES)
