@@ -599,3 +599,16 @@ def test_worker_that_dies_after_its_report_says_nothing_more(tmp_path: Path) -> 
         collector.pytest_runtest_logreport(died)
     found = [(one.test, one.verdict) for one in records.load_verdicts(tmp_path)]
     assert found == [("test_done", Verdict.PASS), ("test_open", Verdict.INFRA)]
+
+
+def test_full_disk_at_the_plan_is_told(tmp_path: Path) -> None:
+    """What is written of the run has its name in the message, and ends it as a verdict's line does."""
+    records.save_run(tmp_path, RUN)
+    (tmp_path / ".run.json.partial").symlink_to("/dev/full")
+    live = Live(Console(file=(tmp_path / "screen").open("w")))
+    live.cells(RUN.cells)
+    collector = Collector(tmp_path, RUN.cells, live)
+    with pytest.raises(pytest.exit.Exception):
+        collector.pytest_xdist_node_collection_finished(["suites/test_slots.py::test_x[x86_64-regs]"])
+    assert str(collector.error).startswith(f"{tmp_path}/run.json: No space left on device")
+    assert records.load_run(tmp_path) == RUN

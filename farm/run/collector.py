@@ -9,7 +9,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-from farm.base.errors import Blamed, Exit, FarmError
+from farm.base.errors import Blamed, Exit, FarmError, refused
 from farm.kernel.builder import as_error
 from farm.run import cellstate, records
 from farm.run.plugin import planned
@@ -72,7 +72,7 @@ class Collector:
         if not self.planned:
             self.planned = {nodeid: planned(nodeid, self._cells) for nodeid in ids}
             self._watcher.plan([test.cell for test in self.planned.values()])
-            records.update_run(self._directory, planned=len(self.planned) + len(self.records))
+            self._update(planned=len(self.planned) + len(self.records))
 
     @pytest.hookimpl
     def pytest_internalerror(self, excrepr: object) -> None:
@@ -125,8 +125,16 @@ class Collector:
         """Say once that a run which began under KVM goes on under TCG, and keep it with the run."""
         if not self._distrusted and (reason := cellstate.distrust(self._directory)):
             self._distrusted = True
-            records.update_run(self._directory, accel="tcg", accel_reason=reason, distrusted=reason)
+            self._update(accel="tcg", accel_reason=reason, distrusted=reason)
             self._watcher.notice(f"KVM is distrusted, the run goes on under TCG: {reason}")
+
+    def _update(self, **changes: Any) -> None:
+        """Change the record of the run. Ends it where the host refuses, as with a full disk."""
+        try:
+            records.update_run(self._directory, **changes)
+        except OSError as error:
+            self.error = refused(error)
+            pytest.exit(str(self.error))
 
     def _missing(self, nodeid: str, verdict: Verdict, reason: str) -> VerdictRecord:
         test = self.planned.get(nodeid) or planned(nodeid, self._cells)

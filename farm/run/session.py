@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from farm.base.atomic import naming
 from farm.base.command import leashed
-from farm.base.errors import Blamed, Exit, FarmError, UsageError
+from farm.base.errors import Blamed, Exit, FarmError, UsageError, refused
 from farm.guest import accel, qemu
 from farm.kernel import builder, series
 from farm.kernel.build import version_of
@@ -192,7 +193,7 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
         _stop(process)
         thread.join(10)
         signal.signal(signal.SIGTERM, before)
-        if ended == "interrupted":
+        if ended == "interrupted" and not trouble:
             records.update_run(directory, status="interrupted", finished=records.now())
     if trouble:
         raise trouble[0]
@@ -227,7 +228,20 @@ def collecting(suites: Path, directory: Path, select: str) -> list[str]:
 def _follow_builder(
     process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Blamed]
 ) -> None:
-    """Pass on what the builder tells; no cell is left without an answer."""
+    """Pass on what the builder tells; no cell is left without an answer, or the run ends."""
+    try:
+        _follow(process, directory, run, watcher, trouble)
+    except OSError as error:  # the disk is full, and no worker would ever hear of its kernel
+        trouble.append(refused(error))
+    if trouble:
+        # this is no verdict of any test: end the run, not its tests. Not by
+        # SIGINT, which is ignored where a shell has put the farm into the background
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _follow(
+    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Blamed]
+) -> None:
     open_cells = list(run.cells)
     #: failures that are the host's, as long as they may be those of every cell
     held: list[builder.Event] = []
@@ -250,9 +264,6 @@ def _follow_builder(
     if held and not open_cells:  # no cell has a kernel, and none is to blame for it
         trouble.append(FarmError("\n".join(dict.fromkeys(event.text for event in held))))
     if trouble:
-        # this is no verdict of any test: end the run, not its tests. Not by
-        # SIGINT, which is ignored where a shell has put the farm into the background
-        signal.raise_signal(signal.SIGTERM)
         return
     for event in held:
         _tell_failed(directory, event, watcher)
@@ -288,7 +299,8 @@ def _keep_artifacts(built: builder.Built, directory: Path) -> None:
 
 def _copy(source: Path, destination: Path) -> None:
     if source.exists():
-        destination.write_bytes(source.read_bytes())
+        with naming(destination):
+            destination.write_bytes(source.read_bytes())
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
