@@ -65,7 +65,7 @@ def _results(ground: Ground, before: Undisturbed, disk: Path, points: int) -> Ro
         results = disk / f"point-{number}"
         results.mkdir()
         try:
-            return _full(ground, before, results, disk, taken * number // (3 * points), f"{results}")
+            return _full(ground, before, results, disk, taken * number // (3 * points), str(disk))
         finally:
             shutil.rmtree(results)
 
@@ -86,7 +86,7 @@ def _cache(ground: Ground, before: Undisturbed, disk: Path, points: int) -> Row:
     for kind in ("kernels", "modules", "programs", "keys"):
         shutil.copytree(ground.cache / kind, disk / kind)
     (disk / "sources").symlink_to(ground.cache / "sources")
-    _, empty = _kinds(disk), os.statvfs(disk).f_bavail
+    empty = os.statvfs(disk).f_bavail
     ended(ground.farm(ground.words, ground.fresh(), ground.fresh() / ".log", FTRACE_FARM_CACHE=str(disk)))
     taken = (empty - os.statvfs(disk).f_bavail) * os.statvfs(disk).f_frsize
     say(f"full disk: a run leaves {taken >> 10} kB in a cache that has its kernel")
@@ -100,7 +100,8 @@ def _cache(ground: Ground, before: Undisturbed, disk: Path, points: int) -> Row:
 
 
 def _kinds(disk: Path) -> set[str]:
-    return {path.name for path in disk.iterdir()}
+    """What a run has made in a cache, its marks aside."""
+    return {path.name for path in disk.iterdir() if not path.name.startswith(".")}
 
 
 def _full(
