@@ -202,8 +202,8 @@ OPERATIONS = (
 )
 
 
-def rows(ground: Ground, points: int) -> list[Row]:
-    """All operations, each with all of its calls; `points` of them at most if it is given, spread over all."""
+def rows(ground: Ground, most: int) -> list[Row]:
+    """All operations, each with all of its calls; `most` of them if it is given, spread over all."""
     if shutil.which("strace") is None:
         say("system calls: no strace; install it: sudo apt-get install strace")
         return []
@@ -212,7 +212,7 @@ def rows(ground: Ground, points: int) -> list[Row]:
     try:
         for operation in OPERATIONS:
             row = Row(f"a write fails while {operation.name}", "strace, real files")
-            row.points += list(_points(ground, operation, points // len(OPERATIONS) + 1))
+            row.points += list(points(ground, operation, most // len(OPERATIONS) + 1))
             say(f"{row.what}: {len(row.points)} points, {sum(not point.good for point in row.points)} bad")
             found.append(row)
     finally:
@@ -220,7 +220,7 @@ def rows(ground: Ground, points: int) -> list[Row]:
     return found
 
 
-def _points(ground: Ground, operation: Operation, most: int) -> Iterator[Point]:
+def points(ground: Ground, operation: Operation, most: int) -> Iterator[Point]:
     made = 0
     with _prepared(ground, operation) as at:
         old = operation.state(at)
