@@ -3,6 +3,8 @@
 
 import json
 import re
+import signal
+import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from farm.base.errors import Exit, UsageError
 from farm.matrix import MATRIX
 from farm.report import frame, junit, terminal
 from farm.report.live import Live
-from farm.run import records
+from farm.run import records, session
 from farm.run.collector import Collector
 from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, exit_status, repeat_command
 from farm.run.verdict import SlotsDiffer
@@ -612,3 +614,18 @@ def test_full_disk_at_the_plan_is_told(tmp_path: Path) -> None:
         collector.pytest_xdist_node_collection_finished(["suites/test_slots.py::test_x[x86_64-regs]"])
     assert str(collector.error).startswith(f"{tmp_path}/run.json: No space left on device")
     assert records.load_run(tmp_path) == RUN
+
+
+def test_builder_that_cannot_be_followed_ends_the_run(tmp_path: Path) -> None:
+    """Whatever went wrong: nobody else would tell the workers of their kernels, and they wait for hours."""
+    trouble: list[Exception] = []
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with (
+            subprocess.Popen(["echo", "no event"], stdout=subprocess.PIPE, text=True) as process,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            session._follow_builder(process, tmp_path, RUN, Live(Console(quiet=True)), trouble)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [type(one) for one in trouble] == [json.JSONDecodeError]

@@ -169,7 +169,7 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
     """Builder and workers side by side; the run's status then: finished, stopped, interrupted."""
     order = builder.Order(run.cells, request.tree, request.series, str(request.matrix), request.patches)
     process = builder.start(order)
-    trouble: list[Blamed] = []
+    trouble: list[Exception] = []
     thread = threading.Thread(target=_follow_builder, args=(process, directory, run, watcher, trouble), daemon=True)
     thread.start()
     ended = "finished"
@@ -226,13 +226,13 @@ def collecting(suites: Path, directory: Path, select: str) -> list[str]:
 
 
 def _follow_builder(
-    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Blamed]
+    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Exception]
 ) -> None:
     """Pass on what the builder tells; no cell is left without an answer, or the run ends."""
     try:
         _follow(process, directory, run, watcher, trouble)
-    except OSError as error:  # the disk is full, and no worker would ever hear of its kernel
-        trouble.append(refused(error))
+    except Exception as error:  # a full disk, or a bug: no worker would ever hear of its kernel
+        trouble.append(refused(error) if isinstance(error, OSError) else error)
     if trouble:
         # this is no verdict of any test: end the run, not its tests. Not by
         # SIGINT, which is ignored where a shell has put the farm into the background
@@ -240,7 +240,7 @@ def _follow_builder(
 
 
 def _follow(
-    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Blamed]
+    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Exception]
 ) -> None:
     open_cells = list(run.cells)
     #: failures that are the host's, as long as they may be those of every cell
@@ -272,7 +272,7 @@ def _follow(
         _tell_failed(directory, builder.Event("failed", cell, said, Exit.FARM), watcher)
 
 
-def _pass_on(directory: Path, event: builder.Event, watcher: Watcher, trouble: list[Blamed]) -> None:
+def _pass_on(directory: Path, event: builder.Event, watcher: Watcher, trouble: list[Exception]) -> None:
     """What came of the build of one cell."""
     before = cellstate.load_built(directory, event.cell)
     if event.built is None:
