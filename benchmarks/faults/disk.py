@@ -22,19 +22,18 @@ FILLER = "filler"
 SCREEN = 24
 
 
-def rows(ground: Ground, points: int) -> list[Row]:
+def rows(ground: Ground, points: int) -> Iterator[Row]:
     """Half of the points with results on it, half with the cache, for as many amounts that are left."""
     if os.geteuid() != 0:
         say("full disks: only root may mount one")
-        return []
+        return
     before = undisturbed(ground)
     of_results, of_cache = (points + 1) // 2, points // 2
     with _disk(ground, "results", 64) as disk:
-        found = [_results(ground, before, disk, of_results)]
+        yield _results(ground, before, disk, of_results)
     if of_cache:
         with _disk(ground, "small-cache", 256) as disk:
-            found.append(_cache(ground, before, disk, of_cache))
-    return found
+            yield _cache(ground, before, disk, of_cache)
 
 
 @contextmanager

@@ -4,7 +4,7 @@
 import random
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,12 +67,14 @@ PARTS: dict[str, Callable[[Process], bool]] = {
 }
 
 
-def rows(ground: Ground, points: int) -> list[Row]:
+def rows(ground: Ground, points: int) -> Iterator[Row]:
     """All parts of a run, in turn, and what came of it."""
     before = undisturbed(ground)
     names = ("controller", "worker", "builder", "guest", "sshd")
     share = {name: points // len(names) + (number < points % len(names)) for number, name in enumerate(names)}
-    return [_row(ground, before, name, share[name]) for name in names if share[name]]
+    for name in names:
+        if share[name]:
+            yield _row(ground, before, name, share[name])
 
 
 def _row(ground: Ground, before: Undisturbed, name: str, points: int) -> Row:
