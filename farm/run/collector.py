@@ -19,6 +19,8 @@ from farm.run.watcher import Watcher
 #: So many guests in a row that the host did not start, and no other will be tried.
 HOPELESS = 3
 
+WORKER_GONE = "a worker process was killed before it had a test: is the host short of memory? See `dmesg`; the kernel has no part in it"
+
 
 class BySuite(LoadScopeScheduling):
     """xdist's scheduler, with a suite of a cell as the unit, once for each repetition:
@@ -75,8 +77,11 @@ class Collector:
             self._update(planned=len(self.planned) + len(self.records))
 
     @pytest.hookimpl
-    def pytest_internalerror(self, excrepr: object) -> None:
+    def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+        if isinstance(excinfo.value, OSError) and "cannot send" in str(excinfo.value):  # execnet's words
+            self.error = self.error or FarmError(WORKER_GONE)
         self.trouble = self.trouble or str(excrepr)  # the later ones follow from the first
+        return True  # what the run ends with says it, pytest need not
 
     @pytest.hookimpl
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
