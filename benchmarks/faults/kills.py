@@ -148,17 +148,19 @@ def _part(ground: Ground, before: Undisturbed, name: str, moment: float) -> Poin
     found, missing = verdicts(directory), lost(directory, before.verdicts)
     others = {test: found.get(test) for test in before.verdicts if found.get(test) != before.verdicts[test]}
     named = [test for test, verdict in others.items() if verdict in HIT][: 1 if name != "builder" else None]
+    if name == "worker" and status == 3 and not found:  # it was killed before it had a test: nobody has begun
+        named, missing = list(before.verdicts), 0
     trouble = troubles(log, status, (0, 1, 3) if named else (0,))
     same = {test: verdict for test, verdict in found.items() if test not in named}
     expected = {test: verdict for test, verdict in before.verdicts.items() if test not in named}
     unequal = differing(expected, same)
-    if name == "builder" and named:
+    if len(named) > 1:
         again, at = ground.fresh(), ground.fresh() / ".log"
         status = ended(ground.farm(ground.words, again, at))
         directory = run_directory(again)
         unequal += differing(before.verdicts, verdicts(directory) if directory else {})
         trouble += troubles(at, status, (0,))
-    said = tuple(f"{found[test]} {test.suite} {test.test}" for test in named[:1])
+    said = tuple(f"{found.get(test, 'no verdict of')} {test.suite} {test.test}" for test in named[:1])
     return Point(missing, orphans, unequal, trouble, (*said, f"{len(named)} tests") if len(named) > 1 else said)
 
 

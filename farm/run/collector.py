@@ -19,7 +19,11 @@ from farm.run.watcher import Watcher
 #: So many guests in a row that the host did not start, and no other will be tried.
 HOPELESS = 3
 
-WORKER_GONE = "a worker process was killed before it had a test: is the host short of memory? See `dmesg`; the kernel has no part in it"
+#: What is said of a worker that xdist could not even give its tests.
+WORKER_GONE = (
+    "a worker process was killed before it had a test, which is nothing of the kernel's: "
+    "is the host short of memory? See `dmesg`"
+)
 
 
 class BySuite(LoadScopeScheduling):
