@@ -55,7 +55,8 @@ def main() -> int:
                     rows.append(row)  # each at once: Ctrl-C shows what there is
     except KeyboardInterrupt:
         interrupted = True
-    show(rows)
+    finally:
+        show(rows)
     return int(interrupted or not all(row.good for row in rows))
 
 

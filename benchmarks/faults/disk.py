@@ -91,7 +91,7 @@ def _cache(ground: Ground, before: Undisturbed, disk: Path, points: int) -> Row:
     say(f"full disk: a run leaves {taken >> 10} kB in a cache that has its kernel")
 
     def point(number: int) -> Point | None:
-        for kind in _kinds(disk) - {"kernels", "modules", "programs", "keys", "sources", FILLER}:
+        for kind in _kinds(disk) - {"kernels", "modules", "programs", "keys", "sources"}:
             shutil.rmtree(disk / kind)
         return _full(ground, before, ground.fresh(), disk, taken * number // (3 * points), str(disk), str(disk))
 
@@ -99,8 +99,8 @@ def _cache(ground: Ground, before: Undisturbed, disk: Path, points: int) -> Row:
 
 
 def _kinds(disk: Path) -> set[str]:
-    """What a run has made in a cache, its marks aside."""
-    return {path.name for path in disk.iterdir() if not path.name.startswith(".")}
+    """The kinds of artifacts that a cache has."""
+    return {path.name for path in disk.iterdir() if path.is_dir()}
 
 
 def _full(
