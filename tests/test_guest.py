@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -16,10 +17,11 @@ import paramiko
 import pytest
 
 from farm.base.deadline import Deadline
-from farm.base.errors import BootFailed, FarmError, GuestCrashed, GuestHung
+from farm.base.errors import BootFailed, FarmError, GuestCrashed, GuestHung, KernelError
 from farm.guest import splat, ssh, vm
 from farm.guest.agent import Agent, Refused
 from farm.guest.image import image
+from farm.guest.qemu import BINARY
 from farm.guest.ssh import Finished
 from farm.kernel import builder
 from farm.matrix import MATRIX, choose, load
@@ -106,6 +108,36 @@ def test_hang_at_boot(boot: Boot) -> None:
 def test_no_console(boot: Boot) -> None:
     with pytest.raises(BootFailed, match="its console stayed silent"), boot("8250.nr_uarts=0", limit=12):
         pass
+
+
+def test_qemu_that_is_killed_is_no_crash(boot: Boot) -> None:
+    """As by a host that is short of memory: what it ran is not to blame."""
+    with boot() as guest:
+        os.kill(guest.process, signal.SIGKILL)
+        with pytest.raises(KernelError) as lost:
+            guest.mark()
+        told = guest.explain(lost.value)
+        assert isinstance(told, vm.QemuKilled)
+        assert str(told).startswith("QEMU was killed by signal 9")
+
+
+def test_qemu_that_is_killed_at_boot_is_no_boot_failure(boot: Boot, tmp_path: Path) -> None:
+    """A kernel that was not let boot is not to blame."""
+
+    def kill() -> None:
+        """The guest of this process, when its kernel has said something."""
+        log = tmp_path / "console.log"
+        assert any(log.exists() and log.stat().st_size for _ in Deadline(60).poll())
+        for children in Path("/proc/self/task").glob("*/children"):
+            for pid in children.read_text().split():
+                if Path(f"/proc/{pid}/cmdline").read_text().startswith(BINARY):
+                    os.kill(int(pid), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(vm.QemuKilled, match="QEMU was killed by signal 9"), boot("rdinit=/bin/cat"):
+        pass
+    thread.join()
 
 
 def test_no_kernel(spec: vm.Spec, tmp_path: Path) -> None:

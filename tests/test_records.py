@@ -3,6 +3,8 @@
 
 import json
 import re
+import signal
+import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from farm.base.errors import Exit, UsageError
 from farm.matrix import MATRIX
 from farm.report import frame, junit, terminal
 from farm.report.live import Live
-from farm.run import records
+from farm.run import records, session
 from farm.run.collector import Collector
 from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, exit_status, repeat_command
 from farm.run.verdict import SlotsDiffer
@@ -599,3 +601,42 @@ def test_worker_that_dies_after_its_report_says_nothing_more(tmp_path: Path) -> 
         collector.pytest_runtest_logreport(died)
     found = [(one.test, one.verdict) for one in records.load_verdicts(tmp_path)]
     assert found == [("test_done", Verdict.PASS), ("test_open", Verdict.INFRA)]
+
+
+def test_full_disk_at_the_plan_is_told(tmp_path: Path) -> None:
+    """What is written of the run has its name in the message, and ends it as a verdict's line does."""
+    records.save_run(tmp_path, RUN)
+    (tmp_path / ".run.json.partial").symlink_to("/dev/full")
+    live = Live(Console(file=(tmp_path / "screen").open("w")))
+    live.cells(RUN.cells)
+    collector = Collector(tmp_path, RUN.cells, live)
+    with pytest.raises(pytest.exit.Exception):
+        collector.pytest_xdist_node_collection_finished(["suites/test_slots.py::test_x[x86_64-regs]"])
+    assert str(collector.error).startswith(f"{tmp_path}/run.json: No space left on device")
+    assert records.load_run(tmp_path) == RUN
+
+
+def test_builder_that_cannot_be_followed_ends_the_run(tmp_path: Path) -> None:
+    """Whatever went wrong: nobody else would tell the workers of their kernels, and they wait for hours."""
+    trouble: list[Exception] = []
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with (
+            subprocess.Popen(["echo", "no event"], stdout=subprocess.PIPE, text=True) as process,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            session._follow_builder(process, tmp_path, RUN, Live(Console(quiet=True)), trouble)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [type(one) for one in trouble] == [json.JSONDecodeError]
+
+
+def test_worker_that_dies_before_it_begins_is_told_in_a_line(tmp_path: Path) -> None:
+    """xdist ends then, by an error inside of it; of another one all is kept."""
+    for said, error in (("cannot send (already closed?)", "a worker process was killed before"), ("a bug", "None")):
+        collector = Collector(tmp_path, ["x86_64-regs"], Live(Console(quiet=True)))
+        with pytest.raises(OSError) as raised:  # noqa: PT011
+            raise OSError(said)
+        assert collector.pytest_internalerror(raised.getrepr(), raised)
+        assert str(collector.error).startswith(error)
+        assert said in collector.trouble

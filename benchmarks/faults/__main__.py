@@ -15,7 +15,7 @@ only root may; failing system calls want Debian's package strace.
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +25,7 @@ from benchmarks.faults.ground import Ground, ground
 from benchmarks.faults.outcome import Row
 
 #: By name: what is done, and how many points of it there are if nobody says.
-FAULTS: dict[str, tuple[Callable[[Ground, int], list[Row]], int]] = {
+FAULTS: dict[str, tuple[Callable[[Ground, int], Iterator[Row]], int]] = {
     "kills": (kills.rows, 170),
     "hunts": (hunts.rows, 30),
     "clock": (clock.rows, 12),
@@ -51,10 +51,12 @@ def main() -> int:
         with ground(asked.cell, asked.select, asked.accel, asked.seed) as made:
             for name in asked.only or FAULTS:
                 what, points = FAULTS[name]
-                rows += what(made, asked.points or points)
+                for row in what(made, asked.points or points):
+                    rows.append(row)  # each at once: Ctrl-C shows what there is
     except KeyboardInterrupt:
         interrupted = True
-    show(rows)
+    finally:
+        show(rows)
     return int(interrupted or not all(row.good for row in rows))
 
 

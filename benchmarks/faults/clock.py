@@ -5,6 +5,7 @@ import json
 import random
 import struct
 import subprocess
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Clock:
             handle.write(struct.pack("l", seconds))
 
 
-def rows(ground: Ground, points: int) -> list[Row]:
+def rows(ground: Ground, points: int) -> Iterator[Row]:
     """In turn: a jump in the middle of a run, a jump between two runs, one after a night that was killed."""
     library = ground.place / "shift.so"
     run(["gcc", "-shared", "-fPIC", "-O2", "-o", library, Path(__file__).with_name("shift.c"), "-ldl"])
@@ -55,7 +56,6 @@ def rows(ground: Ground, points: int) -> list[Row]:
         ),
         ("between runs", "farm run, report, clean --runs", lambda jump, chance: _between(ground, clock, matrix, jump)),
     )
-    found = []
     for number, (where, how, what) in enumerate(kinds):
 
         def point(turn: int, what=what, where=where) -> Point | None:  # type: ignore[no-untyped-def]
@@ -65,8 +65,7 @@ def rows(ground: Ground, points: int) -> list[Row]:
             return made
 
         share = points // len(kinds) + (number < points % len(kinds))
-        found.append(repeat(Row(f"the clock jumps by a day, {where}", how), share, point))
-    return found
+        yield repeat(Row(f"the clock jumps by a day, {where}", how), share, point)
 
 
 def _in_a_run(ground: Ground, clock: Clock, before: Undisturbed, jump: int, chance: random.Random) -> Point | None:

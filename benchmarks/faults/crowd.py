@@ -4,6 +4,7 @@
 import random
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.faults import processes
@@ -15,13 +16,13 @@ from benchmarks.faults.outcome import Point, Row, differing, lost, repeat, verdi
 REMADE = "images"
 
 
-def rows(ground: Ground, points: int) -> list[Row]:
+def rows(ground: Ground, points: int) -> Iterator[Row]:
     before = undisturbed(ground)
 
     def point(number: int) -> Point | None:
         return _point(ground, before, random.Random(f"{ground.seed} crowd {number}"))
 
-    return [repeat(Row("two farms on one cache, and clean", "farm run, guests, images are made"), points, point)]
+    yield repeat(Row("two farms on one cache, and clean", "farm run, guests, images are made"), points, point)
 
 
 def _point(ground: Ground, before: Undisturbed, chance: random.Random) -> Point:

@@ -22,19 +22,18 @@ FILLER = "filler"
 SCREEN = 24
 
 
-def rows(ground: Ground, points: int) -> list[Row]:
+def rows(ground: Ground, points: int) -> Iterator[Row]:
     """Half of the points with results on it, half with the cache, for as many amounts that are left."""
     if os.geteuid() != 0:
         say("full disks: only root may mount one")
-        return []
+        return
     before = undisturbed(ground)
     of_results, of_cache = (points + 1) // 2, points // 2
     with _disk(ground, "results", 64) as disk:
-        found = [_results(ground, before, disk, of_results)]
+        yield _results(ground, before, disk, of_results)
     if of_cache:
         with _disk(ground, "small-cache", 256) as disk:
-            found.append(_cache(ground, before, disk, of_cache))
-    return found
+            yield _cache(ground, before, disk, of_cache)
 
 
 @contextmanager
@@ -65,7 +64,7 @@ def _results(ground: Ground, before: Undisturbed, disk: Path, points: int) -> Ro
         results = disk / f"point-{number}"
         results.mkdir()
         try:
-            return _full(ground, before, results, disk, taken * number // (3 * points), f"{results}")
+            return _full(ground, before, results, disk, taken * number // (3 * points), str(disk))
         finally:
             shutil.rmtree(results)
 
@@ -86,13 +85,13 @@ def _cache(ground: Ground, before: Undisturbed, disk: Path, points: int) -> Row:
     for kind in ("kernels", "modules", "programs", "keys"):
         shutil.copytree(ground.cache / kind, disk / kind)
     (disk / "sources").symlink_to(ground.cache / "sources")
-    _, empty = _kinds(disk), os.statvfs(disk).f_bavail
+    empty = os.statvfs(disk).f_bavail
     ended(ground.farm(ground.words, ground.fresh(), ground.fresh() / ".log", FTRACE_FARM_CACHE=str(disk)))
     taken = (empty - os.statvfs(disk).f_bavail) * os.statvfs(disk).f_frsize
     say(f"full disk: a run leaves {taken >> 10} kB in a cache that has its kernel")
 
     def point(number: int) -> Point | None:
-        for kind in _kinds(disk) - {"kernels", "modules", "programs", "keys", "sources", FILLER}:
+        for kind in _kinds(disk) - {"kernels", "modules", "programs", "keys", "sources"}:
             shutil.rmtree(disk / kind)
         return _full(ground, before, ground.fresh(), disk, taken * number // (3 * points), str(disk), str(disk))
 
@@ -100,7 +99,8 @@ def _cache(ground: Ground, before: Undisturbed, disk: Path, points: int) -> Row:
 
 
 def _kinds(disk: Path) -> set[str]:
-    return {path.name for path in disk.iterdir()}
+    """The kinds of artifacts that a cache has."""
+    return {path.name for path in disk.iterdir() if path.is_dir()}
 
 
 def _full(

@@ -11,7 +11,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class Command:
     missing: Callable[[Path], int]
 
 
-def rows(ground: Ground, points: int) -> list[Row]:
+def rows(ground: Ground, points: int) -> Iterator[Row]:
     """Half of the points each."""
     matrix = small_matrix(ground.place / "night", CELLS)
     of_night = Command(nightly(matrix), 0, _night, _lost_of_night)
@@ -65,10 +65,8 @@ def rows(ground: Ground, points: int) -> list[Row]:
         made.commits[-1],
     ]
     of_hunt = Command(argv, 0, _hunt, lambda results: 0)
-    return [
-        _row(ground, "SIGKILL of the night", "farm nightly, cells without a guest", of_night, (points + 1) // 2),
-        _row(ground, "SIGKILL of the bisection", "git and state; kernels are made up", of_hunt, points // 2),
-    ]
+    yield _row(ground, "SIGKILL of the night", "farm nightly, cells without a guest", of_night, (points + 1) // 2)
+    yield _row(ground, "SIGKILL of the bisection", "git and state; kernels are made up", of_hunt, points // 2)
 
 
 def nightly(matrix: Path) -> list[str]:

@@ -4,8 +4,8 @@
 import random
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,12 +67,14 @@ PARTS: dict[str, Callable[[Process], bool]] = {
 }
 
 
-def rows(ground: Ground, points: int) -> list[Row]:
+def rows(ground: Ground, points: int) -> Iterator[Row]:
     """All parts of a run, in turn, and what came of it."""
     before = undisturbed(ground)
     names = ("controller", "worker", "builder", "guest", "sshd")
     share = {name: points // len(names) + (number < points % len(names)) for number, name in enumerate(names)}
-    return [_row(ground, before, name, share[name]) for name in names if share[name]]
+    for name in names:
+        if share[name]:
+            yield _row(ground, before, name, share[name])
 
 
 def _row(ground: Ground, before: Undisturbed, name: str, points: int) -> Row:
@@ -146,17 +148,19 @@ def _part(ground: Ground, before: Undisturbed, name: str, moment: float) -> Poin
     found, missing = verdicts(directory), lost(directory, before.verdicts)
     others = {test: found.get(test) for test in before.verdicts if found.get(test) != before.verdicts[test]}
     named = [test for test, verdict in others.items() if verdict in HIT][: 1 if name != "builder" else None]
+    if name == "worker" and status == 3 and not found:  # it was killed before it had a test: nobody has begun
+        named, missing = list(before.verdicts), 0
     trouble = troubles(log, status, (0, 1, 3) if named else (0,))
     same = {test: verdict for test, verdict in found.items() if test not in named}
     expected = {test: verdict for test, verdict in before.verdicts.items() if test not in named}
     unequal = differing(expected, same)
-    if name == "builder" and named:
+    if len(named) > 1:
         again, at = ground.fresh(), ground.fresh() / ".log"
         status = ended(ground.farm(ground.words, again, at))
         directory = run_directory(again)
         unequal += differing(before.verdicts, verdicts(directory) if directory else {})
         trouble += troubles(at, status, (0,))
-    said = tuple(f"{found[test]} {test.suite} {test.test}" for test in named[:1])
+    said = tuple(f"{found.get(test, 'no verdict of')} {test.suite} {test.test}" for test in named[:1])
     return Point(missing, orphans, unequal, trouble, (*said, f"{len(named)} tests") if len(named) > 1 else said)
 
 
@@ -176,12 +180,11 @@ def _kill_sshd(ground: Ground, guest: int) -> bool:
     port = processes.port_of(guest)
     for keys in sorted(Path(ground.cache / "keys").glob("*/id_ed25519")) if port else []:
         assert port
-        with suppress(Blamed):
+        try:
             connection = Connection(port, Keys(keys, keys.with_name("host_key.pub")), Deadline(5))
-            try:
-                connection.run(KILL_SSHD, Deadline(5))
-            except Blamed as error:
-                return "broke off" in str(error)
-            finally:
-                connection.close()
+        except Blamed:
+            continue  # other keys, or it does not listen yet
+        with closing(connection), suppress(Blamed):
+            connection.run(KILL_SSHD, Deadline(5))  # which takes its own answer away
+        return True
     return False

@@ -75,7 +75,7 @@ def say(line: str) -> None:
 
 def repeat(row: Row, times: int, point: Callable[[int], Point | None], tries: int = 3) -> Row:
     """Fill a row with so many points. A fault that came too late to hit anything, None, is no point and is drawn
-    again; Ctrl-C ends the row, and what there is counts."""
+    again."""
     for number in range(times):
         for attempt in range(tries):
             made = point(number * tries + attempt)

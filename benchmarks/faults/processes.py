@@ -82,7 +82,7 @@ def is_builder(process: Process) -> bool:
 
 
 def is_guest(process: Process) -> bool:
-    return process.argv[0].endswith("qemu-system-x86_64")
+    return process.argv[0].endswith("qemu-system-x86_64") and "-kernel" in process.argv
 
 
 def find(mark: str, which: Callable[[Process], bool]) -> list[Process]:

@@ -202,25 +202,23 @@ OPERATIONS = (
 )
 
 
-def rows(ground: Ground, points: int) -> list[Row]:
-    """All operations, each with all of its calls; `points` of them at most if it is given, spread over all."""
+def rows(ground: Ground, most: int) -> Iterator[Row]:
+    """All operations, each with all of its calls; `most` of them if it is given, spread over all."""
     if shutil.which("strace") is None:
         say("system calls: no strace; install it: sudo apt-get install strace")
-        return []
-    found = []
+        return
     before = os.environ.get("FTRACE_FARM_CACHE")
     try:
         for operation in OPERATIONS:
             row = Row(f"a write fails while {operation.name}", "strace, real files")
-            row.points += list(_points(ground, operation, points // len(OPERATIONS) + 1))
+            row.points += list(points(ground, operation, most // len(OPERATIONS) + 1))
             say(f"{row.what}: {len(row.points)} points, {sum(not point.good for point in row.points)} bad")
-            found.append(row)
+            yield row
     finally:
         os.environ.pop("FTRACE_FARM_CACHE") if before is None else os.environ.update(FTRACE_FARM_CACHE=before)
-    return found
 
 
-def _points(ground: Ground, operation: Operation, most: int) -> Iterator[Point]:
+def points(ground: Ground, operation: Operation, most: int) -> Iterator[Point]:
     made = 0
     with _prepared(ground, operation) as at:
         old = operation.state(at)

@@ -96,6 +96,8 @@ def run(guest: Guest, tests: Suite, file: str) -> tuple[dict[str, Result], tuple
         end = guest.mark()
     except (GuestCrashed, GuestHung) as error:
         told = guest.explain(error)
+        if isinstance(told, FarmError):
+            raise told from error
         result = Result(told.verdict, str(told))
         return dict.fromkeys(tests.names(file), result), (start, guest.console.size)
     results = dict.fromkeys(tests.names(file), Result("NONE", said[-2000:]))

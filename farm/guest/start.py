@@ -32,6 +32,8 @@ def start(stack: ExitStack, spec: vm.Spec, log: Callable[[], Path]) -> tuple[vm.
     proved = known is not None and known.works
     try:
         guest = stack.enter_context(vm.boot(spec, log(), vm.BOOT_SECONDS if proved else UNPROVED_SECONDS))
+    except vm.QemuKilled:
+        raise  # which says nothing of KVM
     except (BootFailed, FarmError) as failed:
         guest = stack.enter_context(vm.boot(replace(spec, accel="tcg"), log()))
         why = f"a kernel that boots under TCG did not under KVM: {failed}"

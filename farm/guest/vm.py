@@ -2,6 +2,7 @@
 """The life of a guest, from QEMU's start to its end, on every path."""
 
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -51,6 +52,10 @@ class Spec:
     pokes: tuple[Poke, ...] = ()
 
 
+class QemuKilled(FarmError):
+    """Somebody killed QEMU, as the kernel of a host that is short of memory does: no fault of the guest's."""
+
+
 class Guest:
     """A running machine. Made by `boot`."""
 
@@ -60,14 +65,15 @@ class Guest:
         monitor: Monitor,
         connection: Connection,
         debugger: socket.socket,
-        process: int,
+        process: "subprocess.Popen[bytes]",
         boot_seconds: float,
         boot_usual: float,
         accel: str,
     ) -> None:
         self.accel = accel
         self.console = console
-        self.process = process
+        self.process = process.pid
+        self._qemu = process
         self.monitor = monitor
         self.connection = connection
         self.boot_seconds = boot_seconds
@@ -147,9 +153,9 @@ class Guest:
         """A login shell on this process's terminal; its exit status."""
         return interact(self.connection.terminal())
 
-    def explain(self, error: KernelError) -> KernelError:
+    def explain(self, error: KernelError) -> KernelError | QemuKilled:
         """A lost answer, told by its cause: a kernel that complained and a guest
-        that ended are no hang."""
+        that ended are no hang, and a QEMU that was killed is nothing of the kernel's."""
         if isinstance(error, BootFailed) or (isinstance(error, GuestCrashed) and self._told(str(error))):
             return error
         # what killed the guest may still be on its way through the console
@@ -157,6 +163,8 @@ class Guest:
         during = "" if str(error).startswith(FOLLOWS) else str(error)
         if self.console.complaint:
             return GuestCrashed(self.console.reason(during))
+        if killed := _killed(self._qemu):
+            return killed
         if self.console.closed:
             return GuestCrashed(f"the guest ended{self.console.last_words()}" + (f" ({during})" if during else ""))
         return error
@@ -216,10 +224,12 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
             connection = Connection(port, spec.image.keys, deadline)
         except BootFailed as error:
             said = _said(errors, process)
+            if killed := _killed(process):
+                raise killed from error
             raise BootFailed(f"{error}" + (f" (QEMU: {said})" if said else "")) from error
         stack.callback(connection.close)
         took, usual = time.monotonic() - started, BOOT_USUAL * spec.machine.boot
-        guest = Guest(console, monitor, connection, debugger_ours, process.pid, took, usual, spec.accel)
+        guest = Guest(console, monitor, connection, debugger_ours, process, took, usual, spec.accel)
         if spec.pokes:
             _break(guest, spec)
         yield guest
@@ -246,6 +256,16 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     """A guest has nothing to save: it is killed, not asked."""
     process.kill()
     process.wait(10)
+
+
+def _killed(process: "subprocess.Popen[bytes]") -> QemuKilled | None:
+    """The error for a QEMU that did not end by itself; None where it did, or runs."""
+    with suppress(subprocess.TimeoutExpired):
+        if -process.wait(0.2) in (signal.SIGKILL, signal.SIGTERM):
+            return QemuKilled(
+                f"QEMU was killed by signal {-process.returncode}; is the host short of memory? See `dmesg`"
+            )
+    return None
 
 
 def _said(errors: IO[bytes], process: "subprocess.Popen[bytes]") -> str:

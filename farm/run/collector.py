@@ -19,6 +19,12 @@ from farm.run.watcher import Watcher
 #: So many guests in a row that the host did not start, and no other will be tried.
 HOPELESS = 3
 
+#: What is said of a worker that xdist could not even give its tests.
+WORKER_GONE = (
+    "a worker process was killed before it had a test, which is nothing of the kernel's: "
+    "is the host short of memory? See `dmesg`"
+)
+
 
 class BySuite(LoadScopeScheduling):
     """xdist's scheduler, with a suite of a cell as the unit, once for each repetition:
@@ -76,12 +82,14 @@ class Collector:
         if not self.planned:
             self.planned = {nodeid: planned(nodeid, self._cells) for nodeid in ids}
             self._watcher.plan([test.cell for test in self.planned.values()])
-            records.update_run(self._directory, planned=len(self.planned) + len(self.records))
+            self._update(planned=len(self.planned) + len(self.records))
 
     @pytest.hookimpl
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
         cause = excinfo.value
-        if isinstance(cause, OSError):  # a disk that is full, and no error of pytest's
+        if isinstance(cause, OSError) and "cannot send" in str(cause):  # execnet's words
+            self.error = self.error or FarmError(WORKER_GONE)
+        elif isinstance(cause, OSError):  # a disk that is full, and no error of pytest's
             self.error = self.error or refused(cause, self._directory)
         # the later ones follow from the first, and what went wrong stands at the end
         self.trouble = self.trouble or "\n".join(str(excrepr).splitlines()[-TROUBLE_LINES:])
@@ -134,8 +142,16 @@ class Collector:
         """Say once that a run which began under KVM goes on under TCG, and keep it with the run."""
         if not self._distrusted and (reason := cellstate.distrust(self._directory)):
             self._distrusted = True
-            records.update_run(self._directory, accel="tcg", accel_reason=reason, distrusted=reason)
+            self._update(accel="tcg", accel_reason=reason, distrusted=reason)
             self._watcher.notice(f"KVM is distrusted, the run goes on under TCG: {reason}")
+
+    def _update(self, **changes: Any) -> None:
+        """Change the record of the run. Ends it where the host refuses, as with a full disk."""
+        try:
+            records.update_run(self._directory, **changes)
+        except OSError as error:
+            self.error = refused(error)
+            pytest.exit(str(self.error))
 
     def _missing(self, nodeid: str, verdict: Verdict, reason: str) -> VerdictRecord:
         test = self.planned.get(nodeid) or planned(nodeid, self._cells)

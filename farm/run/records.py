@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from farm.base import stored
+from farm.base import atomic, stored
 from farm.base.errors import Exit, FarmError, UsageError, refused
 from farm.guest.splat import normal
 from farm.matrix import MATRIX
@@ -188,9 +188,7 @@ def _new_directory(results: Path, prefix: str) -> Path:
 
 
 def save_run(directory: Path, run: Run) -> None:
-    partial = directory / ".run.json.partial"
-    partial.write_text(json.dumps(asdict(run), indent=1) + "\n")
-    partial.replace(directory / "run.json")
+    atomic.write(directory / "run.json", json.dumps(asdict(run), indent=1) + "\n")
 
 
 def load_run(directory: Path) -> Run:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from farm.base.atomic import naming
 from farm.base.command import leashed
 from farm.base.errors import Blamed, Exit, FarmError, UsageError, refused
 from farm.guest import accel, qemu
@@ -168,8 +169,8 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
     """Builder and workers side by side; the run's status then: finished, stopped, interrupted."""
     order = builder.Order(run.cells, request.tree, request.series, str(request.matrix), request.patches)
     process = builder.start(order)
-    trouble: list[Blamed] = []
-    thread = threading.Thread(target=_follow, args=(process, directory, run, watcher, trouble), daemon=True)
+    trouble: list[Exception] = []
+    thread = threading.Thread(target=_follow_builder, args=(process, directory, run, watcher, trouble), daemon=True)
     thread.start()
     ended = "finished"
     before = signal.getsignal(signal.SIGTERM)
@@ -192,7 +193,7 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
         _stop(process)
         thread.join(10)
         signal.signal(signal.SIGTERM, before)
-        if ended == "interrupted":
+        if ended == "interrupted" and not trouble:
             with suppress(OSError):  # it is as resumable as a run that was killed
                 records.update_run(directory, status="interrupted", finished=records.now())
     if trouble:
@@ -225,21 +226,23 @@ def collecting(suites: Path, directory: Path, select: str) -> list[str]:
     return arguments + (["-k", select] if select else [])
 
 
-def _follow(
-    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Blamed]
+def _follow_builder(
+    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Exception]
 ) -> None:
-    """Follow the builder; a run directory that cannot be written ends the run."""
+    """Pass on what the builder tells; no cell is left without an answer, or the run ends."""
     try:
-        _follow_builder(process, directory, run, watcher, trouble)
-    except OSError as error:
-        trouble.append(refused(error, directory))
+        _follow(process, directory, run, watcher, trouble)
+    except Exception as error:  # a full disk, or a bug: no worker would ever hear of its kernel
+        trouble.append(refused(error, directory) if isinstance(error, OSError) else error)
+    if trouble:
+        # this is no verdict of any test: end the run, not its tests. Not by
+        # SIGINT, which is ignored where a shell has put the farm into the background
         signal.raise_signal(signal.SIGTERM)
 
 
-def _follow_builder(
-    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Blamed]
+def _follow(
+    process: "subprocess.Popen[str]", directory: Path, run: Run, watcher: Watcher, trouble: list[Exception]
 ) -> None:
-    """Pass on what the builder tells; no cell is left without an answer."""
     open_cells = list(run.cells)
     #: failures that are the host's, as long as they may be those of every cell
     held: list[builder.Event] = []
@@ -262,9 +265,6 @@ def _follow_builder(
     if held and not open_cells:  # no cell has a kernel, and none is to blame for it
         trouble.append(FarmError("\n".join(dict.fromkeys(event.text for event in held))))
     if trouble:
-        # this is no verdict of any test: end the run, not its tests. Not by
-        # SIGINT, which is ignored where a shell has put the farm into the background
-        signal.raise_signal(signal.SIGTERM)
         return
     for event in held:
         _tell_failed(directory, event, watcher)
@@ -273,7 +273,7 @@ def _follow_builder(
         _tell_failed(directory, builder.Event("failed", cell, said, Exit.FARM), watcher)
 
 
-def _pass_on(directory: Path, event: builder.Event, watcher: Watcher, trouble: list[Blamed]) -> None:
+def _pass_on(directory: Path, event: builder.Event, watcher: Watcher, trouble: list[Exception]) -> None:
     """What came of the build of one cell."""
     before = cellstate.load_built(directory, event.cell)
     if event.built is None:
@@ -300,7 +300,8 @@ def _keep_artifacts(built: builder.Built, directory: Path) -> None:
 
 def _copy(source: Path, destination: Path) -> None:
     if source.exists():
-        destination.write_bytes(source.read_bytes())
+        with naming(destination):
+            destination.write_bytes(source.read_bytes())
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
