@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.base.errors import BootFailed, Exit, UsageError
+from farm.base.errors import BootFailed, Exit, FarmError, UsageError
 from farm.kernel.builder import Built, Event
 from farm.matrix import MATRIX
 from farm.run import cellstate, records, resume
@@ -319,9 +319,19 @@ def test_spoilt_guest_is_not_used_again(
 
 
 def test_built_comes_back(run: Path) -> None:
-    built = Built("one", "linux@v1", "c", "t", "k", "/k", "/p", "/m", True)
+    built = Built("one", "linux@v1", "c", "t", "k", str(run), "/p", "/m", True)
     cellstate.tell_built(run, built)
     assert cellstate.wait_built(run, "one") == built
+
+
+def test_kernel_that_went_with_the_cache_is_waited_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is gone on with has what it was told before; the builder makes the kernel again."""
+    monkeypatch.setattr(cellstate, "BUILD_SECONDS", 0.3)
+    cellstate.tell_built(run, Built("one", "linux@v1", "c", "t", "k", str(run / "gone"), "/p", "/m", True))
+    with pytest.raises(FarmError, match="gave neither a kernel nor an error"):
+        cellstate.wait_built(run, "one")
+    (run / "gone").mkdir()
+    assert cellstate.wait_built(run, "one").kernel == str(run / "gone")
 
 
 def test_consoles_are_numbered(run: Path) -> None:

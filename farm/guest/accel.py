@@ -143,9 +143,10 @@ def _record() -> Path:
 
 def _remember(known: Experience) -> None:
     try:
+        cache.hold()
         _record().parent.mkdir(parents=True, exist_ok=True)
         save_json(_record(), asdict(known))
-    except OSError:
+    except (OSError, FarmError):
         pass  # the next farm finds out for itself
 
 

@@ -37,7 +37,10 @@ def wait_built(run: Path, cell: str) -> Built:
     where = directory(run, cell)
     for _ in Deadline(BUILD_SECONDS).poll(0.1):
         if (where / "built.json").exists():
-            return Built(**json.loads((where / "built.json").read_text()))
+            built = Built(**json.loads((where / "built.json").read_text()))
+            # what an interrupted run had may be gone with the cache: the builder makes it again
+            if Path(built.kernel).is_dir():
+                return built
         if (where / "failed.json").exists():
             failed = json.loads((where / "failed.json").read_text())
             raise as_error(failed["exit"])(failed["text"])
