@@ -3,14 +3,14 @@
 #   make run    set everything up, then build, boot and test the main cells
 #   make test   set everything up, then pass the farm's own tests
 #   make nightly  all there is to be run, in BUDGET (6h)
+#   make hosts  the first two on new machines with Debian 12 and 13 (as root)
 #
 # sudo is asked for Debian's packages only, and only if some are missing.
 
 PYTHON ?= python3
 VENV := .venv
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: run test nightly lint setup packages
+.PHONY: run test nightly lint setup packages hosts
 .DEFAULT_GOAL := run
 
 run: setup
@@ -23,25 +23,18 @@ test: setup lint
 	$(VENV)/bin/pytest tests
 
 lint: setup
-	$(VENV)/bin/ruff check farm suites tests benchmarks
-	$(VENV)/bin/ruff format --check farm suites tests benchmarks
-	$(VENV)/bin/mypy farm suites tests benchmarks
-	shellcheck images/init.sh .ci/run
+	$(VENV)/bin/ruff check farm suites tests benchmarks hosts
+	$(VENV)/bin/ruff format --check farm suites tests benchmarks hosts
+	$(VENV)/bin/mypy farm suites tests benchmarks hosts
+	shellcheck images/init.sh hosts/*.sh .ci/run
 
-setup: packages $(VENV)/ready
+setup: packages
+	@$(PYTHON) hosts/venv.py
 
 packages:
-	@missing=; for package in $$(sed 's/#.*//' debian-packages.txt); do \
-		dpkg-query --show --showformat='$${db:Status-Status}' $$package 2>/dev/null \
-			| grep -qx installed || missing="$$missing $$package"; \
-	done; \
-	if [ -n "$$missing" ]; then \
-		echo "installing Debian packages:$$missing"; \
-		$(SUDO) apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install --yes --no-install-recommends -qq $$missing; \
-	fi
+	@hosts/packages.sh
 
-$(VENV)/ready: pyproject.toml | packages
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+# On each supported release of Debian, made anew in a directory of its own: what
+# a new user types. RELEASES, TARGETS and CELLS take some of it.
+hosts:
+	@CELLS='$(CELLS)' TARGETS='$(TARGETS)' hosts/prove.sh $(RELEASES)

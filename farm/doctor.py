@@ -4,6 +4,7 @@
 import os
 import shutil
 import sys
+import sysconfig
 from dataclasses import dataclass
 
 from farm.base import cache
@@ -24,7 +25,7 @@ PROOF = {
     "ccache": "ccache",
     "chromium": "chromium",
     "clang": "clang",
-    "clang-16": "clang-16",
+    "clang-19": "clang-19",
     "dropbear-bin": "/usr/sbin/dropbear",
     "dwarves": "pahole",
     "flex": "flex",
@@ -35,13 +36,14 @@ PROOF = {
     "libc6-dev": "/usr/include/x86_64-linux-gnu/sys/types.h",
     "libelf-dev": "/usr/lib/x86_64-linux-gnu/libelf.a",
     "libjansson-dev": "/usr/lib/x86_64-linux-gnu/libjansson.a",
+    "libzstd-dev": "/usr/lib/x86_64-linux-gnu/libzstd.a",
     "linux-source-6.12": "/usr/src/linux-source-6.12.tar.xz",
-    "lld-16": "ld.lld-16",
+    "lld-19": "ld.lld-19",
     "llvm": "llvm-strip",
-    "llvm-16": "llvm-ar-16",
+    "llvm-19": "llvm-ar-19",
     "make": "make",
     "perl": "perl",
-    "python3-venv": "/usr/lib/python3.11/ensurepip/__init__.py",
+    "python3-venv": f"{sysconfig.get_path('stdlib')}/ensurepip/__init__.py",
     "qemu-system-x86": "qemu-system-x86_64",
     "shellcheck": "shellcheck",
     "util-linux": "setpriv",

@@ -68,15 +68,15 @@ def tool(directory: Path, name: str, text: str) -> None:
 def test_toolchain_is_the_same_until_a_tool_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert toolchain() == toolchain()
     monkeypatch.setenv("PATH", str(tmp_path))
-    for name in ("gcc", "ld", "as", "pahole", "clang-16", "ld.lld-16"):
+    for name in ("gcc", "ld", "as", "pahole", "clang-19", "ld.lld-19"):
         tool(tmp_path, name, "#!/bin/sh\n")
     before = toolchain()
     assert toolchain() == before
     tool(tmp_path, "ld", "#!/bin/sh\n# another one\n")
     assert toolchain() != before
-    clang = toolchain("clang-16")
-    tool(tmp_path, "ld.lld-16", "#!/bin/sh\n# another one\n")
-    assert toolchain("clang-16") != clang
+    clang = toolchain("clang-19")
+    tool(tmp_path, "ld.lld-19", "#!/bin/sh\n# another one\n")
+    assert toolchain("clang-19") != clang
     (tmp_path / "as").unlink()
     with pytest.raises(FarmError, match="as: not found"):
         toolchain()

@@ -240,7 +240,8 @@ def test_two_at_once_remove_once(filled: Path) -> None:
     both = [started("clean"), started("clean")]
     said = "".join(process.communicate(timeout=60)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0], said
-    gone = [line.split()[1] for line in said.splitlines() if line.startswith("removed ")]
+    # one may take the other's empty directory for abandoned before that is locked; the other makes a new one
+    gone = [line.split()[1] for line in said.splitlines() if line.startswith("removed ") and "/build-" in line]
     assert len(gone) == len(set(gone)) == 102
     assert files(filled) == KEPT
 

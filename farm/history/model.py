@@ -5,7 +5,7 @@ import json
 import re
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from farm.base.errors import Exit
@@ -23,6 +23,15 @@ TELLING = frozenset(
 
 def is_bad(verdict: Verdict) -> bool:
     return EXIT[verdict] != Exit.PASSED
+
+
+def total(tallies: Iterable[Counter[Verdict]]) -> Counter[Verdict]:
+    """The sum of tallies; as sum() is, but for the Counter that it makes at each step."""
+    found: Counter[Verdict] = Counter()
+    for tally in tallies:
+        for verdict, number in tally.items():
+            found[verdict] += number
+    return found
 
 
 @dataclass(frozen=True, order=True)
@@ -147,7 +156,7 @@ class Summary:
 
     @property
     def totals(self) -> Counter[Verdict]:
-        return sum(self.counts.values(), Counter())
+        return total(self.counts.values())
 
     @property
     def complete(self) -> bool:

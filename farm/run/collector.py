@@ -51,6 +51,10 @@ class BySuite(LoadScopeScheduling):
         return f"{test.cell}:{test.suite}:{test.attempt}"
 
 
+#: Of what pytest says of itself, a screen with what is said besides.
+TROUBLE_LINES = 18
+
+
 class Collector:
     """The controller's side of pytest: reports in, verdicts out, none forgotten."""
 
@@ -82,10 +86,14 @@ class Collector:
 
     @pytest.hookimpl
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-        if isinstance(excinfo.value, OSError) and "cannot send" in str(excinfo.value):  # execnet's words
+        cause = excinfo.value
+        if isinstance(cause, OSError) and "cannot send" in str(cause):  # execnet's words
             self.error = self.error or FarmError(WORKER_GONE)
-        self.trouble = self.trouble or str(excrepr)  # the later ones follow from the first
-        return True  # what the run ends with says it, pytest need not
+        elif isinstance(cause, OSError):  # a disk that is full, and no error of pytest's
+            self.error = self.error or refused(cause, self._directory)
+        # the later ones follow from the first, and what went wrong stands at the end
+        self.trouble = self.trouble or "\n".join(str(excrepr).splitlines()[-TROUBLE_LINES:])
+        return True  # or pytest prints it as well
 
     @pytest.hookimpl
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

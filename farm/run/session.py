@@ -159,9 +159,9 @@ def begin(results: Path, chosen: accel.Accelerator, **asked: Any) -> tuple[Path,
     )
     try:
         records.save_run(directory, run)
-    except OSError:
+    except OSError as error:
         shutil.rmtree(directory, ignore_errors=True)
-        raise
+        raise refused(error, directory) from error
     return directory, run
 
 
@@ -194,7 +194,8 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
         thread.join(10)
         signal.signal(signal.SIGTERM, before)
         if ended == "interrupted" and not trouble:
-            records.update_run(directory, status="interrupted", finished=records.now())
+            with suppress(OSError):  # it is as resumable as a run that was killed
+                records.update_run(directory, status="interrupted", finished=records.now())
     if trouble:
         raise trouble[0]
     return ended
@@ -232,7 +233,7 @@ def _follow_builder(
     try:
         _follow(process, directory, run, watcher, trouble)
     except Exception as error:  # a full disk, or a bug: no worker would ever hear of its kernel
-        trouble.append(refused(error) if isinstance(error, OSError) else error)
+        trouble.append(refused(error, directory) if isinstance(error, OSError) else error)
     if trouble:
         # this is no verdict of any test: end the run, not its tests. Not by
         # SIGINT, which is ignored where a shell has put the farm into the background

@@ -20,20 +20,21 @@ _NOT_ENDED = {"running": "Running, or killed", "interrupted": "Interrupted", "re
 
 def ended(run: Summary) -> Line:
     """How a run ended, by itself."""
-    kernel, farm = blamed(run.totals, Exit.KERNEL), blamed(run.totals, Exit.FARM)
+    totals = run.totals
+    kernel, farm = blamed(totals, Exit.KERNEL), blamed(totals, Exit.FARM)
     if run.status not in ("finished", "stopped"):
         words = _not_ended(run)
         return "farm", "!", f"{words}, {number(kernel, 'failure')} so far" if kernel else words
     if kernel:
         also = f", and the farm failed in {farm}" if farm else ""
-        return "bad", "✗", f"{number(kernel, 'failure')} in {run.totals.total()} tests{also}"
+        return "bad", "✗", f"{number(kernel, 'failure')} in {totals.total()} tests{also}"
     if farm:
-        return "farm", "!", f"The farm failed in {farm} of {number(run.totals.total(), 'test')}"
-    if not run.totals:
+        return "farm", "!", f"The farm failed in {farm} of {number(totals.total(), 'test')}"
+    if not totals:
         return "farm", "!", "Nothing was tested: no test has a verdict"
-    if not run.tested:
-        return "odd", "○", f"Nothing was tested: {number(run.totals.total(), 'test')} skipped"
-    words = f"{number(run.totals[Verdict.PASS], 'test')} passed"
+    if set(totals) == {Verdict.SKIP}:
+        return "odd", "○", f"Nothing was tested: {number(totals.total(), 'test')} skipped"
+    words = f"{number(totals[Verdict.PASS], 'test')} passed"
     return ("odd", "=", f"{words}, as far as its records can be read") if run.troubles else ("good", "✓", words)
 
 

@@ -46,7 +46,9 @@ def kernel(results: Path, place: str, run: Run, cell: str) -> Kernel:
     elif built:
         lacks += [f"The run directory lacks cells/{cell}/{name}." for name in FILES[:3] if not (where / name).is_file()]
     names = [name for name in FILES if (where / name).is_file()]
-    logs = (path.name for path in where.glob("*.log") if path.name not in FILES)
+    # a name that no file can have is a directory that is not there, which glob() of Python 3.13 refuses
+    found = where.glob("*.log") if where.is_dir() else ()
+    logs = (path.name for path in found if path.name not in FILES)
     names += sorted(logs, key=lambda name: (len(name), name))
     config = (where / "config").read_text(errors="replace") if "config" in names else None
     dropped = (where / "dropped-options").read_text(errors="replace") if "dropped-options" in names else ""

@@ -7,6 +7,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files as resources
 from pathlib import Path
@@ -198,6 +199,7 @@ def _tests(
     return dict(by_test)
 
 
+@cache
 def _version() -> str:
     """A hash of all that makes pages: of all of the farm, as nearly every room has a say in them, and of
     what fills in the templates."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from farm.base.errors import Exit
 from farm.history.changes import WORSE, Comparison, Kind
-from farm.history.model import Summary
+from farm.history.model import Summary, total
 from farm.report.site import files
 from farm.run.records import EXIT, Verdict
 
@@ -80,8 +80,8 @@ def _matrix(
                 if (now := run.counts.get(key))
                 else None
             )
-        total = sum((tally for (name, _), tally in run.counts.items() if name == cell), Counter())
-        rows.append(Row(cell, page(cell), short(total), tuple(fields)))
+        of_cell = total(run.counts[cell, suite] for suite in suites if (cell, suite) in run.counts)
+        rows.append(Row(cell, page(cell), short(of_cell), tuple(fields)))
     return Matrix(tuple(suites), tuple(rows))
 
 
@@ -93,15 +93,15 @@ def short(tally: Counter[Verdict]) -> str:
 
 def _field(suite: str, now: Counter[Verdict], then: Counter[Verdict] | None, news: Set[Kind], link: str) -> Field:
     kernel, farm = blamed(now, Exit.KERNEL), blamed(now, Exit.FARM)
-    passed, total = now[Verdict.PASS], now.total()
+    passed, number = now[Verdict.PASS], now.total()
     if kernel:
-        look, text, words = "bad", f"✗ {kernel}", f"{kernel} of {total} failed"
+        look, text, words = "bad", f"✗ {kernel}", f"{kernel} of {number} failed"
     elif farm:
-        look, text, words = "farm", f"! {farm}", f"the farm failed in {farm} of {total}"
+        look, text, words = "farm", f"! {farm}", f"the farm failed in {farm} of {number}"
     elif passed:
         look, text, words = "good", f"✓ {passed}", f"{passed} passed"
     else:
-        look, text, words = "none", "○", f"all {total} skipped"
+        look, text, words = "none", "○", f"all {number} skipped"
     if kernel and farm:
         words += f", and the farm failed in {farm}"
     was, change = "", ""
