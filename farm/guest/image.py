@@ -5,6 +5,9 @@ The same inputs give the same bytes. The keys are inputs: they are made once
 for each recipe and kept.
 """
 
+import errno
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +20,15 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
 from farm.base import cache, strict
-from farm.base.command import run
+from farm.base.command import CommandFailed, run
 from farm.base.errors import FarmError
 from farm.matrix import CHECKOUT
 
 RECIPE = CHECKOUT / "images" / "initramfs.yaml"
 LIBRARIES = (Path("/lib/x86_64-linux-gnu"), Path("/usr/lib/x86_64-linux-gnu"))
+
+#: Less than this left, and a disk is full: no part of an image is smaller.
+FULL_BYTES = 1 << 16
 
 _Absolute = Annotated[str, strict.form("/.*", "a path that begins with /")]
 
@@ -182,8 +188,13 @@ def _archive(parsed: _Recipe, host_files: Mapping[str, Path], directory: Path) -
     (directory / "list").write_text(listing)
     output = directory / "initramfs.cpio"
     # by way of tar, which knows no inode numbers: newc would take the host's
-    run(["bsdtar", "--create", "--format=ustar", "--file", directory / "tar", f"@{directory / 'list'}"])
-    run(["bsdtar", "--create", "--format=newc", "--file", output, f"@{directory / 'tar'}"])
+    try:
+        run(["bsdtar", "--create", "--format=ustar", "--file", directory / "tar", f"@{directory / 'list'}"])
+        run(["bsdtar", "--create", "--format=newc", "--file", output, f"@{directory / 'tar'}"])
+    except CommandFailed as error:
+        if shutil.disk_usage(directory).free < FULL_BYTES:  # bsdtar says "Write error" alone
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output)) from error
+        raise
     output.chmod(0o644)  # guests of a farm that is root are nobody's
     for leftover in directory.iterdir():
         if leftover != output:
