@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Trouble that every test of a run would meet: it ends the run, with one message."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,20 @@ def test_no_cell_can_be_built(tmp_path: Path) -> None:
     (directory,) = results.iterdir()
     assert records.load_verdicts(directory) == []
     assert records.load_run(directory).exit == Exit.FARM
+
+
+def test_builder_that_is_killed(tmp_path: Path) -> None:
+    """One message, and the run goes on where it was."""
+
+    class Killing(Watching):
+        def building(self, cell: str, step: str) -> None:
+            children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            for child in children:
+                if b"farm.kernel.builder" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    os.kill(int(child), signal.SIGKILL)
+
+    request = Request(["x86_64-regs"], select="test_slots", accel="tcg", workers=1, results=tmp_path)
+    with pytest.raises(FarmError, match="the builder was killed before it came to x86_64-regs"):
+        session.execute(request, Killing())
+    (directory,) = tmp_path.iterdir()
+    assert records.load_verdicts(directory) == []

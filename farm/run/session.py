@@ -134,7 +134,7 @@ def _left(request: Request, directory: Path, collector: Collector, error: Blamed
     if error.exit == Exit.USAGE and not request.resume:
         shutil.rmtree(directory, ignore_errors=True)
         return str(error)
-    resumable = bool(request.resume) or (bool(collector.planned) and error.exit == Exit.FARM)
+    resumable = bool(request.resume) or error.exit == Exit.FARM
     with suppress(OSError):  # a full disk may have been the error
         status = "interrupted" if resumable else "refused"
         records.update_run(directory, status=status, finished=records.now(), exit=int(error.exit))
@@ -264,6 +264,8 @@ def _follow(
     status = process.wait()
     if held and not open_cells:  # no cell has a kernel, and none is to blame for it
         trouble.append(FarmError("\n".join(dict.fromkeys(event.text for event in held))))
+    elif open_cells and status == -signal.SIGKILL:  # nobody of the farm's did that
+        trouble.append(FarmError(f"the builder was killed before it came to {', '.join(open_cells)}; see dmesg"))
     if trouble:
         return
     for event in held:
