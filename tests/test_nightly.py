@@ -179,6 +179,17 @@ def test_a_killed_night_goes_on_where_it_was(tmp_path: Path) -> None:
     assert night.left_open(asked(tmp_path), NOW) is None
 
 
+def test_a_night_killed_before_its_morning_shows_it(tmp_path: Path) -> None:
+    """All its steps have ended, and nobody has seen what came of them."""
+    directory, made = begun(tmp_path)
+    night.save(directory, replace(go_on((directory, made), Farm()), reported=False))
+    found = night.left_open(asked(tmp_path), NOW)
+    assert found
+    farm = Farm()
+    assert go_on(found, farm).exit == 0
+    assert farm.asked == [], "nothing is run again"
+
+
 def test_a_killed_run_is_resumed(tmp_path: Path) -> None:
     """By the run that this night left, and no other one."""
     directory, made = begun(tmp_path)

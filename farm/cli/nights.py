@@ -3,6 +3,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -81,6 +82,7 @@ def nightly(
             out.print(line, markup=False, highlight=False, soft_wrap=True)
         ended = night.go_on(directory, planned, Deadline(limit))
         status = morning.show(out, results, directory, ended)
+        night.save(directory, replace(ended, reported=True))
     raise typer.Exit(status)
 
 

@@ -69,6 +69,7 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
         tuple(steps),
         next((path.name for path in night.newer(results, "run.json", "")), ""),
         next((path.name for path in night.newer(results, "score.json", "")), ""),
+        reported=False,
     )
     return directory, night.save(directory, planned)
 

@@ -60,7 +60,8 @@ class Step:
 @dataclass(frozen=True)
 class Night:
     """What was planned, and how far it came. `asked` is what it is asked for, in words of the command
-    line: only the same is gone on with. `last_run` and `last_hunt` are the newest that there were before it."""
+    line: only the same is gone on with. `last_run` and `last_hunt` are the newest that there were before it.
+    `reported` says that its morning was shown; older farms did not write it down."""
 
     id: str
     started: str
@@ -70,11 +71,13 @@ class Night:
     steps: tuple[Step, ...]
     last_run: str = ""
     last_hunt: str = ""
+    reported: bool = True
     schema: int = SCHEMA
 
     @property
     def open(self) -> bool:
-        return any(step.exit is None for step in self.steps)
+        """Whether something is left to do, if it is only to say what came of it."""
+        return not self.reported or any(step.exit is None for step in self.steps)
 
     @property
     def exit(self) -> Exit:
