@@ -50,9 +50,13 @@ def wait_built(run: Path, cell: str) -> Built:
 def load_built(run: Path, cell: str) -> Built | None:
     """The kernel of a cell in a run of whatever time; None if it says of none."""
     known = _told(run, cell, "built.json")
-    lacking = {field.name: "" if field.default is MISSING else field.default for field in fields(Built)}
+    empty = {str: "", bool: False}
+    lacking = {
+        one.name: empty[one.type] if one.default is MISSING and isinstance(one.type, type) else one.default
+        for one in fields(Built)
+    }
     try:
-        return stored.made(lacking | known, Built) if known else None
+        return stored.made({name: known.get(name, lacking[name]) for name in lacking}, Built) if known else None
     except ValueError:
         return None
 
