@@ -46,6 +46,7 @@ PROOF = {
     "python3-venv": f"{sysconfig.get_path('stdlib')}/ensurepip/__init__.py",
     "qemu-system-x86": "qemu-system-x86_64",
     "shellcheck": "shellcheck",
+    "strace": "strace",
     "util-linux": "setpriv",
     "xz-utils": "xz",
     "zlib1g-dev": "/usr/lib/x86_64-linux-gnu/libz.a",

@@ -35,8 +35,8 @@ def test_parse(text: str, poke: Poke) -> None:
         ("one", "not SYMBOL"),
         ("one:90=", "not SYMBOL"),
         ("one:zz=90", "not SYMBOL"),
-        ("one=9", "non-hexadecimal"),
-        ("one+x=90", "invalid literal"),
+        ("one=9", "two digits make a byte"),
+        ("one+x=90", "the offset x is no number"),
         ("one:9090=c3", "2 bytes cannot be replaced by 1"),
     ],
 )
