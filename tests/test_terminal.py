@@ -28,6 +28,7 @@ def typed() -> Iterator[Start]:
         child.close(force=True)
 
 
+@pytest.mark.usefixtures("real")  # the kernel is built by then
 def test_shell_in_a_guest(typed: Start) -> None:
     """Keys go to the guest as they are, Ctrl-C among them; its status is the command's."""
     child = typed("boot", "x86_64-regs", "--accel", "tcg")
