@@ -23,8 +23,9 @@ from pathlib import Path
 from farm.history import index, query, reading, store
 from farm.history.model import Case, Kernel, Seen, Summary
 from farm.matrix import MATRIX
-from farm.run import records
-from farm.run.records import Run, Verdict, VerdictRecord
+from farm.record import records
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import Verdict
 
 SUITES = 20
 

@@ -25,9 +25,10 @@ from farm.history import reading, store
 from farm.history.changes import WINDOW
 from farm.history.model import Case, Kernel, Mutation, Seen, Summary
 from farm.matrix import MATRIX
+from farm.record import records
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
 from farm.report.site.make import make
-from farm.run import records
-from farm.run.records import Verdict, VerdictRecord
 from tests import nights
 
 SUITES = 20

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.guest.agent import Agent
-from farm.run.records import Slot
-from farm.run.verdict import SlotsDiffer
+from farm.record.records import Slot
+from farm.run.classify import SlotsDiffer
 from suites.contract import ARGS_OFFSETS, ARGUMENT_REGISTERS, SLOT_OFFSETS
 
 MASK = (1 << 64) - 1

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from farm.base.errors import Blamed, KernelError
 from farm.guest.agent import Agent
-from farm.run.records import Slot
-from farm.run.verdict import SlotsDiffer
+from farm.record.records import Slot
+from farm.run.classify import SlotsDiffer
 from suites.calls import PATTERNS
 from suites.contract import ARGUMENT_REGISTERS
 from suites.filters import Program

@@ -11,8 +11,9 @@ import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
-from farm.run import records
-from farm.run.records import Run, Verdict, VerdictRecord
+from farm.record import records
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import Verdict
 from tests.conftest import LINUX, Repository
 
 Row = tuple[str, int, str]

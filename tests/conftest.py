@@ -17,8 +17,8 @@ from farm.base import cache
 from farm.kernel import builder
 from farm.kernel.builder import Built
 from farm.matrix import MATRIX
-from farm.run import records
-from farm.run.records import Run, VerdictRecord
+from farm.record import records
+from farm.record.records import Run, VerdictRecord
 
 # the limit of 200 ms an example is for idle machines
 hypothesis.settings.register_profile("farm", deadline=None)

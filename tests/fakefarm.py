@@ -12,7 +12,8 @@ from pathlib import Path
 
 from farm.hunt import mutants
 from farm.hunt.mutants import Outcome, Score, Scores
-from farm.run import records, resume
+from farm.record import records
+from farm.run import resume
 from tests import nights
 
 

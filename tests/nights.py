@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from farm.matrix import MATRIX
-from farm.run import records
-from farm.run.records import Run, Slot, Verdict, VerdictRecord
+from farm.record import records
+from farm.record.records import Run, Slot, VerdictRecord
+from farm.record.verdict import Verdict
 
 CELLS = ("x86_64-regs", "x86_64-regs-fp", "x86_64-off", "x86_64-kasan")
 NIGHTS = ("20260301-020000", "20260302-020000", "20260303-020000")

@@ -25,9 +25,10 @@ from farm.hunt.sequential import attempts_to_see, passes_needed, rarest_seen, sh
 from farm.hunt.trial import Trial, marks
 from farm.kernel import series
 from farm.kernel.tree import Source, from_user
+from farm.record.records import Run, Slot, VerdictRecord
+from farm.record.verdict import Verdict
 from farm.report import bisection
 from farm.run import session
-from farm.run.records import Run, Slot, Verdict, VerdictRecord
 from farm.run.watcher import Watcher
 from tests.conftest import LINUX, Repository
 

@@ -17,7 +17,8 @@ from farm.base.errors import Exit
 from farm.guest import splat
 from farm.guest.vm import BOOT_USUAL
 from farm.matrix import CHECKOUT, MATRIX
-from farm.run.records import EXIT, Run, Verdict, VerdictRecord, load_verdicts
+from farm.record.records import Run, VerdictRecord, load_verdicts
+from farm.record.verdict import MEANING, Verdict
 from farm.run.session import Request, execute
 from tests.canaries.conftest import REQUEST_SECONDS
 
@@ -170,4 +171,4 @@ def test_panic_at_boot(tmp_path: Path) -> None:
     ]
     assert all("Attempted to kill init" in record.reason for record in verdicts if record.bad)
     assert len(list((directory / "cells/x86_64-dead").glob("console-*.log"))) == 1
-    assert status is EXIT[Verdict.BOOT]
+    assert status is MEANING[Verdict.BOOT].blame

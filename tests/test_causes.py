@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
 from farm.run.causes import by_cause
-from farm.run.records import Verdict, VerdictRecord
 from tests.test_diagnosis import PASSED, frame
 
 

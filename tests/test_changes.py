@@ -17,10 +17,11 @@ from farm.base.errors import UsageError
 from farm.history import changes, query, retention, steps, store
 from farm.history.changes import Change, Comparison, Kind, Side, compare, last_comparable, rate
 from farm.history.index import index, reindex
-from farm.history.model import CODES, Case, Kernel, Planted, Seen, Summary, Timeline
+from farm.history.model import Case, Kernel, Planted, Seen, Summary, Timeline
+from farm.record import records
+from farm.record.records import VerdictRecord
+from farm.record.verdict import MEANING, Verdict
 from farm.report import changes as report
-from farm.run import records
-from farm.run.records import Verdict, VerdictRecord
 from tests import nights
 from tests.test_history import write
 from tests.test_records import record
@@ -67,7 +68,7 @@ def timeline(seen: Sequence[Seen | None]) -> Timeline:
         store.pack(
             {
                 n: (
-                    CODES.index(one.verdict),
+                    MEANING[one.verdict].code,
                     round(one.seconds * 1000),
                     texts.index(one.reason),
                     one.tries,

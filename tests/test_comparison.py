@@ -14,10 +14,12 @@ from farm.base.errors import Exit, FarmError, UsageError
 from farm.guest import ftracetest
 from farm.guest.ftracetest import Result, Suite
 from farm.kernel.tree import from_user
+from farm.record import records
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
 from farm.report.comparison import show
-from farm.run import comparison, records
+from farm.run import comparison
 from farm.run.comparison import BASE, PATCHED, Compared, Done, Job, judge, worse
-from farm.run.records import Verdict, VerdictRecord
 from tests.conftest import LINUX, Repository
 from tests.test_records import RUN
 

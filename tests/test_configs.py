@@ -22,9 +22,10 @@ from farm.hunt.judge import Bench
 from farm.hunt.trial import Config, Trial
 from farm.kernel import kconfig
 from farm.matrix import choose, load
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
 from farm.report import configs as reports
 from farm.run import session
-from farm.run.records import Verdict, VerdictRecord
 from farm.run.watcher import Watcher
 from tests.test_bisect import Nothing
 

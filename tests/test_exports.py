@@ -26,9 +26,10 @@ from farm.cli import main
 from farm.kernel.builder import Built, Event
 from farm.kernel.tree import from_package
 from farm.matrix import CHECKOUT, load
+from farm.record import cellstate, records
+from farm.record.records import Run, Slot, VerdictRecord
+from farm.record.verdict import MEANING, Verdict
 from farm.report import export, jsonl, junit, kcidb, ktap
-from farm.run import cellstate, records
-from farm.run.records import Run, Slot, Verdict, VerdictRecord
 from tests.test_records import RUN, SLOTS, record, texts, verdict_records
 
 BUILT = Built("x86_64-regs", "debian-6.12 + series (7 patches)", "c" * 40, "d" * 40, "0123", "/k", "/p", "/m", False)
@@ -604,7 +605,7 @@ def test_verdicts_of_each_format_are_documented(tmp_path: Path) -> None:
         assert found
         return f"`{' … '.join(filter(None, found.groups()))}`"
 
-    formats: list[Callable[[Verdict], str]] = [str, in_junit, in_ktap, lambda verdict: kcidb.STATUS[verdict]]
+    formats: list[Callable[[Verdict], str]] = [str, in_junit, in_ktap, lambda verdict: MEANING[verdict].kcidb]
     rows = {row[0]: row for row in documented("Verdicts in each format")}
     assert list(rows) == ["PASS", "SKIP", *(str(each) for each in Verdict if each not in ("PASS", "SKIP"))]
     for verdict in Verdict:

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.faults import outcome, processes, syscalls
 from benchmarks.faults.ground import Ground
-from farm.run import records
-from farm.run.records import Verdict
+from farm.record import records
+from farm.record.verdict import Verdict
 from tests.test_records import RUN, record
 
 

@@ -22,7 +22,7 @@ from farm.guest.symbols import symbols
 from farm.kernel import builder
 from farm.kernel.builder import Built
 from farm.matrix import MATRIX, choose, load
-from farm.run.verdict import SlotsDiffer
+from farm.run.classify import SlotsDiffer
 from suites import calls, filters, frame
 from suites.contract import ARGUMENT_REGISTERS
 from suites.frame import PROMISES, PT_REGS, RESUME, Expected

@@ -21,9 +21,10 @@ from farm.guest.splat import normal
 from farm.history import index, reading, store
 from farm.history.model import Case, Planted, Seen, Summary, order
 from farm.history.reading import Unreadable
-from farm.run import cellstate, records
+from farm.record import cellstate, records
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
 from farm.run.causes import headline
-from farm.run.records import Verdict, VerdictRecord
 from tests.test_records import RUN, record, verdict_records
 
 

@@ -13,8 +13,8 @@ import pytest
 from farm.guest import accel, qemu, start
 from farm.kernel.builder import Built
 from farm.matrix import MATRIX
-from farm.run import cellstate, records
-from farm.run.records import load_run
+from farm.record import cellstate, records
+from farm.record.records import load_run
 from tests.conftest import Suites
 
 KVM = """\

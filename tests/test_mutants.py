@@ -17,8 +17,9 @@ from farm.hunt.mutants import Outcome, Score, Scores, clean, judge, keep, load_s
 from farm.kernel import series
 from farm.kernel.tree import IDENTITY
 from farm.matrix import load as load_matrix
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
 from farm.report import mutants as report
-from farm.run.records import Verdict, VerdictRecord
 from tests.test_run import FARM, LIMIT
 
 MATRIX = load_matrix()

@@ -33,8 +33,8 @@ from farm.kernel.tree import work_tree
 from farm.matrix import CHECKOUT, MATRIX, load
 from farm.nightly import builds, evening, morning, night, plan
 from farm.nightly.night import Night, Step
-from farm.run import records
-from farm.run.records import Verdict
+from farm.record import records
+from farm.record.verdict import Verdict
 from farm.tell import config
 from tests import nights
 from tests.conftest import Repository

@@ -13,7 +13,8 @@ from farm.hunt.trial import Trial
 from farm.kernel import abi
 from farm.kernel.abi import Abi
 from farm.kernel.tree import FEATURE_HEADER, from_user
-from farm.run.records import Verdict, VerdictRecord
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
 from farm.run.session import Request
 from tests.conftest import Repository
 

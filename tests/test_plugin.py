@@ -9,9 +9,11 @@ import pytest
 from farm.base.errors import BootFailed, Exit, FarmError, UsageError
 from farm.kernel.builder import Built, Event
 from farm.matrix import MATRIX
-from farm.run import cellstate, records, resume
+from farm.record import cellstate, records
+from farm.record.records import Planned, VerdictRecord
+from farm.record.verdict import Verdict
+from farm.run import resume
 from farm.run.plugin import planned
-from farm.run.records import Planned, Verdict, VerdictRecord
 from tests.conftest import Suites
 from tests.test_matrix import GOOD
 
@@ -155,8 +157,8 @@ def test_verdicts_of_what_is_raised(suites: Suites) -> None:
         test_a="""
         import pytest
         from farm.base.errors import GuestCrashed, GuestHung
-        from farm.run.records import Slot
-        from farm.run.verdict import SlotsDiffer
+        from farm.record.records import Slot
+        from farm.run.classify import SlotsDiffer
 
         def test_assertion(cell): assert 1 == 2
         def test_unknown(cell): raise KeyError("x")

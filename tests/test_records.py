@@ -18,12 +18,14 @@ from rich.console import Console
 from farm.base.deadline import Deadline
 from farm.base.errors import Exit, UsageError
 from farm.matrix import MATRIX
+from farm.record import records
+from farm.record.records import Run, Slot, VerdictRecord, exit_status, repeat_command
+from farm.record.verdict import MEANING, Verdict
 from farm.report import frame, junit, terminal
 from farm.report.live import Live
-from farm.run import records, session
+from farm.run import session
+from farm.run.classify import SlotsDiffer
 from farm.run.collector import Collector
-from farm.run.records import EXIT, Run, Slot, Verdict, VerdictRecord, exit_status, repeat_command
-from farm.run.verdict import SlotsDiffer
 
 RUN = Run(
     id="20260101-000000",
@@ -161,7 +163,7 @@ def test_new_directories_differ(tmp_path: Path) -> None:
         ([Verdict.PASS, Verdict.FAIL], Exit.KERNEL),
         ([Verdict.FAIL, Verdict.INFRA, Verdict.PASS], Exit.FARM),
         ([Verdict.LOST], Exit.FARM),
-        *(([verdict], Exit.KERNEL) for verdict in Verdict if EXIT[verdict] == Exit.KERNEL),
+        *(([verdict], Exit.KERNEL) for verdict in Verdict if MEANING[verdict].blame == Exit.KERNEL),
     ],
 )
 def test_exit_status(verdicts: list[Verdict], status: Exit) -> None:
@@ -172,7 +174,9 @@ def test_whose_fault_each_verdict_is() -> None:
     """docs/verdicts.md, the first table there."""
     table = (Path(__file__).parent.parent / "docs/verdicts.md").read_text().split("\n\n")[1]
     rows = [[field.strip() for field in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| ")]
-    assert {row[0]: int(row[2]) for row in rows[1:]} == {str(verdict): int(status) for verdict, status in EXIT.items()}
+    assert {row[0]: int(row[2]) for row in rows[1:]} == {
+        str(verdict): int(meaning.blame) for verdict, meaning in MEANING.items()
+    }
 
 
 def test_repeat_command() -> None:

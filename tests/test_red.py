@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.run.records import Verdict
+from farm.record.verdict import Verdict
 from tests.test_run import farm_run
 
 #: `mov $1,%eax; ret` and `xor %eax,%eax; ret`, to be put over a function's start.

@@ -20,8 +20,9 @@ from farm.base.errors import Exit
 from farm.kernel import series
 from farm.kernel.tree import IDENTITY, Source
 from farm.matrix import CHECKOUT, MATRIX, choose, load
+from farm.record.records import Run, VerdictRecord, load_run, load_verdicts, update_run
+from farm.record.verdict import Verdict
 from farm.run import session
-from farm.run.records import Run, Verdict, VerdictRecord, load_run, load_verdicts, update_run
 from tests.test_comparison import Silent
 
 FARM = Path(sys.executable).with_name("farm")

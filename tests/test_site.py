@@ -23,10 +23,12 @@ from farm.base.errors import FarmError, UsageError
 from farm.history import reading
 from farm.history.index import index
 from farm.matrix import CHECKOUT
+from farm.record import records
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
 from farm.report.site import excerpt, files, plots, render
 from farm.report.site.make import make
-from farm.run import patches, records
-from farm.run.records import Verdict, VerdictRecord
+from farm.run import patches
 from tests import nights
 
 texts = st.text(st.characters(exclude_categories=()))
@@ -98,7 +100,7 @@ def crashed(tmp_path: Path, console: str, span: tuple[int, int] | None = None) -
     log.parent.mkdir(parents=True)
     log.write_bytes(console.encode())
     span = span or (0, len(console.encode()))
-    record = records.VerdictRecord("t", "s", "c", records.Verdict.CRASH, 1.0, console="console-1.log", span=span)
+    record = records.VerdictRecord("t", "s", "c", Verdict.CRASH, 1.0, console="console-1.log", span=span)
     return excerpt.excerpt(tmp_path, record)
 
 
@@ -129,7 +131,7 @@ def test_long_console_is_cut(tmp_path: Path) -> None:
 
 
 def test_no_console(tmp_path: Path) -> None:
-    record = records.VerdictRecord("t", "s", "c", records.Verdict.CRASH, 1.0, console="console-1.log")
+    record = records.VerdictRecord("t", "s", "c", Verdict.CRASH, 1.0, console="console-1.log")
     assert excerpt.excerpt(tmp_path, record).lacks == "The run directory lacks cells/c/console-1.log."
     assert "names no console" in excerpt.excerpt(tmp_path, replace(record, console="")).lacks
     assert "said nothing" in crashed(tmp_path, "").lacks

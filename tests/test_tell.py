@@ -32,8 +32,9 @@ from hypothesis import strategies as st
 from farm.base.errors import FarmError, UsageError
 from farm.history import changes, reading
 from farm.matrix import CHECKOUT
-from farm.run import records
-from farm.run.records import Run, Verdict, VerdictRecord
+from farm.record import records
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import Verdict
 from farm.tell import config, deliver, message
 from farm.tell import tell as telling
 from farm.tell.config import Config, Mail, Smtp, Webhook

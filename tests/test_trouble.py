@@ -10,9 +10,10 @@ import pytest
 from farm.base.errors import Exit, FarmError, UsageError
 from farm.guest import qemu
 from farm.matrix import MATRIX
-from farm.run import records, session
+from farm.record import records
+from farm.record.verdict import Verdict
+from farm.run import session
 from farm.run.collector import HOPELESS
-from farm.run.records import Verdict
 from farm.run.session import Request
 from tests.conftest import Watching
 

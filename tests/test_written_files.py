@@ -25,8 +25,10 @@ from farm.kernel import kconfig, series
 from farm.kernel.builder import Built
 from farm.nightly import night
 from farm.nightly.night import Night, Step
-from farm.run import cellstate, records, resume
-from farm.run.records import Run, Slot, Verdict, VerdictRecord
+from farm.record import cellstate, records
+from farm.record.records import Run, Slot, VerdictRecord
+from farm.record.verdict import Verdict
+from farm.run import resume
 from farm.tell import config
 from tests.bad_input import DIFF, GOOD_MATRIX, PATCH
 

@@ -13,7 +13,7 @@ from benchmarks.faults.ground import Ground, run_directory, troubles
 from benchmarks.faults.kills import Undisturbed, ended, undisturbed
 from benchmarks.faults.outcome import Point, Row, differing, lost, repeat, say, verdicts
 from farm.base.command import run
-from farm.run import records
+from farm.record import records
 
 #: What fills a disk.
 FILLER = "filler"

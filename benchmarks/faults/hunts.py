@@ -23,7 +23,7 @@ from benchmarks.faults.outcome import Point, Row, lost, repeat, say, verdicts
 from farm.hunt import evidence, judge
 from farm.hunt.bisect import Request, bisect
 from farm.nightly import night
-from farm.run import records
+from farm.record import records
 from tests import test_bisect
 
 #: The kernel of x86_64-regs, which the cache has, under names for which there is no guest.

@@ -17,8 +17,8 @@ from farm.base.deadline import Deadline
 from farm.base.errors import Blamed
 from farm.guest.image import Keys
 from farm.guest.ssh import Connection
-from farm.run import records
-from farm.run.records import Verdict
+from farm.record import records
+from farm.record.verdict import Verdict
 
 #: What a test may get whose guest, worker or SSH server was killed.
 HIT = (Verdict.CRASH, Verdict.HANG, Verdict.INFRA)

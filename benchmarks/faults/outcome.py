@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from farm.run import records
-from farm.run.records import Planned, Verdict
+from farm.record import records
+from farm.record.records import Planned
+from farm.record.verdict import Verdict
 
 #: Each test of a run with its verdict.
 Verdicts = Mapping[Planned, Verdict]

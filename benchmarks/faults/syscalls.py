@@ -29,9 +29,11 @@ from farm.hunt import evidence, mutants
 from farm.hunt.mutants import Outcome, Score, Scores
 from farm.nightly import night
 from farm.nightly.night import Night, Step
+from farm.record import records
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import Verdict
 from farm.report import export
-from farm.run import records, resume
-from farm.run.records import Run, Verdict, VerdictRecord
+from farm.run import resume
 
 #: Calls that change what is on disk, with the error that each is to end with.
 CALLS = {

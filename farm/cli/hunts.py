@@ -32,12 +32,13 @@ from farm.hunt import mutants as mutant_hunt
 from farm.hunt import series as series_hunt
 from farm.kernel.series import check_files
 from farm.matrix import MATRIX, RESULTS, choose, load
+from farm.record import records
 from farm.report import bisection as bisect_report
 from farm.report import configs as config_report
 from farm.report import mutants as mutant_report
 from farm.report import series as series_report
 from farm.report.live import Live
-from farm.run import records, selection, session
+from farm.run import selection, session
 
 app = typer.Typer()
 

@@ -31,11 +31,12 @@ from farm.cli.options import (
 )
 from farm.guest import poke as pokes
 from farm.matrix import MATRIX, RESULTS, choose, load
+from farm.record import records
 from farm.report import comparison as differences
 from farm.report import export as exports
 from farm.report import kcidb, terminal
 from farm.report.live import Live
-from farm.run import comparison, records, selection, session
+from farm.run import comparison, selection, session
 from farm.tell import config as tell_config
 from farm.tell import tell as telling
 

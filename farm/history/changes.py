@@ -26,9 +26,9 @@ from enum import StrEnum
 from functools import cached_property
 
 from farm.history import steps
-from farm.history.model import CODE, TELLING, Case, Kernel, Seen, Summary, Timeline
+from farm.history.model import Case, Kernel, Seen, Summary, Timeline
+from farm.record.verdict import MEANING, TELLING, Verdict
 from farm.run.causes import alike
-from farm.run.records import Verdict
 
 #: Comparable runs before one that say what is usual of its cases.
 WINDOW = 60
@@ -40,7 +40,7 @@ Z = 1.96
 CHANCE = 0.01
 
 #: The codes of a case that never failed.
-_NEVER_BAD = bytes([0, CODE[Verdict.PASS], CODE[Verdict.SKIP]])
+_NEVER_BAD = bytes([0, MEANING[Verdict.PASS].code, MEANING[Verdict.SKIP].code])
 
 
 class Kind(StrEnum):
@@ -343,7 +343,7 @@ class _Past:
         return [
             (took / 1000, run.id)
             for code, took, run, same in zip(self.line.codes, self.line.milliseconds, self.over, alike, strict=True)
-            if same and code == CODE[Verdict.PASS]
+            if same and code == MEANING[Verdict.PASS].code
         ]
 
 

@@ -8,21 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from farm.base.errors import Exit
-from farm.run.records import EXIT, Verdict
-
-#: How a case is written in the columns of the store: 0 is "not in this run".
-CODES = (None, *Verdict)
-CODE = {verdict: number for number, verdict in enumerate(CODES)}
-
-#: What says something of the kernel. INFRA and LOST do not: the farm failed; nor does SKIP.
-TELLING = frozenset(
-    {Verdict.PASS, Verdict.FAIL, Verdict.CRASH, Verdict.HANG, Verdict.BOOT, Verdict.BUILD},
-)
-
-
-def is_bad(verdict: Verdict) -> bool:
-    return EXIT[verdict] != Exit.PASSED
+from farm.record.verdict import BY_CODE, Verdict, is_bad
 
 
 def total(tallies: Iterable[Counter[Verdict]]) -> Counter[Verdict]:
@@ -207,7 +193,7 @@ class Timeline:
 
     def seen(self, position: int) -> Seen | None:
         """What came of the case in the run at that position, None where it is not in it."""
-        verdict = CODES[self.codes[position]]
+        verdict = BY_CODE.get(self.codes[position])
         if verdict is None:
             return None
         return Seen(
@@ -224,7 +210,7 @@ _ID = re.compile(r"(?:.*-)?(\d{8}-\d{6})(?:-(\d+))?")
 
 def order(name: str, started: str) -> tuple[str, int, str]:
     """What runs are sorted by: the stamp and the number of their id, which never
-    go back within one results directory (farm.run.records.new_directory), even if
+    go back within one results directory (farm.record.records.new_directory), even if
     the clock does. Of a name that is none of the farm's, when it says that it started.
     """
     if match := _ID.fullmatch(name):

@@ -17,9 +17,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from farm.guest.splat import normal
 from farm.history.model import Case, Kernel, Mutation, Planted, Seen, Summary
-from farm.run import records
+from farm.record import records
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import Verdict
 from farm.run.causes import headline
-from farm.run.records import Run, Verdict, VerdictRecord
 
 #: Of broken lines so many are named, the rest is counted.
 MOST = 3

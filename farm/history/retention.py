@@ -18,10 +18,11 @@ from pathlib import Path
 
 from farm.base import removal
 from farm.history import index, reading, store
-from farm.history.model import CODES, TELLING, Mutation, Summary, Timeline, is_bad
+from farm.history.model import Mutation, Summary, Timeline
+from farm.record.verdict import MEANING, TELLING, is_bad
 
 #: The codes of what says something of the kernel, by whether it is bad.
-_BAD = {code: is_bad(verdict) for code, verdict in enumerate(CODES) if verdict in TELLING}
+_BAD = {MEANING[verdict].code: is_bad(verdict) for verdict in TELLING}
 
 
 _RUNNING = "it is running, or was killed"

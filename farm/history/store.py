@@ -23,8 +23,8 @@ from typing import Any
 
 from farm.base.deadline import Deadline
 from farm.base.errors import FarmError, UsageError
-from farm.history.model import CODE, CODES, Case, Kernel, Mutation, Seen, Summary, Timeline
-from farm.run.records import Verdict
+from farm.history.model import Case, Kernel, Mutation, Seen, Summary, Timeline
+from farm.record.verdict import BY_CODE, MEANING, Verdict
 
 #: Raised when what is in the file changes. The file is then made anew.
 SCHEMA = 1
@@ -127,7 +127,7 @@ def verdicts(db: sqlite3.Connection, run: str) -> dict[Case, Seen]:
     columns, texts, seen = unpack(row[0]), reasons(db), {}
     width = len(columns["codes"])
     for number, case in cases(db):
-        if number < width and (verdict := CODES[columns["codes"][number]]):
+        if number < width and (verdict := BY_CODE.get(columns["codes"][number])):
             seen[case] = Seen(
                 verdict,
                 texts[columns["reasons"][number]],
@@ -345,7 +345,7 @@ def put_run(db: sqlite3.Connection, run: Summary, stamp: str, seen: Mapping[Case
     reason_numbers = _numbers(db, "reason", "text", (json.dumps(one.reason) for one in seen.values() if one.reason))
     numbers = {
         case_numbers[json.dumps([case.cell, case.suite, case.test])]: (
-            CODE[one.verdict],
+            MEANING[one.verdict].code,
             round(one.seconds * 1000),
             reason_numbers[json.dumps(one.reason)] if one.reason else 0,
             one.tries,

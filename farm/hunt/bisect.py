@@ -19,7 +19,8 @@ from farm.hunt.evidence import Answer, Hunt, Role, Status
 from farm.hunt.judge import Bench, Judge, Question, Tell, alone, kept, left, told
 from farm.kernel.tree import Source, from_user, split
 from farm.matrix import choose, load
-from farm.run import records, session
+from farm.record import records
+from farm.run import session
 from farm.run.watcher import Watcher
 
 

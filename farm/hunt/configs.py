@@ -33,8 +33,9 @@ from farm.hunt.minimal import minimal
 from farm.hunt.trial import Config
 from farm.kernel import kconfig
 from farm.matrix import Cell, choose, load
-from farm.run import records, session
-from farm.run.records import Verdict
+from farm.record import records
+from farm.record.verdict import Verdict
+from farm.run import session
 from farm.run.watcher import Watcher
 
 #: A candidate's cell is named for the bad one, and built beside it.

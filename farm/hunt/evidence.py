@@ -11,7 +11,7 @@ from pathlib import Path
 
 from farm.base import stored
 from farm.base.atomic import save_json
-from farm.run.records import Verdict
+from farm.record.verdict import Verdict
 
 #: Of state.json; raised when a reader of the old ones would go wrong.
 SCHEMA = 1

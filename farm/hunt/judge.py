@@ -27,16 +27,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from farm.base import cache
-from farm.base.errors import BuildFailed, FarmError, UsageError
+from farm.base.errors import BuildFailed, Exit, FarmError, UsageError
 from farm.hunt import evidence
 from farm.hunt.evidence import Answer, Evidence, Failure, Hunt, Role, Status
 from farm.hunt.sequential import FEW, MANY, passes_needed, rarest_seen, share
-from farm.hunt.trial import TESTED, Config, Trial, attempt, binary, config, marks
+from farm.hunt.trial import Config, Trial, attempt, binary, config, marks
 from farm.kernel.build import NEEDED_BYTES
 from farm.kernel.tree import disk_left, need_disk
 from farm.matrix import CHECKOUT, MATRIX, RESULTS, load
-from farm.run import records, session
-from farm.run.records import Verdict, VerdictRecord
+from farm.record import records
+from farm.record.records import VerdictRecord
+from farm.record.verdict import MEANING, Verdict
+from farm.run import session
 from farm.run.watcher import Watcher
 
 #: Seconds of a test, on two cores without KVM, before one was measured.
@@ -64,11 +66,11 @@ FIRST_BATCH = 20
 #: said not to come, wrongly with a chance of exp(-8).
 PATIENCE = 8
 
-#: What is hunted first where there is a choice.
+#: What is hunted first where there is a choice: an assertion costs less time than a hang.
 EAGER = [Verdict.FAIL, Verdict.CRASH, Verdict.HANG]
 
 #: The farm's own failures.
-ACCIDENTAL = [Verdict.INFRA, Verdict.LOST]
+ACCIDENTAL = tuple(verdict for verdict, meaning in MEANING.items() if meaning.blame == Exit.FARM)
 
 Tell = Callable[[str], None]
 
@@ -288,9 +290,9 @@ class Judge(ABC):
     def _try_end(self, name: str, one: Evidence, asked: session.Request) -> Trial:
         trial = self._try(one, asked)
         verdicts = {record.verdict for record in trial.records}
-        if trial.untested.startswith(tuple(ACCIDENTAL)):
+        if trial.untested.startswith(ACCIDENTAL):
             raise FarmError(f"{name} was not tested: {trial.untested}")
-        if not verdicts & TESTED:
+        if not any(MEANING[verdict].of_test for verdict in verdicts):
             raise UsageError(f"{name} cannot be tested: {trial.untested or 'no test gave a verdict'}")
         if verdicts == {Verdict.SKIP}:
             raise UsageError(f"-k {asked.select!r} selects only tests that {self.hunt.cell} skips")
@@ -422,7 +424,7 @@ class Judge(ABC):
 
     def _allow_accidents(self, last: Evidence) -> None:
         """Raise FarmError where it is always the farm that fails, and forget what it failed at."""
-        self.accidents = [*self.accidents, last] if last.why.startswith(tuple(ACCIDENTAL)) else []
+        self.accidents = [*self.accidents, last] if last.why.startswith(ACCIDENTAL) else []
         if len(self.accidents) == ACCIDENTS:
             self.hunt.evidence = [one for one in self.hunt.evidence if one not in self.accidents]
             self.save()
@@ -481,7 +483,7 @@ def _new(trial: Trial, known: set[str]) -> list[VerdictRecord]:
 
 
 def _ran(record: VerdictRecord) -> bool:
-    return record.verdict in TESTED and record.verdict is not Verdict.SKIP
+    return MEANING[record.verdict].of_test and record.verdict is not Verdict.SKIP
 
 
 def _said(record: VerdictRecord) -> str:

@@ -25,7 +25,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from farm.base import strict
 from farm.base.errors import UsageError
 from farm.matrix import CHECKOUT, Matrix
-from farm.run.records import Verdict, VerdictRecord
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
 
 MUTANTS = CHECKOUT / "mutants"
 SUITES = CHECKOUT / "suites"

@@ -18,11 +18,13 @@ from farm.base import stored
 from farm.base.atomic import save_json
 from farm.base.errors import Blamed, Exit, UsageError
 from farm.hunt.mutant import Mutant
-from farm.hunt.trial import TESTED, attempt
+from farm.hunt.trial import attempt
 from farm.kernel import builder
 from farm.matrix import MATRIX, RESULTS
-from farm.run import records, session
-from farm.run.records import Verdict, VerdictRecord
+from farm.record import records
+from farm.record.records import VerdictRecord
+from farm.record.verdict import MEANING, Verdict
+from farm.run import session
 from farm.run.watcher import Watcher as RunWatcher
 
 #: What a mutant is taken to need, before any was timed here.
@@ -121,10 +123,10 @@ def judge(mutant: Mutant, verdicts: Sequence[VerdictRecord]) -> Score:
         if any(symptom.fits(record) for symptom in mutant.symptoms):
             return _score(mutant, Outcome.CAUGHT, record)
     for record in bad:
-        if record.verdict in TESTED:
+        if MEANING[record.verdict].of_test:
             return _score(mutant, Outcome.OTHERWISE, record)
     for record in bad:
-        blame = records.EXIT[record.verdict]
+        blame = MEANING[record.verdict].blame
         return replace(_score(mutant, Outcome.ERROR, record), exit=Exit.USAGE if blame == Exit.KERNEL else blame)
     if not any(record.verdict is Verdict.PASS for record in verdicts):
         return Score(mutant.name, Outcome.ERROR, reason="no test of this cell ran", exit=Exit.USAGE)

@@ -14,7 +14,7 @@ from farm.kernel import abi, checkpatch, kconfig
 from farm.kernel.series import apply, directory_of, patches_in
 from farm.kernel.tree import Source, from_package, from_user
 from farm.matrix import Cell, choose, load
-from farm.run import records
+from farm.record import records
 from farm.run.session import Request
 from farm.run.watcher import Watcher
 

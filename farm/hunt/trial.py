@@ -12,12 +12,11 @@ from farm.kernel import build as kernels
 from farm.kernel import builder, kconfig, series
 from farm.kernel.tree import check_out
 from farm.matrix import choose, load
-from farm.run import records, session
-from farm.run.records import Verdict, VerdictRecord, signature
+from farm.record import records
+from farm.record.records import VerdictRecord, signature
+from farm.record.verdict import MEANING, Verdict
+from farm.run import session
 from farm.run.watcher import Watcher
-
-#: What is said of a kernel that was tested. All else says that it could not be.
-TESTED = frozenset({Verdict.PASS, Verdict.FAIL, Verdict.CRASH, Verdict.HANG, Verdict.SKIP})
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,13 @@ class Trial:
     @property
     def red(self) -> tuple[VerdictRecord, ...]:
         """What the kernel got wrong, in the order in which it was seen."""
-        return tuple(record for record in self.records if record.bad and record.verdict in TESTED)
+        return tuple(record for record in self.records if record.bad and MEANING[record.verdict].of_test)
 
     @property
     def untested(self) -> str:
         """Why there is nothing to be said of the kernel: it was not built, it did
         not boot, the farm failed. Empty where it was tested."""
-        first = next((record for record in self.records if record.verdict not in TESTED), None)
+        first = next((record for record in self.records if not MEANING[record.verdict].of_test), None)
         return f"{first.verdict}: {first.reason.splitlines()[0] if first.reason else ''}" if first else ""
 
 

@@ -16,8 +16,9 @@ from farm.nightly import builds as kernels
 from farm.nightly import night
 from farm.nightly import plan as planning
 from farm.nightly.night import PREFIX, Asked, Night, Step
-from farm.run import records, resume
-from farm.run.records import Verdict
+from farm.record import records
+from farm.record.verdict import Verdict
+from farm.run import resume
 
 #: Whose kernel's own tests are run.
 SELFTESTS_CELL = "x86_64-regs"

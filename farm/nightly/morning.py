@@ -21,10 +21,10 @@ from farm.history.reading import Besides
 from farm.hunt.mutants import Outcome, Score
 from farm.nightly import night as nights
 from farm.nightly.night import Night
+from farm.record import records
 from farm.report import changes as change_report
 from farm.report.site.make import make as make_site
 from farm.report.text import plain
-from farm.run import records
 from farm.tell import config as tell_config
 from farm.tell import tell as telling
 

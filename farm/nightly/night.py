@@ -28,8 +28,8 @@ from farm.history.model import order
 from farm.hunt import mutants as hunts
 from farm.hunt.mutants import Outcome, Score
 from farm.matrix import MATRIX
-from farm.run import records
-from farm.run.records import Run
+from farm.record import records
+from farm.record.records import Run
 
 SCHEMA = 2
 PREFIX = "nightly-"

@@ -4,7 +4,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from farm.history.model import Mutation, Summary, is_bad
+from farm.history.model import Mutation, Summary
+from farm.record.verdict import is_bad
 
 #: What the tests of a cell, the kernel's own tests and a mutant are taken to need where nothing is known,
 #: in seconds, without the builds of kernels.

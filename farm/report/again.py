@@ -3,7 +3,7 @@
 
 import shlex
 
-from farm.run.records import Run, VerdictRecord, k_expression, repeat_command
+from farm.record.records import Run, VerdictRecord, k_expression, repeat_command
 
 
 def see(run: Run, record: VerdictRecord) -> str:

@@ -15,8 +15,8 @@ from rich.text import Text
 from farm.base.errors import Exit
 from farm.hunt.evidence import LOG, REPORT, Answer, Evidence, Hunt, Status
 from farm.hunt.sequential import attempts_to_see
+from farm.record.records import Run, VerdictRecord
 from farm.report.live import Live
-from farm.run.records import Run, VerdictRecord
 
 #: Of the failure's share of runs that the command must show it in.
 SHOWN = 0.99

@@ -10,8 +10,8 @@ from rich.text import Text
 from farm.base.errors import Exit
 from farm.history.changes import WORSE, Change, Comparison, Group, Kind, grouped
 from farm.history.model import Seen, Summary
+from farm.record.verdict import MEANING
 from farm.report.text import plain
-from farm.run.records import EXIT
 
 STYLES = {
     Kind.NEW_FAILURE: "bold red",
@@ -37,7 +37,7 @@ def broken(comparison: Comparison) -> bool:
 
 def of_farm(change: Change) -> bool:
     """Whether what is bad is the farm's own fault."""
-    return change.after is not None and EXIT[change.after.verdict] == Exit.FARM
+    return change.after is not None and MEANING[change.after.verdict].blame == Exit.FARM
 
 
 def state(comparison: Comparison, besides: Sequence[str] = ()) -> str:

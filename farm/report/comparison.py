@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from farm.report.live import STYLES
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import MEANING, Verdict
 from farm.report.terminal import console_excerpt
 from farm.report.text import shortened
 from farm.run.comparison import BASE, PATCHED, load_comparison, tally, told
-from farm.run.records import Run, Verdict, VerdictRecord
 
 #: Of the log of a test that ended worse.
 LOG_LINES = 12
@@ -35,7 +35,7 @@ def show(console: Console, directory: Path, run: Run, verdicts: Sequence[Verdict
                 Text(record.test),
                 told(outcomes[BASE]),
                 told(outcomes[PATCHED]),
-                Text(str(record.verdict), STYLES[record.verdict]),
+                Text(str(record.verdict), MEANING[record.verdict].style),
             )
     if table.row_count:
         console.print(table)
@@ -47,7 +47,7 @@ def show(console: Console, directory: Path, run: Run, verdicts: Sequence[Verdict
 
 
 def _worse(console: Console, directory: Path, run: Run, record: VerdictRecord) -> None:
-    console.rule(Text(f"{record.verdict} {record.cell} {record.test}", STYLES[record.verdict]), align="left")
+    console.rule(Text(f"{record.verdict} {record.cell} {record.test}", MEANING[record.verdict].style), align="left")
     console.print(record.reason, markup=False, highlight=False, soft_wrap=True)
     lines = record.detail.splitlines()[-LOG_LINES:]
     if record.verdict is not Verdict.FAIL:

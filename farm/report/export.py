@@ -12,8 +12,8 @@ from pathlib import Path
 from farm.base.errors import Blamed, FarmError, UsageError
 from farm.base.strict import near
 from farm.history import reading
+from farm.record.records import Run, VerdictRecord
 from farm.report import jsonl, junit, kcidb, ktap
-from farm.run.records import Run, VerdictRecord
 
 #: What makes the text of each format from a run directory and its records.
 FORMATS: dict[str, Callable[[Path, Run, Sequence[VerdictRecord]], str]] = {

@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from farm.run.records import Slot
+from farm.record.records import Slot
 
 #: Who can tell what was in a slot, as the columns of the picture name them.
 WITNESSES = {"raw": "raw memory", "program": "program saw", "callee": "callee received"}

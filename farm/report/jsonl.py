@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from farm.record import cellstate
+from farm.record.records import Run, VerdictRecord
 from farm.report import again
-from farm.run import cellstate
-from farm.run.records import Run, VerdictRecord
 
 #: Of the objects below; raised when a reader of the old ones would go wrong.
 SCHEMA = 1

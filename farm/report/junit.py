@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from farm.base.errors import Exit
+from farm.record import cellstate
+from farm.record.records import Run, VerdictRecord, all_cells, counts, repeat_command, title
+from farm.record.verdict import MEANING, Verdict
 from farm.report import again, frame, terminal
-from farm.run import cellstate
 from farm.run.causes import explained
 from farm.run.diagnosis import diagnose
-from farm.run.records import EXIT, Run, Verdict, VerdictRecord, all_cells, counts, repeat_command, title
 
 
 def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> str:
@@ -33,7 +33,7 @@ def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> str:
 
 def _tally(verdicts: Sequence[VerdictRecord]) -> dict[str, str]:
     tally = counts(verdicts)
-    errors = sum(number for verdict, number in tally.items() if EXIT[verdict] != Exit.PASSED) - tally[Verdict.FAIL]
+    errors = sum(number for verdict, number in tally.items() if MEANING[verdict].junit == "error")
     return {
         "tests": str(len(verdicts)),
         "failures": str(tally[Verdict.FAIL]),
@@ -65,9 +65,8 @@ def _case(suite: ElementTree.Element, directory: Path, run: Run, record: Verdict
         name=_clean(title(run, record)),
         time=f"{record.seconds:.3f}",
     )
-    if record.verdict == Verdict.PASS:
+    if not (tag := MEANING[record.verdict].junit):
         return
-    tag = {Verdict.SKIP: "skipped", Verdict.FAIL: "failure"}.get(record.verdict, "error")
     element = ElementTree.SubElement(case, tag, type=str(record.verdict), message=_clean(record.reason))
     if not record.bad:
         return

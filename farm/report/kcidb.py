@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from farm.base.errors import Exit, UsageError
+from farm.record import cellstate
+from farm.record.records import Run, VerdictRecord, all_cells, repeat_command, title
+from farm.record.verdict import MEANING
 from farm.report import again, frame, terminal
-from farm.run import cellstate
-from farm.run.records import Run, Verdict, VerdictRecord, all_cells, repeat_command, title
 
 #: Of KCIDB's schema. What is written here has been in it since the first 5.
 VERSION = {"major": 5, "minor": 0}
@@ -22,19 +23,6 @@ ORIGIN = "ftrace_farm"
 
 #: Before a test's own place in KCIDB's tree of tests.
 ROOT = "ftrace_farm"
-
-#: BUILD is MISS: that the kernel is at fault is said of the build, and the test did not run.
-STATUS = {
-    Verdict.PASS: "PASS",
-    Verdict.SKIP: "SKIP",
-    Verdict.FAIL: "FAIL",
-    Verdict.CRASH: "FAIL",
-    Verdict.HANG: "FAIL",
-    Verdict.BOOT: "FAIL",
-    Verdict.BUILD: "MISS",
-    Verdict.INFRA: "ERROR",
-    Verdict.LOST: "MISS",
-}
 
 #: Longest excerpt of a log that the schema takes, in characters.
 EXCERPT = 16384
@@ -124,7 +112,7 @@ def _test(directory: Path, run: Run, record: VerdictRecord, origin: str, number:
         "origin": origin,
         "path": _path(record),
         "comment": f"{record.suite} {title(run, record)}",
-        "status": STATUS[record.verdict],
+        "status": MEANING[record.verdict].kcidb,
         "duration": record.seconds,
         "environment": {
             "comment": f"QEMU, {run.accel}, {record.cell}",

@@ -6,19 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from farm.record.records import Run, VerdictRecord, all_cells, title
+from farm.record.verdict import MEANING, Verdict
 from farm.report import again, frame, terminal
-from farm.run.records import Run, Verdict, VerdictRecord, all_cells, title
-
-#: What stands behind the name of a test that did not simply pass or fail.
-DIRECTIVES = {
-    Verdict.SKIP: "SKIP",
-    Verdict.HANG: "TIMEOUT",
-    Verdict.CRASH: "ERROR",
-    Verdict.BOOT: "ERROR",
-    Verdict.BUILD: "ERROR",
-    Verdict.INFRA: "ERROR",
-    Verdict.LOST: "ERROR",
-}
 
 #: Where the kernel's own parser believes that the guest is down, in whatever line.
 _OVER = re.compile(r"(List of all partitions|Kernel panic - not syncing: VFS|reboot): ?")
@@ -67,9 +57,9 @@ def _test(directory: Path, run: Run, record: VerdictRecord, number: int) -> list
         # the kernel's parser would take it for the result of the suite: spell it otherwise
         name = f"\\U{ord(known[0]):08x}" + name.removeprefix(escape(known[0]))
     said = ""
-    if directive := DIRECTIVES.get(record.verdict):
+    if directive := MEANING[record.verdict].ktap:
         first = record.reason.strip().partition("\n")[0][:LONGEST]
-        cause = first if record.verdict in (Verdict.SKIP, Verdict.HANG) else f"{record.verdict} {first}"
+        cause = first if directive != "ERROR" else f"{record.verdict} {first}"
         said = f" # {directive} {escape(cause)}".rstrip()
     result = f"{'not ok' if record.bad else 'ok'} {number} {name}{said}"
     return [*_diagnostics(directory, run, record), result] if record.bad else [result]

@@ -15,20 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from farm.base.locks import WAITING
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import MEANING, Verdict
 from farm.report.text import plain
-from farm.run.records import Run, Verdict, VerdictRecord
-
-STYLES = {
-    Verdict.PASS: "green",
-    Verdict.SKIP: "dim",
-    Verdict.FAIL: "bold red",
-    Verdict.CRASH: "bold red",
-    Verdict.HANG: "bold red",
-    Verdict.BOOT: "bold red",
-    Verdict.BUILD: "bold red",
-    Verdict.INFRA: "bold magenta",
-    Verdict.LOST: "bold magenta",
-}
 
 #: Longer than this nothing is silent where there is no terminal to redraw.
 QUIET_SECONDS = 25.0
@@ -153,7 +142,7 @@ class Live:
         self._testing = self._testing or time.monotonic() - record.seconds
         if record.bad and record.verdict is not Verdict.LOST:  # of an interrupted run those are thousands
             told = f"{record.cell} {record.suite} {plain(record.test)} ({record.seconds:.1f} s)"
-            self._print(Text.assemble((f"{record.verdict:5} ", STYLES[record.verdict]), told))
+            self._print(Text.assemble((f"{record.verdict:5} ", MEANING[record.verdict].style), told))
         if self._console.is_terminal or not row.planned:
             return
         if len(row.verdicts) == row.planned:

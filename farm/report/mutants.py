@@ -15,7 +15,7 @@ from rich.text import Text
 
 from farm.hunt.mutant import Mutant
 from farm.hunt.mutants import Outcome, Score, Scores
-from farm.run.records import Run, VerdictRecord
+from farm.record.records import Run, VerdictRecord
 
 STYLES = {
     Outcome.CAUGHT: "green",

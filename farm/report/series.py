@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from farm.hunt.series import Checked
+from farm.record import records
 from farm.report import terminal
-from farm.run import records
 from farm.run.causes import by_cause
 
 

@@ -16,13 +16,13 @@ from rich.text import Text
 
 from farm.guest import complaints
 from farm.guest.splat import strip
+from farm.record.records import Run, VerdictRecord, counts
+from farm.record.verdict import MEANING, Verdict, is_bad
 from farm.report import again
 from farm.report.frame import frame
-from farm.report.live import STYLES
 from farm.report.text import plain, shortened
 from farm.run.causes import Cause, by_cause
 from farm.run.diagnosis import diagnose
-from farm.run.records import EXIT, Run, Verdict, VerdictRecord, counts
 
 #: Causes that are shown with an example, and those that get a line; of more the rest is counted.
 MOST, MOST_LINES = 6, 20
@@ -32,9 +32,6 @@ REASON_LINES, BESIDES_LINES, NAMED = 8, 14, 6
 
 #: The end of a log that has no complaint.
 CONSOLE_LINES = 6
-
-#: A verdict of the whole cell: that each test has it says nothing.
-OF_CELL = (Verdict.BUILD, Verdict.BOOT)
 
 
 def show(console: Console, directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> None:
@@ -48,7 +45,7 @@ def show(console: Console, directory: Path, run: Run, verdicts: Sequence[Verdict
         show_cause(console, directory, run, cause)
     for cause in causes[MOST : MOST + MOST_LINES]:
         console.print(
-            Text.assemble((f"{cause.verdict} ", STYLES[cause.verdict]), plain(cause.headline)), soft_wrap=True
+            Text.assemble((f"{cause.verdict} ", MEANING[cause.verdict].style), plain(cause.headline)), soft_wrap=True
         )
         _line(console, f"  {spread(cause)}; again: {again.see(run, cause.example)}")
     if len(causes) > MOST + MOST_LINES:
@@ -114,21 +111,21 @@ def field(records: Sequence[VerdictRecord]) -> Text:
     """What came of some tests: a number alone has passed, else each verdict is named, what passed
     first: `4 ok, 20 FAIL`. Skipped ones are counted where there is nothing else."""
     tally = counts(records)
-    bad = sorted((verdict for verdict in tally if EXIT[verdict]), key=lambda verdict: -EXIT[verdict])
-    parts = [Text(f"{tally[verdict]} {verdict}", STYLES[verdict]) for verdict in bad]
+    bad = sorted((verdict for verdict in tally if is_bad(verdict)), key=lambda verdict: -MEANING[verdict].blame)
+    parts = [Text(f"{tally[verdict]} {verdict}", MEANING[verdict].style) for verdict in bad]
     if passed := tally[Verdict.PASS]:
-        parts.insert(0, Text(f"{passed} ok" if bad else str(passed), STYLES[Verdict.PASS]))
+        parts.insert(0, Text(f"{passed} ok" if bad else str(passed), MEANING[Verdict.PASS].style))
     if not parts and tally[Verdict.SKIP]:
-        parts = [Text(f"{tally[Verdict.SKIP]} {Verdict.SKIP}", STYLES[Verdict.SKIP])]
+        parts = [Text(f"{tally[Verdict.SKIP]} {Verdict.SKIP}", MEANING[Verdict.SKIP].style)]
     return Text(", ").join(parts) if parts else Text("-", "dim")
 
 
 def show_cause(console: Console, directory: Path, run: Run, cause: Cause) -> None:
     """Print a cause: what it is, how far it goes, one of its tests in full, the names of the others."""
     record = cause.example
-    console.print(Text.assemble((f"{cause.verdict}  ", STYLES[cause.verdict]), (plain(cause.headline), "bold")))
+    console.print(Text.assemble((f"{cause.verdict}  ", MEANING[cause.verdict].style), (plain(cause.headline), "bold")))
     console.print(f"{spread(cause)}", highlight=False)
-    if cause.verdict not in OF_CELL:
+    if not MEANING[cause.verdict].of_cell:
         _line(
             console,
             f"{'test' if len(cause.members) == 1 else 'one of them'}: {record.cell} {record.suite} {record.test}",
@@ -143,7 +140,7 @@ def show_cause(console: Console, directory: Path, run: Run, cause: Cause) -> Non
     log = f"cells/{record.cell}/{record.console or 'build.log'}"
     if (record.console or cause.verdict is Verdict.BUILD) and (directory / log).exists():
         _line(console, f"log:   {directory / log}")
-    if cause.verdict not in OF_CELL and (others := _others(cause)):
+    if not MEANING[cause.verdict].of_cell and (others := _others(cause)):
         console.print(Text(f"also:  {others}", "dim"))
     console.print()
 
@@ -166,7 +163,7 @@ def spread(cause: Cause) -> str:
     cells = Counter(record.cell for record in cause.members)
     suites = Counter(record.suite for record in cause.members)
     in_cells = next(iter(cells)) if len(cells) == 1 else ", ".join(f"{cell} ({n})" for cell, n in cells.items())
-    if len(cause.members) == 1 or cause.verdict in OF_CELL:
+    if len(cause.members) == 1 or MEANING[cause.verdict].of_cell:
         return f"{tests} in {in_cells}"
     return f"{tests} in {in_cells}: {', '.join(f'{suite} {n}' for suite, n in suites.items())}"
 

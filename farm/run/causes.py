@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from farm.guest import splat
+from farm.record.records import VerdictRecord
+from farm.record.verdict import MEANING, Verdict
+from farm.run.classify import DURING
 from farm.run.diagnosis import diagnoses
-from farm.run.records import Verdict, VerdictRecord
-from farm.run.verdict import DURING, GRAVITY
 
 #: What the farm puts before a complaint.
 _BEFORE = re.compile(rf"^((the guest ended|{'|'.join(map(re.escape, splat.KINDS))}): )+")
@@ -64,7 +65,7 @@ def by_cause(records: Iterable[VerdictRecord]) -> list[Cause]:
     for key, record in zip(keys, bad, strict=True):
         members.setdefault(whole[key], []).append(record)
     causes = [_cause(mine) for mine in members.values()]
-    return sorted(causes, key=lambda one: (-GRAVITY.index(one.verdict), -len(one.members), one.headline))
+    return sorted(causes, key=lambda one: (-MEANING[one.verdict].gravity, -len(one.members), one.headline))
 
 
 def headline(record: VerdictRecord) -> str:

@@ -11,9 +11,10 @@ from xdist.workermanage import WorkerController
 
 from farm.base.errors import Blamed, Exit, FarmError, refused
 from farm.kernel.builder import as_error
-from farm.run import cellstate, records
+from farm.record import cellstate, records
+from farm.record.records import Planned, VerdictRecord
+from farm.record.verdict import Verdict
 from farm.run.plugin import planned
-from farm.run.records import Planned, Verdict, VerdictRecord
 from farm.run.watcher import Watcher
 
 #: So many guests in a row that the host did not start, and no other will be tried.

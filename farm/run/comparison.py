@@ -23,8 +23,10 @@ from farm.kernel.builder import Built, Order
 from farm.kernel.series import resolve
 from farm.kernel.tree import from_user
 from farm.matrix import MATRIX, RESULTS, choose, load
-from farm.run import cellstate, records, session
-from farm.run.records import Verdict, VerdictRecord
+from farm.record import cellstate, records
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
+from farm.run import session
 from farm.run.watcher import Watcher as RunWatcher
 
 SUITE = "selftests"

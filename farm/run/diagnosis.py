@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from farm.run.records import Slot
+from farm.record.records import Slot
 
 #: What stack and registers hold that nobody wrote (suites/outside.py puts it there). Not what
 #: the target module poisons the stack with, so that one can tell whose it is.

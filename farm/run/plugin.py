@@ -26,10 +26,12 @@ from farm.guest import complaints, vm
 from farm.guest.agent import Agent
 from farm.kernel.builder import Built
 from farm.matrix import FACTS, FEATURE, Cell, choose, load
-from farm.run import cellstate, records, resume
-from farm.run.records import Planned, Verdict
+from farm.record import cellstate, records
+from farm.record.records import Planned
+from farm.record.verdict import Verdict
+from farm.run import resume
+from farm.run.classify import Finding, causes, classify, gravest
 from farm.run.stall import NoGuest, Stall
-from farm.run.verdict import Finding, causes, classify, gravest
 
 #: A test that the farm's own limits do not end: each request has one already,
 #: so this is the last resort and only bounds a loop in a test. For a machine on which

@@ -9,8 +9,9 @@ from pathlib import Path
 from farm.base import stored
 from farm.base.atomic import save_json
 from farm.base.errors import UsageError
-from farm.run import records
-from farm.run.records import Planned, Run, Verdict, VerdictRecord
+from farm.record import records
+from farm.record.records import Planned, Run, VerdictRecord
+from farm.record.verdict import Verdict
 
 #: The tests that had a verdict when the run was gone on with. Not verdicts.jsonl itself: it
 #: grows, and all workers of a run must collect the same.

@@ -13,9 +13,10 @@ from _pytest.mark.expression import Expression  # what -k is read by
 
 from farm.base.errors import FarmError, UsageError
 from farm.matrix import CHECKOUT, MATRIX, Cell
-from farm.run import records, session
+from farm.record import records
+from farm.record.records import Run
+from farm.run import session
 from farm.run.plugin import planned
-from farm.run.records import Run
 
 EXAMPLE = "'slots and not arg6', 'test_filter or leftovers'"
 

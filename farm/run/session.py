@@ -25,9 +25,10 @@ from farm.kernel import builder, series
 from farm.kernel.build import version_of
 from farm.kernel.builder import as_error
 from farm.matrix import CHECKOUT, MATRIX, RESULTS, Cell, choose, load
-from farm.run import cellstate, patches, records, resume
+from farm.record import cellstate, records
+from farm.record.records import Run, VerdictRecord
+from farm.run import patches, resume
 from farm.run.collector import Collector
-from farm.run.records import Run, VerdictRecord
 from farm.run.watcher import Watcher
 
 #: What QEMU itself takes beside the guest's memory, in MiB.

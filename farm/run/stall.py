@@ -11,7 +11,7 @@ from farm.guest.poke import parse
 from farm.guest.start import start
 from farm.kernel.builder import Built
 from farm.matrix import Cell, Machine
-from farm.run import cellstate, records
+from farm.record import cellstate, records
 
 
 class NoGuest(FarmError):

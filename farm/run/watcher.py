@@ -4,7 +4,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from farm.run.records import Run, VerdictRecord
+from farm.record.records import Run, VerdictRecord
 
 
 class Watcher(Protocol):

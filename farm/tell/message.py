@@ -16,10 +16,11 @@ from farm.base.errors import Exit
 from farm.history.changes import Change, Comparison, Group, Kind, grouped
 from farm.history.model import Case
 from farm.history.reading import Besides
+from farm.record.records import Run, VerdictRecord, all_cells, counts
+from farm.record.verdict import Verdict
 from farm.report import again, changes, frame, terminal
 from farm.report.text import plain
 from farm.run.causes import explained, headline
-from farm.run.records import Run, Verdict, VerdictRecord, all_cells, counts
 
 #: Of the JSON; raised when a reader of the old one would go wrong.
 SCHEMA = 1

@@ -10,7 +10,7 @@ from farm.base.errors import Blamed, FarmError
 from farm.history import changes, index, query, reading, store
 from farm.history.changes import Side
 from farm.history.reading import Besides
-from farm.run.records import Run
+from farm.record.records import Run
 from farm.tell import deliver, message
 from farm.tell.config import Config
 from farm.tell.message import Told

@@ -5,17 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from farm.history.model import Case
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import MEANING
 from farm.report.again import see
 from farm.report.site import files
 from farm.report.site.render import first_line
 from farm.run.causes import Cause, by_cause
-from farm.run.records import Run, Verdict, VerdictRecord
 
 #: Tests of a cause that are listed; the rest is counted.
 MOST_MEMBERS = 200
-
-#: What befalls a cell as a whole has one page for all tests of the cell.
-OF_A_CELL = (Verdict.BUILD, Verdict.BOOT, Verdict.LOST, Verdict.INFRA)
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def item(run: Run, cause: Cause, pages: Mapping[Case, str]) -> Item:
     record, cells = cause.example, _by_cell(cause, pages)
     tests = {(one.suite, one.test) for one in cause.members}
     entries = [one for members in cells.values() for one in members]
-    of_cell = record.verdict in OF_A_CELL
+    of_cell = not MEANING[record.verdict].of_test
     worth = len(entries) > len(cells) or (not of_cell and len(tests) > 1)
     listed = {one.case for one in entries[:MOST_MEMBERS]} if worth else set()
     members = ((cell, tuple(one for one in mine if one.case in listed)) for cell, mine in cells.items())

@@ -8,11 +8,12 @@ from pathlib import Path
 from jinja2 import Environment
 
 from farm.history.model import Case, Seen, Summary
+from farm.record.records import Run, VerdictRecord, repeat_command
+from farm.record.verdict import Verdict
 from farm.report.site import causes, files
 from farm.report.site.asked import tags
 from farm.report.site.kernel import kernel
 from farm.report.site.render import in_words, look
-from farm.run.records import Run, Verdict, VerdictRecord, repeat_command
 
 #: Options of a config and causes of failures that are shown; a page must load on a phone.
 MOST_OPTIONS = 4000

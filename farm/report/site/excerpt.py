@@ -7,7 +7,8 @@ from itertools import takewhile
 from pathlib import Path
 
 from farm.guest import splat
-from farm.run.records import Verdict, VerdictRecord
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
 
 #: Of the log within a record's span, the end: a crash or a hang stands there.
 READ_BYTES = 512 << 10

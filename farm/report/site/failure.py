@@ -8,6 +8,8 @@ from jinja2 import Environment
 from farm.base.errors import Exit
 from farm.history import reading
 from farm.history.model import Case, Seen, Summary
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import MEANING
 from farm.report import again
 from farm.report.frame import WITNESSES, witnesses
 from farm.report.site import files
@@ -15,7 +17,6 @@ from farm.report.site.asked import tags
 from farm.report.site.excerpt import compiler, excerpt
 from farm.report.site.kernel import kernel
 from farm.run.causes import headline
-from farm.run.records import EXIT, Run, VerdictRecord
 
 #: Of a test's traceback, the end: what it stopped at stands there.
 DETAIL_LENGTH = 60_000
@@ -44,9 +45,14 @@ def bad_records(directory: Path) -> dict[Case, VerdictRecord]:
         except ValueError:
             continue
         case = Case(record.cell, record.suite, record.test)
-        if record.bad and (case not in found or EXIT[found[case].verdict] == Exit.FARM != EXIT[record.verdict]):
+        # a verdict on the kernel says more than a failure of the farm's before it
+        if record.bad and (case not in found or (_of_farm(found[case]) and not _of_farm(record))):
             found[case] = record
     return found
+
+
+def _of_farm(record: VerdictRecord) -> bool:
+    return MEANING[record.verdict].blame == Exit.FARM
 
 
 def from_history(case: Case, seen: Seen) -> VerdictRecord:

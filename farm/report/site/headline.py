@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from farm.base.errors import Exit
 from farm.history.changes import WORSE, Comparison
 from farm.history.model import Summary
+from farm.record.verdict import Verdict
 from farm.report import changes as told
 from farm.report.site.asked import manner
 from farm.report.site.matrix import blamed
-from farm.run.records import Verdict
 
 #: Look, symbol and words.
 Line = tuple[str, str, str]

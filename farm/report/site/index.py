@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from jinja2 import Environment
 
-from farm.base.errors import Exit
 from farm.history import reading
 from farm.history.changes import WORSE, Change, Comparison, Kind
 from farm.history.model import Case, Mutation
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import is_bad
 from farm.report import changes as told
 from farm.report.again import find
 from farm.report.site import causes, failure, files, matrix
@@ -20,7 +21,6 @@ from farm.report.site.asked import Tag
 from farm.report.site.headline import kernels, number, verdict, where
 from farm.report.site.render import in_words, seconds, when
 from farm.run.causes import Cause, by_cause
-from farm.run.records import EXIT, Run, VerdictRecord
 
 #: Items that are shown of what is told of one kind; the rest is counted.
 MOST_ITEMS = 12
@@ -121,7 +121,7 @@ def page(pages: Environment, found: Comparison, facts: Facts, besides: Besides) 
 
 def _own(found: Comparison, facts: Facts) -> dict[str, object]:
     """The kernel's own tests, as a part of the page."""
-    bad = sum(number for one, number in found.after.totals.items() if EXIT[one] != Exit.PASSED)
+    bad = sum(number for one, number in found.after.totals.items() if is_bad(one))
     ended = {"broken": f"not to its end, the run is {found.after.status}", "same": "as before"}
     quiet = ended.get(told.state(found)) or f"{number(bad, 'failure')} in the first run"
     return {

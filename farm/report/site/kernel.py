@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from farm.run.records import Run
+from farm.record.records import Run
 
 
 @dataclass(frozen=True)

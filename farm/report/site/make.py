@@ -20,11 +20,11 @@ from farm.history import changes, query, reading, store
 from farm.history.changes import WINDOW, Comparison, Side
 from farm.history.model import Case, Mutation, Seen, Summary, Timeline, order
 from farm.matrix import MATRIX
+from farm.record.records import Run, VerdictRecord
+from farm.record.verdict import MEANING, Verdict
 from farm.report.site import cell, failure, files, index, runs, tests, trends
 from farm.report.site.asked import tags
-from farm.report.site.causes import OF_A_CELL
 from farm.report.site.render import environment, gravity, in_words, look, symbol
-from farm.run.records import Run, Verdict, VerdictRecord
 
 #: What the pages were made by and of, so that another farm makes them anew, and this one those of a
 #: run that has gone on.
@@ -239,7 +239,7 @@ def _of_run(site: _Site, summary: Summary, bad: Mapping[Case, Seen]) -> dict[Cas
     found = {}
     for case in sorted(bad):
         seen, first = bad[case], case
-        if seen.verdict in OF_A_CELL:
+        if not MEANING[seen.verdict].of_test:  # one page for all tests of the cell
             first = shown.setdefault((case.cell, seen.verdict, seen.reason), case)
         stands_for[first] += 1
         found[case] = files.failure_page(summary.id, first.cell, first.suite, first.test)

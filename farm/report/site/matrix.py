@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from farm.base.errors import Exit
 from farm.history.changes import WORSE, Comparison, Kind
 from farm.history.model import Summary, total
+from farm.record.verdict import MEANING, Verdict
 from farm.report.site import files
-from farm.run.records import EXIT, Verdict
 
 
 @dataclass(frozen=True)
@@ -115,4 +115,4 @@ def _field(suite: str, now: Counter[Verdict], then: Counter[Verdict] | None, new
 
 def blamed(tally: Mapping[Verdict, int], status: Exit) -> int:
     """How many of these verdicts are the fault of whom that exit status blames."""
-    return sum(number for verdict, number in tally.items() if EXIT[verdict] == status)
+    return sum(number for verdict, number in tally.items() if MEANING[verdict].blame == status)

@@ -10,37 +10,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from farm.base.errors import Exit
+from farm.record.verdict import MEANING, Verdict
 from farm.report.frame import halves
-from farm.run.records import EXIT, Verdict
-
-#: A symbol beside the word, for those who do not see the colour.
-SYMBOLS = {Verdict.PASS: "✓", Verdict.SKIP: "○", Verdict.INFRA: "!", Verdict.LOST: "?"}
-BAD = "✗"
-
-MEANINGS = {
-    Verdict.FAIL: "An assertion did not hold.",
-    Verdict.CRASH: "The kernel complained or died.",
-    Verdict.HANG: "There was no answer within the limit.",
-    Verdict.BOOT: "The guest never became ready.",
-    Verdict.BUILD: "There is no kernel.",
-    Verdict.INFRA: "This is the farm's own fault, and says nothing of the kernel.",
-    Verdict.LOST: "It was planned, and no verdict came.",
-}
 
 
 def symbol(verdict: str) -> str:
-    return SYMBOLS.get(Verdict(verdict), BAD)
+    return MEANING[Verdict(verdict)].symbol
 
 
 def look(verdict: str) -> str:
     """The class of a verdict in the style sheet."""
-    match EXIT[Verdict(verdict)]:
-        case Exit.KERNEL:
-            return "bad"
-        case Exit.FARM:
-            return "farm"
-    return "good" if verdict == Verdict.PASS else "none"
+    return MEANING[Verdict(verdict)].look
 
 
 def in_words(tally: Mapping[Verdict, int]) -> str:
@@ -51,7 +31,7 @@ def in_words(tally: Mapping[Verdict, int]) -> str:
 
 def gravity(verdict: Verdict) -> tuple[int, bool]:
     """What verdicts are told by, the gravest first."""
-    return -EXIT[verdict], verdict == Verdict.SKIP
+    return -MEANING[verdict].blame, verdict == Verdict.SKIP
 
 
 def first_line(text: str, width: int = 240) -> str:
@@ -105,7 +85,7 @@ def environment() -> Environment:
     filters: dict[str, Any] = {
         "symbol": symbol,
         "look": look,
-        "meaning": lambda verdict: MEANINGS.get(Verdict(verdict), ""),
+        "meaning": lambda verdict: MEANING[Verdict(verdict)].sentence,
         "hex": hexadecimal,
         "when": when,
         "day": day,

@@ -10,10 +10,10 @@ from jinja2 import Environment
 
 from farm.history.model import Case, Summary
 from farm.history.reading import own_tests
+from farm.record.records import Run, VerdictRecord
 from farm.report.site import causes, files, headline, matrix
 from farm.report.site.asked import tags
 from farm.report.site.render import in_words, when
-from farm.run.records import Run, VerdictRecord
 
 #: Causes that the page of a run shows; the rest is counted.
 MOST_CAUSES = 60

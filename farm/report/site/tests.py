@@ -11,11 +11,11 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from farm.base.errors import Exit
-from farm.history.model import CODE, CODES, Case, Summary, Timeline
+from farm.history.model import Case, Summary, Timeline
+from farm.record.verdict import BY_CODE, MEANING, Verdict
 from farm.report.site import files, plots
 from farm.report.site.asked import manner
-from farm.report.site.render import day, gravity, look
-from farm.run.records import EXIT, Verdict
+from farm.report.site.render import day, gravity
 
 ROOT = "../"
 
@@ -26,10 +26,10 @@ MOST_CHANGES = 60
 Failures = Mapping[tuple[int, Case], str]
 
 #: The codes of what there is no page for.
-GOOD = bytes([0, *(CODE[verdict] for verdict in Verdict if EXIT[verdict] == Exit.PASSED)])
+GOOD = bytes([0, *(meaning.code for meaning in MEANING.values() if meaning.blame == Exit.PASSED)])
 
-_PASSED = CODE[Verdict.PASS]
-_MARKS = {CODE[verdict]: plots.Mark(look(verdict), str(verdict)) for verdict in Verdict} | {
+_PASSED = MEANING[Verdict.PASS].code
+_MARKS = {meaning.code: plots.Mark(meaning.look, str(verdict)) for verdict, meaning in MEANING.items()} | {
     0: plots.Mark("none", "not run")
 }
 
@@ -61,7 +61,7 @@ def page(
 
 def latest(line: Timeline) -> Verdict:
     """How a case ended when it last ran."""
-    verdict: Verdict | None = CODES[line.codes.rstrip(b"\0")[-1]]
+    verdict: Verdict | None = BY_CODE.get(line.codes.rstrip(b"\0")[-1])
     assert verdict  # a case that never ran has no timeline
     return verdict
 
@@ -82,7 +82,7 @@ def _row(case: Case, line: Timeline, days: Sequence[str], failures: Failures) ->
     return {
         "cell": case.cell,
         "page": files.cell_page(case.cell),
-        "now": CODES[now],
+        "now": BY_CODE.get(now),
         "failure": failures.get((ran[-1], case), ""),
         "since": f"{days[first]} or before" if first == ran[0] == 0 else days[first],
         "bad": len(codes.translate(None, GOOD)),
@@ -112,8 +112,8 @@ def _changes(over: Sequence[Summary], cases: Mapping[Case, Timeline], failures: 
             "started": over[after].started,
             "manner": manner(over[after].planted),
             "cell": case.cell,
-            "before": CODES[cases[case].codes[before]],
-            "after": CODES[cases[case].codes[after]],
+            "before": BY_CODE.get(cases[case].codes[before]),
+            "after": BY_CODE.get(cases[case].codes[after]),
             "failure": failures.get((after, case), ""),
         }
         for after, case, before in found[:MOST_CHANGES]

@@ -8,11 +8,11 @@ from statistics import median
 
 from jinja2 import Environment
 
-from farm.history.model import Mutation, Summary, is_bad
+from farm.history.model import Mutation, Summary
+from farm.record.verdict import Verdict, is_bad
 from farm.report.site import plots
 from farm.report.site.plots import Point
 from farm.report.site.render import when
-from farm.run.records import Verdict
 
 #: Values that stand below a plot, for those who want numbers.
 MOST_ROWS = 30

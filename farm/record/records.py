@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +20,10 @@ from farm.base import atomic, stored
 from farm.base.errors import Exit, FarmError, UsageError, refused
 from farm.guest.splat import normal
 from farm.matrix import MATRIX
+from farm.record.verdict import MEANING, Verdict, is_bad
 
 #: Of the files below; raised when a reader of the old ones would go wrong.
 SCHEMA = 1
-
-
-class Verdict(StrEnum):
-    """What is said of one test in one cell."""
-
-    PASS = "PASS"
-    FAIL = "FAIL"  # an assertion
-    CRASH = "CRASH"  # the kernel complained or died
-    HANG = "HANG"  # no answer within the limit
-    BOOT = "BOOT"  # the guest never became ready
-    BUILD = "BUILD"  # no kernel
-    SKIP = "SKIP"  # the cell's own facts rule the test out
-    INFRA = "INFRA"  # the farm's own fault
-    LOST = "LOST"  # planned, and no verdict came
-
-
-#: Whose fault a verdict is, as the exit status says it.
-EXIT = {
-    Verdict.PASS: Exit.PASSED,
-    Verdict.SKIP: Exit.PASSED,
-    Verdict.FAIL: Exit.KERNEL,
-    Verdict.CRASH: Exit.KERNEL,
-    Verdict.HANG: Exit.KERNEL,
-    Verdict.BOOT: Exit.KERNEL,
-    Verdict.BUILD: Exit.KERNEL,
-    Verdict.INFRA: Exit.FARM,
-    Verdict.LOST: Exit.FARM,
-}
 
 
 @dataclass(frozen=True)
@@ -101,7 +73,7 @@ class VerdictRecord:
 
     @property
     def bad(self) -> bool:
-        return EXIT[self.verdict] != Exit.PASSED
+        return is_bad(self.verdict)
 
 
 @dataclass(frozen=True)
@@ -252,7 +224,7 @@ def exit_status(records: Iterable[VerdictRecord]) -> Exit:
 
     Nothing at all is a failure of the farm's too: zero tests prove nothing.
     """
-    statuses = [EXIT[record.verdict] for record in records]
+    statuses = [MEANING[record.verdict].blame for record in records]
     return max(statuses, default=Exit.FARM)
 
 

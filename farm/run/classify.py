@@ -9,8 +9,9 @@ import pytest
 
 from farm.base.errors import KernelError, UsageError
 from farm.guest.agent import FOLLOWS, Refused
+from farm.record.records import Slot
+from farm.record.verdict import MEANING, Verdict
 from farm.run.diagnosis import diagnose
-from farm.run.records import Slot, Verdict
 
 #: Behind a complaint: during which request it was noticed.
 DURING = re.compile(r" \([^()]*`[^`]*`[^()]*\)$")
@@ -89,25 +90,9 @@ def classify(error: BaseException) -> Finding:
     return Finding(Verdict.INFRA, f"{type(error).__name__}: {reason}")
 
 
-#: Of the findings of one test's phases the gravest is its verdict. A kernel
-#: that crashed explains an assertion that failed; the farm's own failure makes
-#: whatever else was seen worthless.
-GRAVITY = [
-    Verdict.PASS,
-    Verdict.SKIP,
-    Verdict.FAIL,
-    Verdict.HANG,
-    Verdict.CRASH,
-    Verdict.BOOT,
-    Verdict.BUILD,
-    Verdict.LOST,
-    Verdict.INFRA,
-]
-
-
 def gravest(findings: Sequence[Finding]) -> Finding:
-    """The finding that decides; the reasons of the others are kept behind its own."""
-    ordered = sorted(findings, key=lambda finding: GRAVITY.index(finding.verdict), reverse=True)
+    """The finding of the highest gravity, which decides; the reasons of the others follow its own."""
+    ordered = sorted(findings, key=lambda finding: MEANING[finding.verdict].gravity, reverse=True)
     if not ordered:
         return Finding(Verdict.PASS, "")
     first = ordered[0]

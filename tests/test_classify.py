@@ -8,8 +8,9 @@ import pytest
 
 from farm.base.errors import BootFailed, BuildFailed, FarmError, GuestCrashed, GuestHung, UsageError
 from farm.guest.agent import Refused
-from farm.run.records import EXIT, Slot, Verdict
-from farm.run.verdict import GRAVITY, Finding, SlotsDiffer, classify, describe, gravest
+from farm.record.records import Slot
+from farm.record.verdict import MEANING, Verdict
+from farm.run.classify import Finding, SlotsDiffer, classify, describe, gravest
 
 RIGHT = Slot("arg1", "rdi", 112, passed=1, program=1, callee=1)
 LOST = Slot("arg3", "rdx", 96, passed=0x123456789ABCDD3, program=0, callee=0x123456789ABCDD3)
@@ -136,5 +137,4 @@ def test_the_farms_own_failure_makes_the_rest_worthless(other: Verdict) -> None:
 def test_order_of_the_documents() -> None:
     """docs/verdicts.md: INFRA, BUILD, BOOT, CRASH, HANG, FAIL."""
     named = [Verdict.FAIL, Verdict.HANG, Verdict.CRASH, Verdict.BOOT, Verdict.BUILD, Verdict.INFRA]
-    assert [verdict for verdict in GRAVITY if verdict in named] == named
-    assert set(GRAVITY) == set(EXIT) == set(Verdict)
+    assert sorted(named, key=lambda verdict: MEANING[verdict].gravity) == named
