@@ -5,6 +5,7 @@ What takes half a second, loading the farm, is done in here: a Ctrl-C at that ti
 as it does later. Nothing has been started by then that would have to be ended.
 """
 
+import atexit
 import codecs
 import io
 import os
@@ -26,6 +27,9 @@ def main() -> None:
     _open_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is ignored below nohup
         signal.signal(signal.SIGINT, _interrupted)
+        # what is registered first runs last: Python would take its own handlers away then, and die
+        # of a Ctrl-C when everything is done and only the exit status is left to be given
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     from farm.cli import main as command_line
 
     try:

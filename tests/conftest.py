@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,11 +21,36 @@ from farm.matrix import MATRIX
 from farm.record import records
 from farm.record.records import Run, VerdictRecord
 
+# a shell that has put the tests into the background, as a CI may, has SIGINT ignored; what is
+# started here would inherit that, and nothing that is interrupted would ever end
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # the limit of 200 ms an example is for idle machines
 hypothesis.settings.register_profile("farm", deadline=None)
 hypothesis.settings.load_profile("farm")
 
 pytest_plugins = ["pytester"]
+
+
+class FailuresAtOnce:
+    """A line for each failure when it happens: the whole takes long, and may be ended before its summary."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            why = str(crash.message if crash else report.longreprtext).partition("\n")[0][:200]
+            self.terminal.write(f"\nFAILED {report.nodeid} ({report.when}, {report.duration:.0f} s): {why}\n")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailuresAtOnce(terminal))
+
 
 #: What makes a directory a Linux source, as far as the farm looks.
 LINUX = {

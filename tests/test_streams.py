@@ -117,6 +117,16 @@ def test_tests_are_listed_with_what_they_need() -> None:
     assert re.search(r"^  test_arguments  Every pattern .*\[bpf_ftrace with_regs function_graph\]$", said, re.M)
 
 
+@pytest.mark.parametrize(
+    "name, value", [("ADDOPTS", "-vv --durations=9"), ("PLUGINS", "nonesuch"), ("DISABLE_PLUGIN_AUTOLOAD", "1")]
+)
+def test_what_a_user_asks_of_his_own_pytest(name: str, value: str) -> None:
+    """Neither the tests that are listed nor those that run know of it."""
+    done = shell("$FARM tests -k 'slots or frame'", **{f"PYTEST_{name}": value})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^slots:$", done.stdout, re.M)
+
+
 @pytest.mark.parametrize("command", ["run", "exec", "bisect", "mutants", "nightly", "export"])
 def test_each_example_of_the_help_is_a_line(command: str) -> None:
     lines = [line.strip() for line in shell(f"$FARM {command} -h").stdout.splitlines()]

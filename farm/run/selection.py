@@ -77,7 +77,7 @@ def find(
             ),
         )
         arguments = session.collecting(suites, Path(directory), select)
-        status = pytest.main([*arguments, "--collect-only"], plugins=[collected])
+        status = session.run_pytest([*arguments, "--collect-only"], collected)
     if status == pytest.ExitCode.USAGE_ERROR:
         raise UsageError(f"-k {select!r}: not an expression of pytest's -k; write it as {EXAMPLE}")
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

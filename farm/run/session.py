@@ -177,7 +177,7 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
     before = signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends a run as Ctrl-C does
     try:
-        status = pytest.main(_pytest_arguments(request, run, directory), plugins=[collector])
+        status = run_pytest(_pytest_arguments(request, run, directory), collector)
         if collector.error:
             raise collector.error
         if status == pytest.ExitCode.INTERRUPTED and not collector.trouble:
@@ -216,6 +216,17 @@ def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
         "--max-worker-restart=1000",
     ]
     return arguments + (["--exitfirst"] if request.stop else [])
+
+
+#: By these a user tells pytest what to do with suites of his own; `farm` is no pytest to him.
+_USERS_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+
+
+def run_pytest(arguments: list[str], plugin: object) -> int | pytest.ExitCode:
+    """pytest over suites of the farm's, whatever the user's environment asks of pytest."""
+    for name in _USERS_PYTEST:
+        os.environ.pop(name, None)
+    return pytest.main(arguments, plugins=[plugin])
 
 
 def collecting(suites: Path, directory: Path, select: str) -> list[str]:
