@@ -6,7 +6,7 @@ the farm's. Symbolic links are left, and so is what they point to.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def _take(top: Path, path: Path, lock: Path, dry_run: bool) -> Iterator[Removal]
         with ExitStack() as stack:
             # what takes long is done when the lock is given up
             trash = None if dry_run else stack.enter_context(removal.trash(_kind(top, path)))
-            with locks.attempt(lock, create=not dry_run) as free:
+            with locks.attempt(lock, create=not dry_run and lock != path) as free:
                 if not free:
                     yield Removal(path, kept=in_use_by(locks.holders(lock)))
                     return
@@ -70,8 +70,12 @@ def _kind(top: Path, path: Path) -> Path:
 
 def _builds(top: Path) -> dict[Path, Path]:
     """Build directories, each with the lock that a build has."""
-    found = (path for path in top.glob("worktrees/*/build-*") if path.is_dir())
-    return {path: top / "worktrees" / f"{path.parent.name}+{path.name.removeprefix('build-')}.lock" for path in found}
+    found = {}
+    for tree in (top / "worktrees").glob("[!.]*"):  # not what is being removed
+        with suppress(FileNotFoundError):  # another `farm clean` was faster
+            for path in filter(Path.is_dir, tree.glob("build-*")):
+                found[path] = tree.with_name(f"{tree.name}+{path.name.removeprefix('build-')}.lock")
+    return found
 
 
 def _abandonable(top: Path) -> dict[Path, Path]:

@@ -77,7 +77,7 @@ def attempt(path: Path, create: bool = True) -> Iterator[bool]:
     if not create and not path.exists():
         yield True
         return
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if path.is_dir() else _open(path)
+    descriptor = _open(path) if create and not path.is_dir() else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -53,7 +53,7 @@ def _seconds(runs: Iterable[Summary]) -> list[tuple[str, float]]:
 def _usual() -> float:
     """Seconds of a whole build by what TuxMake wrote beside the kernels in the cache."""
     took = []
-    for path in cache.root().glob("kernels/*/metadata.json"):
+    for path in cache.root().glob("kernels/[!.]*/metadata.json"):
         try:
             took.append(float(json.loads(path.read_text())["results"]["duration"]["build"]))
         except (OSError, ValueError, TypeError, KeyError):
