@@ -2,6 +2,7 @@
 """The plugin: tests over cells, and a verdict for each, whatever becomes of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -329,11 +330,15 @@ def test_built_comes_back(run: Path) -> None:
 def test_kernel_that_went_with_the_cache_is_waited_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is gone on with has what it was told before; the builder makes the kernel again."""
     monkeypatch.setattr(cellstate, "BUILD_SECONDS", 0.3)
-    cellstate.tell_built(run, Built("one", "linux@v1", "c", "t", "k", str(run / "gone"), "/p", "/m", True))
+    known = Built("one", "linux@v1", "c", "t", "k", str(run / "gone"), "/p", "/m", True)
+    cellstate.tell_built(run, known)
+    cellstate.put_aside(run, "one")
     with pytest.raises(FarmError, match="gave neither a kernel nor an error"):
         cellstate.wait_built(run, "one")
-    (run / "gone").mkdir()
-    assert cellstate.wait_built(run, "one").kernel == str(run / "gone")
+    assert cellstate.load_built(run, "one") == known, "what it was is remembered"
+    cellstate.tell_built(run, replace(known, kernel=str(run)))
+    cellstate.put_aside(run, "one")
+    assert cellstate.wait_built(run, "one").kernel == str(run), "a kernel that is there needs no builder"
 
 
 def test_consoles_are_numbered(run: Path) -> None:

@@ -17,6 +17,9 @@ from farm.kernel.builder import Built, Event, as_error
 #: reports; this is for one that was killed without the controller noticing.
 BUILD_SECONDS = 4 * 3600.0
 
+#: What built.json was before its kernel went from the cache.
+BEFORE = "built-before.json"
+
 
 def directory(run: Path, cell: str) -> Path:
     path = run / "cells" / cell
@@ -37,19 +40,24 @@ def wait_built(run: Path, cell: str) -> Built:
     where = directory(run, cell)
     for _ in Deadline(BUILD_SECONDS).poll(0.1):
         if (where / "built.json").exists():
-            built = Built(**json.loads((where / "built.json").read_text()))
-            # what an interrupted run had may be gone with the cache: the builder makes it again
-            if Path(built.kernel).is_dir():
-                return built
+            return Built(**json.loads((where / "built.json").read_text()))
         if (where / "failed.json").exists():
             failed = json.loads((where / "failed.json").read_text())
             raise as_error(failed["exit"])(failed["text"])
     raise FarmError(f"{cell}: the builder gave neither a kernel nor an error within {BUILD_SECONDS:.0f} s")
 
 
+def put_aside(run: Path, cell: str) -> None:
+    """Let a cell wait for the builder where the kernel that it had is gone from the cache. What
+    kernel that was is remembered: another one would be another run."""
+    built, path = load_built(run, cell), run / "cells" / cell / "built.json"
+    if built and path.exists() and not Path(built.kernel).is_dir():
+        path.replace(path.with_name(BEFORE))
+
+
 def load_built(run: Path, cell: str) -> Built | None:
     """The kernel of a cell in a run of whatever time; None if it says of none."""
-    known = _told(run, cell, "built.json")
+    known = _told(run, cell, "built.json") or _told(run, cell, BEFORE)
     empty = {str: "", bool: False}
     lacking = {
         one.name: empty[one.type] if one.default is MISSING and isinstance(one.type, type) else one.default

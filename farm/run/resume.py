@@ -9,7 +9,7 @@ from pathlib import Path
 from farm.base import stored
 from farm.base.atomic import save_json
 from farm.base.errors import UsageError
-from farm.record import records
+from farm.record import cellstate, records
 from farm.record.records import Planned, Run, VerdictRecord
 from farm.record.verdict import Verdict
 
@@ -36,6 +36,8 @@ def resume(directory: Path) -> tuple[Run, list[VerdictRecord]]:
     partial.replace(directory / "verdicts.jsonl")
     for failed in directory.glob("cells/*/failed.json"):
         failed.unlink()  # the builder may have been killed with the run
+    for cell in run.cells:
+        cellstate.put_aside(directory, cell)
     save_json(directory / DONE, [[one.test, one.suite, one.cell, one.attempt] for one in done])
     return records.update_run(directory, status="running", finished="", exit=None), done
 
