@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from farm.guest import accel, vm
-from farm.guest.image import image
 from farm.kernel import builder
 from farm.matrix import MATRIX, choose, load
+from farm.run.spec import guest_spec
 
 
 def main(name: str = "x86_64-regs", times: str = "10") -> None:
@@ -25,8 +25,7 @@ def main(name: str = "x86_64-regs", times: str = "10") -> None:
     process = builder.start(builder.Order([name], None, None, str(MATRIX)))
     (built,) = [event.built for event in builder.events(process) if event.built]
     chosen = accel.choose("auto")
-    root = image(Path(built.programs), Path(built.module))
-    spec = vm.Spec(Path(built.kernel) / "bzImage", root, cell.machine, chosen.name)
+    spec = guest_spec(cell, built, chosen.name)
     ready, answered, memory = [], [], []
     with tempfile.TemporaryDirectory() as directory:
         for _ in range(int(times)):

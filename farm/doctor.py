@@ -7,6 +7,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 
+from farm.arch import ARCHITECTURES
 from farm.base import cache
 from farm.base.errors import FarmError
 from farm.guest import accel
@@ -16,6 +17,9 @@ from farm.matrix import CHECKOUT, load
 
 #: The list that `make` installs from: a Debian package a line.
 PACKAGES = CHECKOUT / "debian-packages.txt"
+
+#: The directory of this host's libraries and headers, as Debian names it.
+MULTIARCH = sysconfig.get_config_var("MULTIARCH")
 
 #: A program that each of the packages brings, or a file of it.
 PROOF = {
@@ -32,11 +36,11 @@ PROOF = {
     "gcc": "gcc",
     "git": "git",
     "libarchive-tools": "bsdtar",
-    "libbpf-dev": "/usr/lib/x86_64-linux-gnu/libbpf.a",
-    "libc6-dev": "/usr/include/x86_64-linux-gnu/sys/types.h",
-    "libelf-dev": "/usr/lib/x86_64-linux-gnu/libelf.a",
-    "libjansson-dev": "/usr/lib/x86_64-linux-gnu/libjansson.a",
-    "libzstd-dev": "/usr/lib/x86_64-linux-gnu/libzstd.a",
+    "libbpf-dev": f"/usr/lib/{MULTIARCH}/libbpf.a",
+    "libc6-dev": f"/usr/include/{MULTIARCH}/sys/types.h",
+    "libelf-dev": f"/usr/lib/{MULTIARCH}/libelf.a",
+    "libjansson-dev": f"/usr/lib/{MULTIARCH}/libjansson.a",
+    "libzstd-dev": f"/usr/lib/{MULTIARCH}/libzstd.a",
     "linux-source-6.12": "/usr/src/linux-source-6.12.tar.xz",
     "lld-19": "ld.lld-19",
     "llvm": "llvm-strip",
@@ -44,12 +48,12 @@ PROOF = {
     "make": "make",
     "perl": "perl",
     "python3-venv": f"{sysconfig.get_path('stdlib')}/ensurepip/__init__.py",
-    "qemu-system-x86": "qemu-system-x86_64",
     "shellcheck": "shellcheck",
     "strace": "strace",
     "util-linux": "setpriv",
     "xz-utils": "xz",
-    "zlib1g-dev": "/usr/lib/x86_64-linux-gnu/libz.a",
+    "zlib1g-dev": f"/usr/lib/{MULTIARCH}/libz.a",
+    **{arch.qemu_package: arch.qemu for arch in ARCHITECTURES.values()},
 }
 
 SOURCE_BYTES = 8 << 30

@@ -5,11 +5,12 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
 from pydantic import Field
 
+from farm.arch import ARCHITECTURES, FIRST
 from farm.base.errors import UsageError
 from farm.base.strict import Strict, complaint, form, near, read
 
@@ -116,7 +117,7 @@ class _Tree(Strict):
 
 class _Cell(Strict):
     about: str
-    arch: Literal["x86_64"] = "x86_64"
+    arch: str = FIRST
     tree: _Name = "debian-6.12"
     fragments: list[_Name] = Field(min_length=1)
     feature: list[_Name] = Field(default=[])
@@ -164,6 +165,10 @@ def choose(matrix: Matrix, names: list[str]) -> list[Cell]:
 
 def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cell:
     spec, here = parsed.cells[name], ("cells", name)
+    if spec.arch not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        said = f"no architecture {spec.arch!r}; {near(spec.arch, ARCHITECTURES)}there is: {known}"
+        raise UsageError(complaint(path, root, (*here, "arch"), said))
     if spec.tree not in parsed.trees:
         known = ", ".join(parsed.trees)
         raise UsageError(

@@ -8,7 +8,8 @@ from typing import Any
 from farm.guest.agent import Agent
 from farm.record.records import Slot
 from farm.run.classify import SlotsDiffer
-from suites.contract import ARGS_OFFSETS, ARGUMENT_REGISTERS, SLOT_OFFSETS
+from suites import arch
+from suites.contract import ARGS_OFFSETS
 
 MASK = (1 << 64) - 1
 
@@ -23,9 +24,6 @@ PATTERNS: dict[str, tuple[int, ...]] = {
     "negative 32-bit": tuple((-n) & 0xFFFFFFFF for n in range(1, 9)),
 }
 
-#: Where each of the eight is passed, for people.
-PLACES = (*ARGUMENT_REGISTERS, "8(%rsp)", "16(%rsp)")
-
 FUNCTIONS = tuple(f"args{n}" for n in range(9))
 
 
@@ -36,10 +34,11 @@ PARAMETERS = {f"args{n}": n for n in range(9)} | {"wide": 2, "sleep2": 2}
 @dataclass(frozen=True)
 class Call:
     """One call: `received` is what the callee found in its parameters, `found`
-    what it saw of its context. `returned` and `high` came back in rax and rdx.
-    `entry` is where it calls __fentry__, and `returns_to` the return address on
-    its stack."""
+    what it saw of its context. `returned` and `high` came back in the registers
+    for return values. `entry` is its call site for ftrace, and `returns_to` the
+    return address on its stack."""
 
+    convention: arch.Convention
     target: str
     passed: tuple[int, ...]
     received: tuple[int, ...]
@@ -74,11 +73,15 @@ def call_in(agent: Agent, *calls: tuple[str, str, Sequence[int]], hold_us: int =
         for context, target, values in calls
     ]
     results = agent.request("call_many", calls=wanted)["results"]
-    return [_call(target, values, result) for (_, target, values), result in zip(calls, results, strict=True)]
+    convention = arch.of(agent.arch)
+    return [
+        _call(convention, target, values, result) for (_, target, values), result in zip(calls, results, strict=True)
+    ]
 
 
-def _call(target: str, passed: Sequence[int], result: dict[str, Any]) -> Call:
+def _call(convention: arch.Convention, target: str, passed: Sequence[int], result: dict[str, Any]) -> Call:
     return Call(
+        convention,
         target,
         tuple(passed),
         tuple(int(value, 16) for value in result["received"]),
@@ -99,8 +102,8 @@ def check(what: str, done: Call, program: Sequence[int] | None = None) -> None:
     slots = [
         Slot(
             name=f"arg{n + 1}",
-            register=PLACES[n],
-            offset=SLOT_OFFSETS[n] if n < len(SLOT_OFFSETS) else None,
+            register=done.convention.place(n),
+            offset=done.convention.slot_of(n),
             passed=done.passed[n],
             program=program[n] if program is not None and n < len(ARGS_OFFSETS) else None,
             callee=done.received[n],
@@ -110,8 +113,9 @@ def check(what: str, done: Call, program: Sequence[int] | None = None) -> None:
     if any(slot.wrong for slot in slots):
         raise SlotsDiffer(what, slots, call=(done.target, done.passed))
     low = done.expected_return
-    returned = {"rax": (done.returned, low)}
+    first, second = done.convention.returned
+    returned = {first: (done.returned, low)}
     if done.target == "wide":
-        returned["rdx"] = (done.high, ~low & MASK)
+        returned[second] = (done.high, ~low & MASK)
     wrong = [f"{name} came back as {got:#x}, not {value:#x}" for name, (got, value) in returned.items() if got != value]
     assert not wrong, f"{what}: from target_{done.target} {' and '.join(wrong)}, though its arguments were right"

@@ -49,14 +49,6 @@ FTRACE_TYPE = len(BASE_PROG_TYPES)
 ARGS_OFFSETS = {"arg1": 0, "arg2": 8, "arg3": 16, "arg4": 24, "arg5": 32}
 ARGS_SIZE = 40
 
-#: Where x86_64 passes integer arguments (System V ABI, 3.2.3), in order. The
-#: seventh and on lie on the stack, above the return address.
-ARGUMENT_REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
-
-#: Where save_mcount_regs puts them: struct pt_regs, from the frame's start.
-#: The sixth has a place on the stack but none in struct bpf_ftrace_args.
-SLOT_OFFSETS = (112, 104, 96, 88, 72, None)
-
 #: What of the ABI the tests name: enum perf_type_id and its configs.
 PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, PERF_TYPE_BREAKPOINT = 1, 2, 5
 PERF_COUNT_SW_CPU_CLOCK, PERF_COUNT_SW_DUMMY = 0, 9

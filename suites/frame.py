@@ -9,58 +9,13 @@ from farm.base.errors import Blamed, KernelError
 from farm.guest.agent import Agent
 from farm.record.records import Slot
 from farm.run.classify import SlotsDiffer
+from suites import arch
 from suites.calls import PATTERNS
-from suites.contract import ARGUMENT_REGISTERS
 from suites.filters import Program
-from suites.outside import ARITHMETIC, CALL_INSN_SIZE, CALLER, REGS_CALLER, STATIC, Observer, Traced
-
-#: struct pt_regs of x86_64 (asm/ptrace.h): the trampoline saves registers where
-#: it has them. Written down, not read from the tree under test.
-PT_REGS = {
-    "r15": 0, "r14": 8, "r13": 16, "r12": 24, "rbp": 32, "rbx": 40,
-    "r11": 48, "r10": 56, "r9": 64, "r8": 72, "rax": 80, "rcx": 88, "rdx": 96, "rsi": 104, "rdi": 112,
-    "orig_rax": 120, "rip": 128, "cs": 136, "rflags": 144, "rsp": 152, "ss": 160,
-}  # fmt: skip
-
-#: ... and of how many bytes that is. The frames for an unwinder lie behind it.
-SIZE = 168
-
-#: RF is of no call: a breakpoint sets it.
-RESUME = 1 << 16
+from suites.outside import REGS_CALLER, Observer, Traced
 
 #: What check_calls() calls.
 CALLED = ("args6", "registers")
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What holds for every call through one of the trampolines: the registers
-    that it saves, the constants that it puts beside them, the arguments that it
-    hands on, by register; and what a call may come back without."""
-
-    saved: frozenset[str]
-    constants: Mapping[str, int]
-    handed: Mapping[str, str]
-    lost: frozenset[str]
-    lost_flags: int = 0
-
-
-_CALL_SAVED = frozenset({*ARGUMENT_REGISTERS, "rax", "rbp"})
-_HANDED = {"rdi": "ip", "rsi": "parent", "rdx": "ops", "rcx": "fregs"}
-
-#: CS is how a callback knows whether it has all registers (ftrace_get_regs).
-PROMISES = {
-    CALLER: Promise(_CALL_SAVED | {"rsp"}, {"orig_rax": 0, "cs": 0}, _HANDED, frozenset({"r10", "r11"}), ARITHMETIC),
-    REGS_CALLER: Promise(
-        frozenset(PT_REGS) - {"orig_rax", "rip", "cs", "ss"},
-        {"orig_rax": 0, "cs": 0x10, "ss": 0x18},  # __KERNEL_CS, __KERNEL_DS
-        _HANDED,
-        frozenset({"r11"}),
-    ),
-    STATIC: Promise(
-        _CALL_SAVED, {"orig_rax": 0}, {"rdi": "ip", "rsi": "parent"}, frozenset({"r10", "r11"}), ARITHMETIC
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -77,10 +32,9 @@ class Expected:
     frame_pointer: bool = False
     flags: bool = True
 
-    @property
-    def lost_flags(self) -> int:
+    def lost_flags(self, convention: arch.Convention) -> int:
         """Those of which nothing can be said."""
-        return RESUME | (0 if self.flags else ARITHMETIC)
+        return convention.resume | (0 if self.flags else convention.arithmetic)
 
 
 def route(trampoline: str, copied: bool) -> str:
@@ -121,15 +75,16 @@ def picture(
     """The frame slot by slot, as it lies on the stack, its top first. What user
     space knows goes before what the processor had at the call site. Where calls do
     not leave the arithmetic `flags` alone, nothing is said of those."""
-    promise = PROMISES[traced.trampoline]
+    known = traced.convention
+    promise = known.promises[traced.trampoline]
     expected = {name: passed.get(name, traced.entry[name]) for name in promise.saved}
-    expected |= {**promise.constants, "rip": traced.site + CALL_INSN_SIZE}
-    if "rflags" in expected:
-        expected["rflags"] &= ~RESUME
+    expected |= {**promise.constants, known.pc: traced.site + known.call_size}
+    if known.flags in expected:
+        expected[known.flags] &= ~known.resume
         if not flags:
-            expected["rflags"] &= ~ARITHMETIC
-            expected["rflags"] |= traced.word(PT_REGS["rflags"]) & ARITHMETIC
-    numbers = {name: n for n, name in enumerate(ARGUMENT_REGISTERS) if name in passed}
+            expected[known.flags] &= ~known.arithmetic
+            expected[known.flags] |= traced.word(known.slots[known.flags]) & known.arithmetic
+    numbers = {name: n for n, name in enumerate(known.arguments) if name in passed}
     return [
         Slot(
             name=f"arg{numbers[name] + 1}" if name in numbers else name,
@@ -140,7 +95,7 @@ def picture(
             program=_nth(program, numbers.get(name)),
             callee=_nth(received, numbers.get(name)),
         )
-        for name, offset in sorted(PT_REGS.items(), key=lambda item: -item[1])
+        for name, offset in sorted(known.slots.items(), key=lambda item: -item[1])
         if name in expected
     ]
 
@@ -151,10 +106,11 @@ def _nth(values: Sequence[int] | None, number: int | None) -> int | None:
 
 def _before(traced: Traced, expected: Expected, passed: Mapping[str, int]) -> list[str]:
     """Whether the registers at the call site are as user space says."""
+    known = traced.convention
     return [
         f"{name} was {traced.entry[name]:#x} before the trampoline, and not {value:#x} as passed"
         for name, value in passed.items()
-        if (traced.entry[name] ^ value) & ~(expected.lost_flags if name == "rflags" else 0)
+        if (traced.entry[name] ^ value) & ~(expected.lost_flags(known) if name == known.flags else 0)
     ]
 
 
@@ -164,11 +120,11 @@ def _handed(traced: Traced, expected: Expected) -> list[str]:
         "ip": traced.site,
         "parent": traced.parent,
         "ops": expected.op if traced.copied else traced.op,
-        "fregs": traced.call["rsp"],
+        "fregs": traced.call[traced.convention.sp],
     }
     return [
         f"the callback was handed {traced.call[name]:#x} as {what} ({name}), and not {values[what]:#x}"
-        for name, what in PROMISES[traced.trampoline].handed.items()
+        for name, what in traced.convention.promises[traced.trampoline].handed.items()
         if values[what] not in (None, traced.call[name])
     ]
 
@@ -177,12 +133,13 @@ def _behind(traced: Traced, expected: Expected) -> list[str]:
     """What the trampoline left behind."""
     if traced.after is None:
         return []
-    promise = PROMISES[traced.trampoline]
-    ignored = {"rflags": expected.lost_flags | promise.lost_flags}
+    known = traced.convention
+    promise = known.promises[traced.trampoline]
+    ignored = {known.flags: expected.lost_flags(known) | promise.lost_flags}
     wrong = [
         f"{name} is {traced.after[name]:#x} behind the trampoline, and was {value:#x} before"
         for name, value in traced.entry.items()
-        if name != "rip" and name not in promise.lost and (traced.after[name] ^ value) & ~ignored.get(name, 0)
+        if name != known.pc and name not in promise.lost and (traced.after[name] ^ value) & ~ignored.get(name, 0)
     ]
     returns_to = traced.parent if expected.returns_to is None else expected.returns_to
     if traced.returns_to != returns_to:
@@ -195,20 +152,21 @@ def _frames(traced: Traced) -> list[str]:
     traced function's and its caller's. With saved registers it finds those, by
     their address plus one (ENCODE_FRAME_POINTER); who looks earlier, from an NMI,
     finds the frames."""
-    rsp, rbp = traced.call["rsp"], traced.call["rbp"]
+    known = traced.convention
+    sp, fp = traced.call[known.sp], traced.call[known.fp]
     if traced.trampoline == REGS_CALLER:
-        if rbp != rsp + 1:
-            return [f"rbp is {rbp:#x} at the call, and does not mark the registers at {rsp:#x}"]
-        rbp = rsp + SIZE
-    for whose, address in (("function", traced.site + CALL_INSN_SIZE), ("caller", traced.parent)):
-        at = rbp - rsp
+        if fp != sp + 1:
+            return [f"{known.fp} is {fp:#x} at the call, and does not mark the registers at {sp:#x}"]
+        fp = sp + known.size
+    for whose, address in (("function", traced.site + known.call_size), ("caller", traced.parent)):
+        at = fp - sp
         if not 0 <= at <= len(traced.stack) - 16:
-            return [f"the frame of the {whose} is at {rbp:#x}, outside of the trampoline's at {rsp:#x}"]
+            return [f"the frame of the {whose} is at {fp:#x}, outside of the trampoline's at {sp:#x}"]
         if traced.word(at + 8) != address:
             return [f"the frame of the {whose} returns to {traced.word(at + 8):#x}, and not to {address:#x}"]
-        rbp = traced.word(at)
-    before = traced.entry["rbp"]
-    return [] if rbp == before else [f"the frame of the caller leads to {rbp:#x}, and rbp was {before:#x}"]
+        fp = traced.word(at)
+    before = traced.entry[known.fp]
+    return [] if fp == before else [f"the frame of the caller leads to {fp:#x}, and {known.fp} was {before:#x}"]
 
 
 def check_calls(
@@ -216,8 +174,9 @@ def check_calls(
 ) -> None:
     """Call CALLED under QEMU's eyes: target_args6 with every pattern of
     arguments, target_registers with sentinels in all registers."""
-    values = [passed[: len(ARGUMENT_REGISTERS)] for passed in PATTERNS.values()]
-    known = [dict(zip(ARGUMENT_REGISTERS, passed, strict=True)) for passed in values]
+    convention = arch.of(agent.arch)
+    values = [passed[: len(convention.arguments)] for passed in PATTERNS.values()]
+    known = [dict(zip(convention.arguments, passed, strict=True)) for passed in values]
     names = [f"target_args6, {name}, {tracer}" for name in PATTERNS]
     wanted = [{"target": "args6", "args": [hex(value) for value in passed]} for passed in values]
     with _explained(observer, names, expected, known):
@@ -233,7 +192,7 @@ def check_calls(
         before = observer.watch(agent, CALLED, "call_registers")["before"]
     assert len(observer.seen) == 1, f"one call of target_registers, and QEMU saw {len(observer.seen)}"
     passed = {register: int(value, 16) for register, value in before.items()}
-    passed["rsp"] -= 8  # the return address
+    passed[convention.sp] -= 8  # the return address
     check(name, observer.seen[0], expected, passed)
 
 
@@ -264,9 +223,10 @@ def with_raw(error: SlotsDiffer, observer: Observer, agent: Agent) -> SlotsDiffe
         (traced,) = observer.seen
     except (Blamed, AssertionError, OSError, ValueError, KeyError) as trouble:
         return SlotsDiffer(error.what, error.slots, (*error.besides, f"no raw memory: {trouble}"))
+    places = traced.convention.slots
     slots = [
-        replace(slot, offset=PT_REGS[slot.register], raw=traced.word(PT_REGS[slot.register]))
-        if slot.register in PT_REGS
+        replace(slot, offset=places[slot.register], raw=traced.word(places[slot.register]))
+        if slot.register in places
         else slot
         for slot in error.slots
     ]

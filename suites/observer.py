@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from farm.guest.agent import Agent
-from suites.calls import PLACES, Call
-from suites.contract import ARGUMENT_REGISTERS, SLOT_OFFSETS
+from suites import arch
+from suites.calls import PATTERNS, Call
 from suites.tracefs import Tracing
 
 #: The observers of payload/include/ftrace_target.h.
@@ -57,7 +57,7 @@ class Observer:
         return Seen(
             ip=int(str(record["ip"]), 16),
             parent=int(str(record["parent_ip"]), 16),
-            args=[slots[name] for name in ARGUMENT_REGISTERS] if direct else _numbers(record["args"]),
+            args=[slots[name] for name in arch.of(self._agent.arch).arguments] if direct else _numbers(record["args"]),
             stack=None if direct else _numbers(record["stack"]),
             slots=slots,
             has_regs=bool(record["has_regs"]),
@@ -71,7 +71,7 @@ def _numbers(values: object) -> list[int]:
 
 def kprobe(tracing: Tracing, function: str) -> None:
     """A kprobe that reports the instruction pointer and eight arguments."""
-    fetch = " ".join(f"arg{n}=$arg{n}:x64" for n in range(1, len(PLACES) + 1))
+    fetch = " ".join(f"arg{n}=$arg{n}:x64" for n in range(1, len(PATTERNS["zeros"]) + 1))
     tracing.event(f"p:farm/{function} {function} ip=%ip:x64 {fetch}", "kprobe_events")
 
 
@@ -98,8 +98,9 @@ def differences(who: str, seen: Seen, done: Call, caller: int, leads_to: Sequenc
     wrong = []
     for n, value in enumerate(seen.args[: done.parameters]):
         if value != done.passed[n]:
-            offset = SLOT_OFFSETS[n] if n < len(SLOT_OFFSETS) else None
-            place = PLACES[n] if offset is None else f"{PLACES[n]}, {offset}(%rsp)"
+            place, offset = done.convention.place(n), done.convention.slot_of(n)
+            if offset is not None:
+                place += f", {offset}(%{done.convention.sp})"
             wrong.append(f"arg{n + 1} ({place}) was passed as {done.passed[n]:#x}, {who} saw {value:#x}")
     if seen.ip != done.entry:
         wrong.append(f"ip was {done.entry:#x}, {who} saw {seen.ip:#x}")

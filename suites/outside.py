@@ -13,7 +13,6 @@ And what a callback may lose by the calling convention it does lose, or what was
 not restored could be right because this callback left it alone.
 """
 
-import struct
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,23 +30,13 @@ from farm.guest.symbols import symbols
 from farm.guest.vm import REQUEST_SECONDS, Guest
 from farm.kernel.builder import Built
 from farm.run.diagnosis import POISON
+from suites import arch
 
-#: The kernel's trampolines, and the label of the call that each of them makes
-#: when its frame is complete. The one of static ftrace has none: there the
-#: frame is read when the callback is entered.
+#: The kernel's trampolines: for arguments, for all registers, of static ftrace.
 CALLER, REGS_CALLER, STATIC = "ftrace_caller", "ftrace_regs_caller", "__fentry__"
-CALLS = {CALLER: "ftrace_call", REGS_CALLER: "ftrace_regs_call", STATIC: ""}
 
-CALL_INSN_SIZE = 5
-CALL_OPCODE = 0xE8
-
-#: More instructions and more bytes of stack than a trampoline takes.
-MOST_STEPS, MOST_STACK = 200, 512
-
-#: What a C function may change, by the calling convention, and the flags CF PF
-#: AF ZF SF OF.
-SCRATCH = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
-ARITHMETIC = 0x8D5
+#: More instructions and more bytes of stack than a trampoline takes, and bytes of a function's start to be told.
+MOST_STEPS, MOST_STACK, MOST_STARTING = 200, 512, 9
 
 
 @cache
@@ -72,11 +61,12 @@ class Traced:
     copy, if `copied`. `entry`, `call` and `after` are the registers at the
     three places. The return address of the function is `parent` at the first
     and `returns_to` at the last, where a call that is lost never comes to: both
-    are None then. `stack` starts at the trampoline's rsp and ends with `parent`.
+    are None then. `stack` starts at the trampoline's stack pointer and ends with `parent`.
     `op` is what the kernel's own trampoline has to hand on as ops, its
     function_trace_op; None for a copy, which has one of its own.
     """
 
+    convention: arch.Convention
     target: str
     trampoline: str
     copied: bool
@@ -90,8 +80,8 @@ class Traced:
     returns_to: int | None = None
 
     def word(self, offset: int) -> int:
-        """What the stack has at an offset from the trampoline's rsp."""
-        return int(struct.unpack_from("<Q", self.stack, offset)[0])
+        """What the stack has at an offset from the trampoline's stack pointer."""
+        return int.from_bytes(self.stack[offset : offset + 8], self.convention.machine.registers.byteorder)
 
 
 class Observer:
@@ -100,6 +90,7 @@ class Observer:
     def __init__(self, guest: Guest, built: Built) -> None:
         self.seen: list[Traced] = []
         self._guest = guest
+        self._known = arch.of(built.arch)
         self._symbols = symbols(Path(built.kernel))
         self._functions = _functions(Path(built.module) / "ftrace_target.ko")
 
@@ -114,7 +105,7 @@ class Observer:
         self.seen = []
         functions = {f"target_{target}": self._address(f"target_{target}") for target in targets}
         with self._guest.debugger() as debugger:
-            sites = {_site(debugger, address, function): function for function, address in functions.items()}
+            sites = {self._site(debugger, address, function): function for function, address in functions.items()}
             agent.send(op, **arguments)
             astray = None
             try:
@@ -148,53 +139,68 @@ class Observer:
     def _follow(self, debugger: Debugger, agent: Agent, sites: Mapping[int, str]) -> None:
         """One call, from its site, where the guest stands, to behind it."""
         entry = debugger.registers()
-        site, rsp = entry["rip"], entry["rsp"]
+        known = self._known
+        site, sp = entry[known.pc], entry[known.sp]
         target = sites[site]
         trampoline, start = self._trampoline(debugger, site, target)
         copied = start != self._symbols[trampoline]
-        parent = debugger.read_u64(rsp)
-        debugger.write(rsp - MOST_STACK, POISON.to_bytes(8, "little") * (MOST_STACK // 8))
+        parent = debugger.read_u64(sp)
+        debugger.write(sp - MOST_STACK, POISON.to_bytes(8, "little") * (MOST_STACK // 8))
         call, back = self._call(debugger, agent, trampoline, start)
-        if not 0 < rsp - call["rsp"] < MOST_STACK:
-            raise AssertionError(f"{trampoline} has its stack at {call['rsp']:#x}, {target} was called at {rsp:#x}")
-        stack = debugger.read(call["rsp"], rsp + 8 - call["rsp"])
+        if not 0 < sp - call[known.sp] < MOST_STACK:
+            raise AssertionError(f"{trampoline} has its stack at {call[known.sp]:#x}, {target} was called at {sp:#x}")
+        stack = debugger.read(call[known.sp], sp + 8 - call[known.sp])
         op = None if copied or trampoline == STATIC else debugger.read_u64(self._symbols["function_trace_op"])
-        traced = Traced(target, trampoline, copied, site, parent, entry, call, stack, op)
+        traced = Traced(known, target, trampoline, copied, site, parent, entry, call, stack, op)
         self.seen.append(traced)
         if not self._reach(debugger, agent, back):
             raise AssertionError(f"a call of {target} went to {trampoline}, whose call did not come back")
-        for name in SCRATCH:
+        for name in known.scratch:
             debugger.set_register(name, POISON)
-        flags = debugger.registers()["rflags"]
-        debugger.set_register("rflags", flags & ~ARITHMETIC | ~entry["rflags"] & ARITHMETIC)
-        if not self._reach(debugger, agent, site + CALL_INSN_SIZE):
+        flags = debugger.registers()[known.flags]
+        debugger.set_register(known.flags, flags & ~known.arithmetic | ~entry[known.flags] & known.arithmetic)
+        if not self._reach(debugger, agent, site + known.call_size):
             raise AssertionError(f"a call of {target} went to {trampoline} and never came back to {target}")
         after = debugger.registers()
-        self.seen[-1] = replace(traced, after=after, returns_to=debugger.read_u64(after["rsp"]))
+        self.seen[-1] = replace(traced, after=after, returns_to=debugger.read_u64(after[known.sp]))
 
     def _trampoline(self, debugger: Debugger, site: int, target: str) -> tuple[str, int]:
         """Which trampoline a call site goes to, and where that starts. A copy
         starts as its original does."""
-        insn = debugger.read(site, CALL_INSN_SIZE)
-        start = site + CALL_INSN_SIZE + int.from_bytes(insn[1:], "little", signed=True)
+        start = self._called(debugger, site)
+        assert start is not None, f"{target} was called at {site:#x}, where no call is any more"
         beginning = debugger.read(start, 8)
-        for name in CALLS:
+        for name in self._known.machine.trampolines:
             if name in self._symbols and debugger.read(self._symbols[name], 8) == beginning:
                 return name, start
         raise AssertionError(f"{target} calls {start:#x}, which is neither a trampoline of ftrace's nor a copy of one")
 
     def _call(self, debugger: Debugger, agent: Agent, trampoline: str, start: int) -> tuple[Mapping[str, int], int]:
         """The registers at a trampoline's call, and where that returns to."""
-        if CALLS[trampoline]:
-            place = start + self._symbols[CALLS[trampoline]] - self._symbols[trampoline]
+        label = self._known.machine.trampolines[trampoline]
+        if label:
+            place = start + self._symbols[label] - self._symbols[trampoline]
         else:
             place = debugger.read_u64(self._symbols["ftrace_trace_function"])
         if not _step_to(debugger, place) and not self._reach(debugger, agent, place):
             raise AssertionError(f"a call that went to {trampoline} never came to the call there")
         found = debugger.registers()
-        if CALLS[trampoline]:
-            return found, place + CALL_INSN_SIZE
-        return {**found, "rsp": found["rsp"] + 8}, debugger.read_u64(found["rsp"])
+        if label:
+            return found, place + self._known.call_size
+        sp = self._known.sp
+        return {**found, sp: found[sp] + 8}, debugger.read_u64(found[sp])
+
+    def _called(self, debugger: Debugger, address: int) -> int | None:
+        """Where the instruction at an address calls; None for no call."""
+        return self._known.machine.call_site.target(address, debugger.read(address, self._known.call_size))
+
+    def _site(self, debugger: Debugger, address: int, function: str) -> int:
+        """The call site of a traced function."""
+        for offset in self._known.machine.call_site.offsets:
+            if self._called(debugger, address + offset) is not None:
+                return address + offset
+        start = debugger.read(address, MOST_STARTING)
+        raise AssertionError(f"{function} is not traced: it starts with {start.hex(' ')}, where no call is")
 
 
 def _step_to(debugger: Debugger, place: int) -> bool:
@@ -203,16 +209,6 @@ def _step_to(debugger: Debugger, place: int) -> bool:
     frames are a struct pt_regs, and begin at the same place."""
     for _ in range(MOST_STEPS if debugger.can_step else 0):
         debugger.step()
-        if debugger.rip() == place:
+        if debugger.pc() == place:
             return True
     return False
-
-
-def _site(debugger: Debugger, address: int, function: str) -> int:
-    """The call site of a traced function: its first instruction, or behind the
-    ENDBR with which it starts for IBT."""
-    start = debugger.read(address, 4 + CALL_INSN_SIZE)
-    for offset in (0, 4):
-        if start[offset] == CALL_OPCODE:
-            return address + offset
-    raise AssertionError(f"{function} is not traced: it starts with {start.hex(' ')}, where no call is")

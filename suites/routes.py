@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 
 from farm.guest.agent import Agent
 from farm.matrix import Cell
-from suites import calls, filters, observer, registers
+from suites import arch, calls, filters, observer, registers
 from suites.calls import PATTERNS, Call
 from suites.filters import ARG_EQUALS, Program, Rule
 from suites.observer import DIRECT, OPS_JUMP, OPS_REGS, REPLACE, Observer, Seen
-from suites.registers import CLOBBERED, KERNEL_CS, KERNEL_DS, SCRATCH, Registers
+from suites.outside import CALLER, REGS_CALLER
+from suites.registers import Registers
 from suites.tracefs import Tracing
 
 KPROBE = "kprobe"
@@ -60,15 +61,14 @@ class Route:
         functions = self.tracers.count("function")
         return functions + ("function_graph" in self.tracers) + len(self.others) + self.filtered
 
-    @property
-    def clobbered(self) -> set[str]:
-        """What of the registers a call by this route may change."""
+    def clobbered(self, convention: arch.Convention) -> frozenset[str]:
+        """The registers that a call by this route may change."""
         if self.others == (DIRECT,) and self.ops == 1:
-            return set()  # the site calls the observer's trampoline, which changes nothing
+            return frozenset()  # the site calls the observer's trampoline, which changes nothing
         if not self.regs:
-            return CLOBBERED["ftrace_caller"]
-        # the way out to a direct call adds to rsp behind its popf
-        return CLOBBERED["ftrace_regs_caller"] | ({"rflags"} if DIRECT in self.others else set())
+            return convention.clobbered(CALLER)
+        # the way out to a direct call adds to the stack pointer behind its popf
+        return convention.clobbered(REGS_CALLER) | ({convention.flags} if DIRECT in self.others else set())
 
     def __str__(self) -> str:
         words = [*self.before, *(f"[{tracer}]" for tracer in self.tracers), *self.after]
@@ -87,18 +87,19 @@ class Taken:
     tracings: Sequence[Tracing]
     callers: dict[str, int]
     frame_pointers: bool
+    convention: arch.Convention
 
     def leads_to(self, target: str, entry: int) -> list[int]:
         """What a stack trace out of the trampoline must have: the function, its caller.
 
-        By frame pointers it goes on from rip and rbp as saved, if all registers
-        were. At a function's entry rbp is still its caller's, so the caller is
-        left out; and rip is that of the function which was put in its place.
+        By frame pointers it goes on from the program counter and the frame pointer as
+        saved, if all registers were. At a function's entry the latter is still its caller's,
+        so the caller is left out; and the former is that of the function put in its place.
         """
         if self.frame_pointers and self.route.regs:
             replaced = REPLACE in self.route.others and f"target_{target}" == REPLACED
-            return [] if replaced else [entry + registers.CALL_SIZE]
-        return [entry + registers.CALL_SIZE, self.callers[target]]
+            return [] if replaced else [entry + self.convention.call_size]
+        return [entry + self.convention.call_size, self.callers[target]]
 
 
 def take(agent: Agent, tracing: Tracing, cell: Cell, route: Route) -> Taken:
@@ -115,7 +116,9 @@ def take(agent: Agent, tracing: Tracing, cell: Cell, route: Route) -> Taken:
         tracing.clear()
     observers += _watch(agent, tracing, route.after)
     _check_site(tracing, route)
-    return Taken(route, observers, program, tracing, tracings, callers, registers.frame_pointers(cell))
+    return Taken(
+        route, observers, program, tracing, tracings, callers, registers.frame_pointers(cell), arch.of(agent.arch)
+    )
 
 
 def attach(agent: Agent, functions: Sequence[str], rule: Rule = Rule(ARG_EQUALS, 1, WANTED)) -> Program:
@@ -138,7 +141,7 @@ def _watch(agent: Agent, tracing: Tracing, kinds: Sequence[str]) -> list[Observe
 
 
 #: Who makes all calls of the target functions.
-CALLER = "target_call_function"
+MAKES_CALLS = "target_call_function"
 
 #: The function that an observer can put another one in place of.
 REPLACED = "target_args8"
@@ -201,7 +204,7 @@ def check_arguments(agent: Agent, taken: Taken) -> None:
         assert traced == expected, f"{route}: the trace of tracer {number + 1} has {traced}, not {expected}"
         if route.tracers[number] == "function":
             parents = set(tracing.parents())
-            assert parents == {CALLER}, f"{route}: all were called by {CALLER}, the trace says {parents}"
+            assert parents == {MAKES_CALLS}, f"{route}: all were called by {MAKES_CALLS}, the trace says {parents}"
 
 
 def _hooked(route: Route, arg1: int) -> bool:
@@ -235,9 +238,10 @@ def check_registers(agent: Agent, taken: Taken, cell: Cell) -> None:
     route, flags = taken.route, registers.keeps_flags(cell)
     seen_before = {watcher: len(watcher.seen()) for watcher in taken.observers}
     done = registers.call(agent)
+    known, lost = done.convention, done.convention.lost_behind_return
     wrong = [
-        *registers.differences(done.callee, done.entered, route.clobbered, flags),
-        *(f"after the return {each}" for each in registers.differences(done.after, done.before, SCRATCH, flags)),
+        *registers.differences(known, done.callee, done.entered, route.clobbered(known), flags),
+        *(f"after the return {each}" for each in registers.differences(known, done.after, done.before, lost, flags)),
     ]
     assert not wrong, f"target_registers by {route}, as it received them: {'; '.join(wrong)}"
     for watcher in taken.observers:
@@ -254,17 +258,17 @@ def check_registers(agent: Agent, taken: Taken, cell: Cell) -> None:
 def _slot_differences(route: Route, who: str, seen: Seen, done: Registers, flags: bool) -> list[str]:
     """What is wrong with an observer's picture of the registers. A direct call
     makes its own, of what is left behind the trampoline."""
-    expected = done.entered | {"rip": done.entry + registers.CALL_SIZE}
+    known = done.convention
+    expected = done.entered | {known.pc: done.behind_call}
     if who == DIRECT:
-        return registers.differences(seen.slots, expected, route.clobbered, flags)
+        return registers.differences(known, seen.slots, expected, route.clobbered(known), flags)
     wrong = []
     if seen.has_regs != route.regs:
         wrong.append(f"ftrace says it has {'all' if seen.has_regs else 'not all'} registers")
-    if route.regs:
-        expected |= {"cs": KERNEL_CS, "ss": KERNEL_DS}
-    else:
-        for name in ("rbx", "r10", "r11", "r12", "r13", "r14", "r15", "rflags"):
+    constants = dict(known.promises[REGS_CALLER if route.regs else CALLER].constants)
+    if not route.regs:
+        for name in known.outside_frame:
             del expected[name]
-    if DIRECT not in route.others:
-        expected |= {"orig_rax": 0}
-    return wrong + registers.differences(seen.slots, expected, (), flags)
+    if DIRECT in route.others:  # which says by a slot of the frame where to go
+        constants = {name: value for name, value in constants.items() if name != known.jump}
+    return wrong + registers.differences(known, seen.slots, expected | constants, (), flags)

@@ -31,7 +31,7 @@ FUNCTION = "target_args2"
 #: Any function of the kernel itself that has an entry of some length.
 KERNEL_FUNCTION = "vfs_read"
 
-#: Where modules may be (Documentation/arch/x86/x86_64/mm.rst), and behind all there are.
+#: No architecture loads modules as far up as this.
 NO_MODULE = 0xFFFFFFFFFE000000
 
 PERF_SAMPLE_BRANCH_STACK = 1 << 11

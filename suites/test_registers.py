@@ -7,30 +7,30 @@ from farm.guest.agent import Agent
 from farm.matrix import Cell
 from suites import calls, filters, registers
 from suites.observer import DIRECT, OPS_CHANGE, Observer
-from suites.registers import ARITHMETIC, CLOBBERED, ID, SCRATCH, frame_pointers
+from suites.outside import CALLER, REGS_CALLER
+from suites.registers import frame_pointers
 from suites.tracefs import TRACERS, Tracing
 
 
 @pytest.mark.needs("dynamic_ftrace")
 @pytest.mark.parametrize("tracer", TRACERS)
-@pytest.mark.parametrize(
-    "route", ["ftrace_caller", pytest.param("ftrace_regs_caller", marks=pytest.mark.needs("with_regs"))]
-)
+@pytest.mark.parametrize("route", [CALLER, pytest.param(REGS_CALLER, marks=pytest.mark.needs("with_regs"))])
 @pytest.mark.parametrize("filtered", ["unfiltered", pytest.param("filtered", marks=pytest.mark.needs("bpf_ftrace"))])
 def test_registers(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, route: str, filtered: str) -> None:
     """Sentinels in all registers, an assembly target, a look before, within and after."""
     if filtered == "filtered":
         filters.attach(agent, "target_registers")
-    if route == "ftrace_regs_caller":
+    if route == REGS_CALLER:
         tracing.kprobe("target_registers")
     tracing.start(tracer, "target_registers")
     done = registers.call(agent)
     flags = registers.keeps_flags(cell)
     how = f"{tracer} by {route}, {filtered}"
-    wrong = registers.differences(done.callee, done.entered, CLOBBERED[route], flags)
+    known = done.convention
+    wrong = registers.differences(known, done.callee, done.entered, known.clobbered(route), flags)
     assert not wrong, f"as the callee received it, {how}: {'; '.join(wrong)}"
     # behind the return there may be the graph tracer's return_to_handler, which may use what a function may
-    wrong = registers.differences(done.after, done.before, SCRATCH, flags)
+    wrong = registers.differences(known, done.after, done.before, known.lost_behind_return, flags)
     assert not wrong, f"after the return, {how}: {'; '.join(wrong)}"
     traced = tracing.calls()
     assert traced == {"target_registers": 1}, f"the trace has {traced}"
@@ -49,9 +49,10 @@ def test_changed_registers(agent: Agent, tracing: Tracing, cell: Cell, beside: s
     done = registers.call(agent)
     seen = len(observer.seen())
     assert seen == 1, f"one call, {beside}, and the callback that changes its registers saw {seen}"
-    kept = {"rsp", "r11", "rflags"} | ({"rbp"} if frame_pointers(cell) else set())
+    known = done.convention
+    kept = known.not_restored | ({known.fp} if frame_pointers(cell) else set())
     expected = {name: value if name in kept else ~value & calls.MASK for name, value in done.entered.items()}
-    expected["rflags"] ^= ARITHMETIC | ID
-    clobbered = CLOBBERED["ftrace_regs_caller"] | ({"rflags"} if beside == "direct" else set())
-    wrong = registers.differences(done.callee, expected, clobbered, registers.keeps_flags(cell))
+    expected[known.flags] ^= known.arithmetic | known.unowned
+    clobbered = known.clobbered(REGS_CALLER) | ({known.flags} if beside == "direct" else set())
+    wrong = registers.differences(known, done.callee, expected, clobbered, registers.keeps_flags(cell))
     assert not wrong, f"a callback changed all registers, {beside}, and the function received: {'; '.join(wrong)}"

@@ -12,9 +12,8 @@ import pytest
 from farm.guest.agent import Agent
 from farm.guest.vm import Guest
 from farm.matrix import Cell
-from suites import calls, filters, routes
+from suites import arch, calls, filters, routes
 from suites.calls import PATTERNS
-from suites.contract import ARGUMENT_REGISTERS
 from suites.observer import DIRECT, OPS, OPS_GUARDED, OPS_JUMP, OPS_REGS, REPLACE, Observer
 from suites.routes import KPROBE, Route
 from suites.tracefs import TRACERS, Tracing
@@ -138,7 +137,7 @@ def test_core_function(agent: Agent, tracing: Tracing, how: str) -> None:
         mine = [one for one in seen if set(one) & set(CORE_ARGUMENTS)]
         assert len(mine) == 2, f"{CORE} by {route}: 2 calls, {who} saw {len(mine)}"
         wrong = [
-            f"arg{n + 1} ({ARGUMENT_REGISTERS[n]}) was passed as {passed:#x}, {who} saw {got:#x}"
+            f"arg{n + 1} ({arch.of(agent.arch).arguments[n]}) was passed as {passed:#x}, {who} saw {got:#x}"
             for arguments, one in zip(expected, mine, strict=True)
             for n, (passed, got) in enumerate(zip(arguments, one, strict=False))
             if passed != got

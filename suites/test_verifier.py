@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from farm.guest.agent import Agent, Refused
-from suites import assembler, calls, filters
+from suites import arch, assembler, calls, filters
 from suites.assembler import R0, R1, R2, R3, R6, R10, Code, Instruction
 from suites.contract import (
     ARGS_OFFSETS,
@@ -17,7 +17,6 @@ from suites.contract import (
     BPF_MAP_TYPE_PROG_ARRAY,
     FTRACE_TYPE,
     HELPERS,
-    SLOT_OFFSETS,
     prog_type,
 )
 from suites.tracefs import Tracing
@@ -274,7 +273,7 @@ def test_translation(agent: Agent, size: int) -> None:
         code += assembler.load(R0, R6, offset, size)
     program = filters.load(agent, code + assembler.leave())
     loads = _loads(agent.request("prog_info", fd=program, xlated=True)["xlated"])
-    expected = [SLOT_OFFSETS[offset // 8] for offset in offsets]
+    expected = [arch.of(agent.arch).slot_of(offset // 8) for offset in offsets]
     names = list(ARGS_OFFSETS)
     assert len(loads) == len(expected), f"{len(expected)} loads of {size} bytes became {len(loads)}"
     wrong = [

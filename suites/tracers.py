@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from farm.guest.agent import Agent
-from suites import calls
+from suites import arch, calls
 from suites.calls import Call
 from suites.contract import PERF_TYPE_TRACEPOINT
 from suites.tracefs import Tracing, targets
@@ -272,7 +272,7 @@ def _latency(name: str, *options: str) -> Start:
         # The clock that the kernel chose may be one of jiffies, for which most of
         # what is looked at here takes no time.
         clock = re.findall(r"\[(.*)\]", tracing.read("trace_clock"))[0]
-        tracing.switch("trace_clock", "x86-tsc", clock)
+        tracing.switch("trace_clock", arch.of(agent.arch).cycle_clock, clock)
         if "display-graph" in options:
             # the one filter that this kind minds; without it the trace can be megabytes long
             tracing.switch("set_graph_function", "\n".join(functions), "\n")

@@ -56,7 +56,7 @@ MATRICES: dict[str, tuple[str, str, str]] = {
     "guest": ("    main: true", "    guest: {memory: 1}", "cells.one.guest.memory: must be at least 64"),
     "guest-word": ("    main: true", "    guest: large", "cells.one.guest: must have keys and values"),
     "guest-key": ("    main: true", "    guest: {cpu: 1}", "cpu: no such key; did you mean cpus? there is: memory"),
-    "arch": ("    main: true", "    arch: arm64", "cells.one.arch: must be 'x86_64'"),
+    "arch": ("    main: true", "    arch: arm64", "cells.one.arch: no architecture 'arm64'; there is: x86_64"),
     "toolchain": ("    main: true", "    toolchain: tcc", "cells.one.toolchain: must be gcc or clang"),
     "unclosed": ("[with_regs]", "[with_regs", "not YAML: "),
     "tab": ("  base: []", "\tbase: []", "matrix.yaml:7: not YAML: "),

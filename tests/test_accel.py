@@ -5,20 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from farm.arch.x86_64 import X86_64
 from farm.base.errors import FarmError
-from farm.guest import accel, qemu
+from farm.guest import accel
 
 pytestmark = pytest.mark.usefixtures("cache_root")
 
 
 def fake_qemu(directory: Path, script: str) -> None:
     """Something else that is QEMU, on the PATH."""
-    (directory / qemu.BINARY).write_text(f"#!/bin/sh\n{script}\n")
-    (directory / qemu.BINARY).chmod(0o755)
+    (directory / X86_64.qemu).write_text(f"#!/bin/sh\n{script}\n")
+    (directory / X86_64.qemu).chmod(0o755)
 
 
 def test_tcg_runs_a_guest() -> None:
-    assert accel.probe("tcg") == ""
+    assert accel.probe("tcg", X86_64) == ""
 
 
 @pytest.mark.parametrize(
@@ -32,21 +33,21 @@ def test_tcg_runs_a_guest() -> None:
 def test_qemu_that_runs_nothing(programs: Path, script: str, said: str) -> None:
     """Its exit status alone proves nothing, and neither does its output."""
     fake_qemu(programs, script)
-    assert accel.probe("tcg") == said
+    assert accel.probe("tcg", X86_64) == said
 
 
 def test_guest_that_never_runs(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As KVM does that is there and lies: the machine is created, and that is all."""
     monkeypatch.setattr(accel, "PROBE_SECONDS", 0.5)
     fake_qemu(programs, "exec sleep 60")
-    assert accel.probe("tcg").startswith("a guest was created but did not run an instruction")
+    assert accel.probe("tcg", X86_64).startswith("a guest was created but did not run an instruction")
 
 
 def test_missing_qemu_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "setpriv").symlink_to("/usr/bin/setpriv")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FarmError, match=f"{qemu.BINARY}: no such command"):
-        accel.probe("tcg")
+    with pytest.raises(FarmError, match=f"{X86_64.qemu}: no such command"):
+        accel.probe("tcg", X86_64)
 
 
 def test_asked_for_tcg() -> None:

@@ -12,34 +12,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm.arch.x86_64 import X86_64
 from farm.base.errors import GuestCrashed
 from farm.guest import vm
 from farm.guest.agent import Agent
-from farm.guest.gdb import REGISTERS
-from farm.guest.image import image
 from farm.guest.poke import parse
 from farm.guest.symbols import symbols
 from farm.kernel import builder
 from farm.kernel.builder import Built
 from farm.matrix import MATRIX, choose, load
 from farm.run.classify import SlotsDiffer
-from suites import calls, filters, frame
-from suites.contract import ARGUMENT_REGISTERS
-from suites.frame import PROMISES, PT_REGS, RESUME, Expected
-from suites.outside import ARITHMETIC, CALLER, REGS_CALLER, STATIC, Observer, Traced
+from farm.run.spec import guest_spec
+from suites import arch, calls, filters, frame
+from suites.frame import Expected
+from suites.outside import CALLER, REGS_CALLER, STATIC, Observer, Traced
 from suites.tracefs import Tracing
 
 # Frames that are made up.
 
 SITE, PARENT, OP = 0xFFFFFFFFA0000170, 0xFFFFFFFFA00002C0, 0xFFFFFFFF81AA8200
 RSP = 0xFFFF88800052BE18
-ENTRY = {name: 0x1111111111111111 * n for n, name in enumerate(REGISTERS)} | {"rip": SITE, "rsp": RSP, "rflags": 0x297}
-PASSED = {name: ENTRY[name] for name in ARGUMENT_REGISTERS}
+KNOWN = arch.of("x86_64")
+ENTRY = {name: 0x1111111111111111 * n for n, name in enumerate(X86_64.registers.sizes)} | {
+    "rip": SITE,
+    "rsp": RSP,
+    "rflags": 0x297,
+}
+PASSED = {name: ENTRY[name] for name in KNOWN.arguments}
 
 
 def traced(trampoline: str, frame_pointer: bool = False) -> Traced:
     """A call through a trampoline without a fault."""
-    promise = PROMISES[trampoline]
+    promise = KNOWN.promises[trampoline]
     size = 168 + 8 + (8 if trampoline == REGS_CALLER else 0) + (40 if frame_pointer else 0)
     rsp = RSP - size
     stack = bytearray(b"\xa5" * size + struct.pack("<Q", PARENT))
@@ -48,9 +52,9 @@ def traced(trampoline: str, frame_pointer: bool = False) -> Traced:
         struct.pack_into("<Q", stack, offset, value)
 
     for name in promise.saved:
-        put(PT_REGS[name], ENTRY[name])
+        put(KNOWN.slots[name], ENTRY[name])
     for name, value in {**promise.constants, "rip": SITE + 5}.items():
-        put(PT_REGS[name], value)
+        put(KNOWN.slots[name], value)
     rbp = ENTRY["rbp"]
     if frame_pointer:
         for offset, value in ((168, rsp + 184), (176, SITE + 5), (184, rbp), (192, PARENT), (200, rbp)):
@@ -59,10 +63,10 @@ def traced(trampoline: str, frame_pointer: bool = False) -> Traced:
     call = {**ENTRY, "rdi": SITE, "rsi": PARENT, "rdx": OP, "rcx": rsp, "rsp": rsp, "rbp": rbp}
     after = {**ENTRY, "rip": SITE + 5, **dict.fromkeys(promise.lost, 0xDEAD)}
     op = None if trampoline == STATIC else OP
-    return Traced("target_x", trampoline, False, SITE, PARENT, ENTRY, call, bytes(stack), op, after, PARENT)
+    return Traced(KNOWN, "target_x", trampoline, False, SITE, PARENT, ENTRY, call, bytes(stack), op, after, PARENT)
 
 
-trampolines = pytest.mark.parametrize("trampoline", PROMISES)
+trampolines = pytest.mark.parametrize("trampoline", KNOWN.promises)
 
 
 @trampolines
@@ -78,12 +82,12 @@ def test_flags_that_calls_change() -> None:
 
     def saved(flags: int) -> Traced:
         stack = bytearray(good.stack)
-        struct.pack_into("<Q", stack, PT_REGS["rflags"], ENTRY["rflags"] ^ flags)
+        struct.pack_into("<Q", stack, KNOWN.slots["rflags"], ENTRY["rflags"] ^ flags)
         return replace(good, stack=bytes(stack))
 
     lenient = Expected(REGS_CALLER, flags=False)
-    frame.check("call", saved(ARITHMETIC), lenient, PASSED)
-    for flags, expected in ((ARITHMETIC, Expected(REGS_CALLER)), (0x200, lenient), (RESUME, lenient)):
+    frame.check("call", saved(KNOWN.arithmetic), lenient, PASSED)
+    for flags, expected in ((KNOWN.arithmetic, Expected(REGS_CALLER)), (0x200, lenient), (KNOWN.resume, lenient)):
         with pytest.raises(SlotsDiffer, match="rflags"):
             frame.check("call", saved(flags), expected, PASSED)
 
@@ -91,24 +95,24 @@ def test_flags_that_calls_change() -> None:
 @trampolines
 @given(data=st.data())
 def test_each_slot_is_looked_at(trampoline: str, data: st.DataObject) -> None:
-    promise = PROMISES[trampoline]
+    promise = KNOWN.promises[trampoline]
     name = data.draw(st.sampled_from(sorted({*promise.saved, *promise.constants, "rip"})))
     good = traced(trampoline)
     stack = bytearray(good.stack)
-    stack[PT_REGS[name] + data.draw(st.integers(0, 7))] ^= data.draw(st.integers(1, 255))
+    stack[KNOWN.slots[name] + data.draw(st.integers(0, 7))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(SlotsDiffer) as raised:
         frame.check("call", replace(good, stack=bytes(stack)), Expected(trampoline), PASSED)
     (wrong,) = [slot for slot in raised.value.slots if slot.wrong]
-    assert (wrong.register, wrong.offset) == (name, PT_REGS[name])
-    assert wrong.raw == int.from_bytes(stack[PT_REGS[name] :][:8], "little")
-    assert f"({name}, {PT_REGS[name]}(%rsp))" in str(raised.value)
+    assert (wrong.register, wrong.offset) == (name, KNOWN.slots[name])
+    assert wrong.raw == int.from_bytes(stack[KNOWN.slots[name] :][:8], "little")
+    assert f"({name}, {KNOWN.slots[name]}(%rsp))" in str(raised.value)
     assert raised.value.besides == ()
 
 
 @trampolines
 @given(data=st.data())
 def test_each_register_is_looked_at_behind_the_trampoline(trampoline: str, data: st.DataObject) -> None:
-    promise = PROMISES[trampoline]
+    promise = KNOWN.promises[trampoline]
     name = data.draw(st.sampled_from(sorted(set(ENTRY) - promise.lost - {"rip"})))
     good = traced(trampoline)
     assert good.after
@@ -122,7 +126,7 @@ def test_each_register_is_looked_at_behind_the_trampoline(trampoline: str, data:
 
 @trampolines
 def test_each_argument_of_the_callback_is_looked_at(trampoline: str) -> None:
-    for register, what in PROMISES[trampoline].handed.items():
+    for register, what in KNOWN.promises[trampoline].handed.items():
         bad = traced(trampoline)
         bad = replace(bad, call={**bad.call, register: 0x42})
         with pytest.raises(SlotsDiffer, match=rf"was handed 0x42 as {what} \({register}\)"):
@@ -194,9 +198,7 @@ def built() -> Built:
 @pytest.fixture(scope="module")
 def spec(built: Built) -> vm.Spec:
     (cell,) = choose(load(), [built.cell])
-    assert cell.machine
-    root = image(Path(built.programs), Path(built.module))
-    return vm.Spec(Path(built.kernel) / "bzImage", root, cell.machine, "tcg")
+    return guest_spec(cell, built, "tcg")
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +342,7 @@ def test_failed_picture_gets_its_raw_memory(guest: vm.Guest, built: Built) -> No
         told = frame.with_raw(raised.value, observer, agent)
     assert [slot.name for slot in told.slots if slot.wrong] == ["arg3"]
     assert all(slot.raw == slot.passed for slot in told.slots if slot.name != "arg3")
-    assert told.slots[5].offset == PT_REGS["r9"]
+    assert told.slots[5].offset == KNOWN.slots["r9"]
     (wrong,) = [slot for slot in told.slots if slot.wrong]
     assert wrong.raw == wrong.program == done.passed[3]
     assert "the stack held" in str(told)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm.arch.x86_64 import X86_64
 from farm.base.errors import FarmError
 from farm.guest.gdb import packet, registers, take_packet
 
@@ -65,8 +66,10 @@ def test_escape_of_nothing(line: bytes) -> None:
 
 
 def test_registers() -> None:
-    found = registers(CAPTURED)
+    found = registers(CAPTURED, X86_64.registers)
     assert len(found) == 18
     assert (found["rax"], found["rdx"], found["rdi"]) == (6, 0xFFFFFFFF81AA8200, 0xFFFFFFFFA0000170)
     assert (found["rcx"], found["r8"], found["r15"]) == (found["rsp"], 0x55, 0xC07866F0)
     assert (found["rip"], found["rflags"]) == (0xFFFFFFFF8103B773, 0x282)
+    with pytest.raises(FarmError, match="sent 16 bytes of registers, which end before rcx"):
+        registers(CAPTURED[:32], X86_64.registers)

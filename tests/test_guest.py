@@ -16,15 +16,15 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from farm.arch.x86_64 import X86_64
 from farm.base.deadline import Deadline
 from farm.base.errors import BootFailed, FarmError, GuestCrashed, GuestHung, KernelError
 from farm.guest import splat, ssh, vm
 from farm.guest.agent import Agent, Refused
-from farm.guest.image import image
-from farm.guest.qemu import BINARY
 from farm.guest.ssh import Finished
 from farm.kernel import builder
 from farm.matrix import MATRIX, choose, load
+from farm.run.spec import guest_spec
 
 Boot = Callable[..., AbstractContextManager[vm.Guest]]
 
@@ -37,9 +37,7 @@ def spec() -> vm.Spec:
     built = [event.built for event in builder.events(process) if event.built]
     assert process.wait() == 0
     assert built
-    root = image(Path(built[0].programs), Path(built[0].module))
-    assert cell.machine
-    return vm.Spec(Path(built[0].kernel) / "bzImage", root, cell.machine, "tcg")
+    return guest_spec(cell, built[0], "tcg")
 
 
 @pytest.fixture
@@ -130,7 +128,7 @@ def test_qemu_that_is_killed_at_boot_is_no_boot_failure(boot: Boot, tmp_path: Pa
         assert any(log.exists() and log.stat().st_size for _ in Deadline(60).poll())
         for children in Path("/proc/self/task").glob("*/children"):
             for pid in children.read_text().split():
-                if Path(f"/proc/{pid}/cmdline").read_text().startswith(BINARY):
+                if Path(f"/proc/{pid}/cmdline").read_text().startswith(X86_64.qemu):
                     os.kill(int(pid), signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
@@ -172,12 +170,12 @@ def test_debugger_stops_where_it_was_told(guest: vm.Guest, hot: int) -> None:
             debugger.go()
             assert debugger.wait(guest.deadline(20), agent)
             found = debugger.registers()
-            assert found["rip"] == debugger.rip() == hot
+            assert found["rip"] == debugger.pc() == hot
             debugger.write(found["rsp"] - 64, b"\x42" * 8)
             assert debugger.read_u64(found["rsp"] - 64) == 0x4242424242424242
             debugger.remove(hot)
             debugger.step()
-            assert debugger.rip() != hot
+            assert debugger.pc() != hot
             debugger.set_register("r11", 0x43)
             assert debugger.registers()["r11"] == 0x43
             debugger.go()
@@ -249,7 +247,7 @@ def _kill_agent(guest: vm.Guest, agent: Agent) -> None:
 )
 def test_harm(boot: Boot, harm: Callable[[vm.Guest, Agent], None], error: type[Exception], words: str) -> None:
     with boot() as guest:
-        agent = Agent(guest.connection, 5.0)
+        agent = Agent(guest.connection, guest.arch.name, 5.0)
         with pytest.raises((GuestCrashed, GuestHung)) as raised:
             harm(guest, agent)
         told = guest.explain(raised.value)
@@ -272,7 +270,7 @@ def test_kernel_that_complained_is_not_waited_for(boot: Boot) -> None:
     """What was asked of it may be allowed minutes; a task that died in the middle never answers."""
     limit = 60.0
     with boot() as guest:
-        agent = Agent(guest.connection, limit, lambda: bool(guest.console.complaint), last=1.0)
+        agent = Agent(guest.connection, guest.arch.name, limit, lambda: bool(guest.console.complaint), last=1.0)
         guest.control.request("file_write", path="/dev/kmsg", data="Oops: 0000 [#1] SMP\n")
         guest.mark()
         guest.monitor.execute("stop")
@@ -323,7 +321,7 @@ def test_guest_dies_with_a_killed_farm(spec: vm.Spec, tmp_path: Path) -> None:
         from pathlib import Path
         from farm.guest import vm, image
         from farm.matrix import Machine
-        spec = vm.Spec(Path({str(spec.kernel)!r}), image.Image(Path({str(spec.image.initramfs)!r}),
+        spec = vm.Spec("x86_64", Path({str(spec.kernel)!r}), image.Image(Path({str(spec.image.initramfs)!r}),
             image.Keys(Path({str(spec.image.keys.client)!r}), Path({str(spec.image.keys.host)!r}))),
             Machine(224, 1, ""), "tcg")
         with vm.boot(spec, Path({str(tmp_path / "console.log")!r})):

@@ -11,6 +11,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from farm.arch.x86_64 import X86_64
 from farm.base.errors import FarmError, UsageError
 from farm.guest.image import RECIPE, Image, image
 
@@ -43,30 +44,30 @@ def sha256(path: Path) -> str:
 def test_same_bytes_from_another_cache(
     programs: Path, cache_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = image(programs, None)
+    first = image(X86_64, programs, None)
     other = tmp_path / "another cache"
     shutil.copytree(cache_root / "keys", other / "keys")
     monkeypatch.setenv("FTRACE_FARM_CACHE", str(other))
     for file in programs.iterdir():
         os.utime(file, (1_000_000_000, 1_000_000_000))  # dates of the host must not get in
-    second = image(programs, None)
+    second = image(X86_64, programs, None)
     assert first.initramfs != second.initramfs
     assert sha256(first.initramfs) == sha256(second.initramfs)
 
 
 def test_made_once(programs: Path, cache_root: Path) -> None:
-    first = image(programs, None)
+    first = image(X86_64, programs, None)
     inode = first.initramfs.stat().st_ino
-    again = image(programs, None)
+    again = image(X86_64, programs, None)
     assert again == first
     assert again.initramfs.stat().st_ino == inode
     (programs / "agent").write_text("#!/bin/sh\n# another\n")
-    assert image(programs, None) != first
+    assert image(X86_64, programs, None) != first
 
 
 @pytest.mark.usefixtures("cache_root")
 def test_contents(programs: Path) -> None:
-    made = image(programs, None)
+    made = image(X86_64, programs, None)
     names = listing(made).split()
     for name in ("init", "bin/busybox", "bin/sh", "sbin/dropbear", "sbin/init", "etc/passwd", "etc/dropbear/host_key"):
         assert f"./{name}" in names
@@ -83,7 +84,9 @@ def test_contents(programs: Path) -> None:
 
 @pytest.mark.usefixtures("cache_root")
 def test_owners_and_modes(programs: Path) -> None:
-    lines = {line.split()[8].rstrip("/"): line.split() for line in listing(image(programs, None), "-v").splitlines()}
+    lines = {
+        line.split()[8].rstrip("/"): line.split() for line in listing(image(X86_64, programs, None), "-v").splitlines()
+    }
     assert {(words[2], words[3]) for words in lines.values()} == {("0", "0")}
     assert lines["./init"][0] == "-rwxr-xr-x"
     assert lines["./etc/dropbear/host_key"][0] == "-rw-------"
@@ -96,14 +99,14 @@ def test_modules(programs: Path, tmp_path: Path) -> None:
     (tmp_path / "module").mkdir()
     for name in ("ftrace_target.ko", "another.ko"):
         (tmp_path / f"module/{name}").write_bytes(f"module {name}".encode())
-    made = image(programs, tmp_path / "module")
+    made = image(X86_64, programs, tmp_path / "module")
     for name in ("ftrace_target.ko", "another.ko"):
         assert content(made, f"./payload/{name}") == f"module {name}".encode()
 
 
 @pytest.mark.usefixtures("cache_root")
 def test_keys(programs: Path) -> None:
-    made = image(programs, None)
+    made = image(X86_64, programs, None)
     keys = made.keys
     assert stat.S_IMODE(keys.client.stat().st_mode) == 0o600, "ssh refuses a key that others can read"
     public = paramiko.Ed25519Key.from_private_key_file(str(keys.client))
@@ -134,7 +137,7 @@ def recipe(tmp_path: Path, old: str, new: str) -> Path:
 def test_wrong_recipe(programs: Path, tmp_path: Path, old: str, new: str, said: str) -> None:
     wrong = recipe(tmp_path, old, new)
     with pytest.raises(UsageError, match=said) as error:
-        image(programs, None, wrong)
+        image(X86_64, programs, None, wrong)
     assert str(error.value).startswith(f"{wrong}:")
 
 
@@ -142,4 +145,4 @@ def test_wrong_recipe(programs: Path, tmp_path: Path, old: str, new: str, said: 
 def test_missing_program(programs: Path, tmp_path: Path) -> None:
     wrong = recipe(tmp_path, "/usr/sbin/dropbear", "/usr/sbin/dropbaer")
     with pytest.raises(FarmError, match="/usr/sbin/dropbaer is missing; `farm doctor`"):
-        image(programs, None, wrong)
+        image(X86_64, programs, None, wrong)

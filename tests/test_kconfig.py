@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.arch.x86_64 import X86_64
 from farm.base.errors import UsageError
 from farm.kernel.kconfig import Dropped, compare, explain, parse
 
@@ -76,7 +77,7 @@ def reason(tree: Path, wanted: str, config: str) -> str:
     """Why an option of a fragment is not in a configuration."""
     (tree / "mine.config").write_text(f"{wanted}\n")
     (tree / ".config").write_text(config)
-    (dropped,) = explain(compare([tree / "mine.config"], tree / ".config"), tree, tree / ".config", "x86_64", "gcc")
+    (dropped,) = explain(compare([tree / "mine.config"], tree / ".config"), tree, tree / ".config", X86_64, "gcc")
     assert dropped.fragment == "mine.config"
     return dropped.reason
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from farm.guest import accel, qemu, start
+from farm.arch.x86_64 import X86_64
+from farm.guest import accel, start
 from farm.kernel.builder import Built
 from farm.matrix import MATRIX
 from farm.record import cellstate, records
@@ -33,8 +34,8 @@ exec {real} "$@" $stopped
 @pytest.fixture
 def kvm(programs: Path) -> Path:
     """A file that breaks this host's KVM when it is made."""
-    (programs / qemu.BINARY).write_text(KVM.format(real=f"/usr/bin/{qemu.BINARY}"))
-    (programs / qemu.BINARY).chmod(0o755)
+    (programs / X86_64.qemu).write_text(KVM.format(real=f"/usr/bin/{X86_64.qemu}"))
+    (programs / X86_64.qemu).chmod(0o755)
     return programs / "broken"
 
 

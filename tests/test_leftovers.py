@@ -4,14 +4,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 
 from farm.guest import vm
-from farm.guest.image import image
 from farm.kernel import builder
 from farm.matrix import MATRIX, Cell, choose, load
+from farm.run.spec import guest_spec
 from suites import filters, leftovers
 from suites.filters import Program
 from suites.tracefs import ROOT, Tracing
@@ -43,10 +42,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     process = builder.start(builder.Order([cell.name], None, None, str(MATRIX)))
     built = [event.built for event in builder.events(process) if event.built]
     assert process.wait() == 0
-    assert cell.machine
-    root = image(Path(built[0].programs), Path(built[0].module))
-    spec = vm.Spec(Path(built[0].kernel) / "bzImage", root, cell.machine, "tcg")
-    with vm.boot(spec, tmp_path_factory.mktemp("bench") / "console.log") as guest:
+    with vm.boot(guest_spec(cell, built[0], "tcg"), tmp_path_factory.mktemp("bench") / "console.log") as guest:
         yield Bench(guest, cell, leftovers.look(guest.control))
 
 

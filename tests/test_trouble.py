@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from farm.arch.x86_64 import X86_64
 from farm.base.errors import Exit, FarmError, UsageError
-from farm.guest import qemu
 from farm.matrix import MATRIX
 from farm.record import records
 from farm.record.verdict import Verdict
@@ -28,8 +28,8 @@ exec /usr/bin/{binary} "$@"
 @pytest.fixture
 def broken(programs: Path) -> Path:
     """A file that keeps QEMU from starting guests."""
-    (programs / qemu.BINARY).write_text(QEMU.format(binary=qemu.BINARY))
-    (programs / qemu.BINARY).chmod(0o755)
+    (programs / X86_64.qemu).write_text(QEMU.format(binary=X86_64.qemu))
+    (programs / X86_64.qemu).chmod(0o755)
     (programs / "broken").touch()
     return programs / "broken"
 

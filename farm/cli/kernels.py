@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from farm import doctor as requirements
+from farm.arch import of
 from farm.base import cache
 from farm.base.errors import Exit, FarmError, KernelError, UsageError
 from farm.cli.options import (
@@ -31,13 +32,13 @@ from farm.cli.options import (
     paths,
 )
 from farm.guest import accel, splat, vm
-from farm.guest.image import image
 from farm.guest.start import start
 from farm.kernel import builder
 from farm.kernel import series as patches
 from farm.matrix import MATRIX, choose, load
 from farm.report.live import Live
 from farm.report.text import plain
+from farm.run.spec import guest_spec
 
 app = typer.Typer()
 
@@ -124,7 +125,7 @@ def build(
     chosen = choose(load(matrix), names(matrix, cell, everything))
     order = builder.Order([cell.name for cell in chosen], tree, series, str(matrix), paths(patch))
     for one in build_kernels(order):
-        out.print(f"{one.cell}: {one.kernel}/bzImage", highlight=False, soft_wrap=True)
+        out.print(f"{one.cell}: {one.kernel}/{of(one.arch).image_name}", highlight=False, soft_wrap=True)
 
 
 def check(order: builder.Order) -> None:
@@ -170,8 +171,7 @@ def _spec(order: builder.Order, wish: str) -> vm.Spec:
         raise UsageError(f"{cell.name} is only built, it has no guest; see `farm cells`")
     chosen = accel.choose(wish)
     (built,) = build_kernels(order)
-    root = image(Path(built.programs), Path(built.module))
-    return vm.Spec(Path(built.kernel) / "bzImage", root, cell.machine, chosen.name)
+    return guest_spec(cell, built, chosen.name)
 
 
 @contextmanager

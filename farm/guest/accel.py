@@ -11,6 +11,7 @@ with its reason and its time, until the host boots again or the device changes.
 import grp
 import json
 import os
+import platform
 import shutil
 import stat
 import subprocess
@@ -18,8 +19,9 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from farm.arch import HOST, Architecture
 from farm.base import cache
 from farm.base.atomic import save_json
 from farm.base.command import echo, leashed
@@ -30,18 +32,6 @@ DEVICE = Path("/dev/kvm")
 
 #: A second is long for twelve bytes of machine code; a loaded host needs some.
 PROBE_SECONDS = 5.0
-
-#: What the processor runs first, at 16 bytes below 4 GiB, in real mode: write
-#: a K to the serial port, then leave QEMU through isa-debug-exit.
-_RESET_VECTOR = bytes.fromhex(
-    "ba f8 03"  # mov $0x3f8, %dx
-    "b0 4b"  # mov $'K', %al
-    "ee"  # out %al, (%dx)
-    "b0 00"  # mov $0, %al
-    "e6 f4"  # out %al, $0xf4
-    "f4"  # hlt
-)
-_EXIT_STATUS = 1  # isa-debug-exit makes (value << 1) | 1 of the 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +66,11 @@ def choose(wish: str) -> Accelerator:
     return Accelerator("tcg", f"no KVM: {trouble}")
 
 
+def of_guest(chosen: str, arch: Architecture) -> str:
+    """The accelerator for a guest where `chosen` is that of the run: TCG for what is not of the host's architecture."""
+    return chosen if arch == HOST else "tcg"
+
+
 def experience() -> Experience | None:
     """What is known of this host's KVM since it booted; None if nothing is."""
     try:
@@ -102,12 +97,14 @@ def forget() -> None:
 
 def _trouble() -> str:
     """Why guests cannot run under KVM; empty as far as is known without a kernel."""
+    if HOST is None:  # KVM runs guests of the host's own architecture
+        return f"no cell is of this host's architecture, {platform.machine()}"
     if not DEVICE.exists():
         return (
             f"there is no {DEVICE}; load its module (sudo modprobe kvm_intel, or kvm_amd); "
             "a virtual machine's host must allow nested guests"
         )
-    if experience() is None and (trouble := probe("kvm")):
+    if experience() is None and (trouble := probe("kvm", HOST)):
         if "Permission denied" in trouble:  # quickly seen again, and quickly mended
             return f"guests cannot open {DEVICE}; {_permission()}"
         distrust(trouble)
@@ -134,7 +131,7 @@ def _record() -> Path:
     """Where the experience is kept: for this boot of the host, this QEMU, this user and
     the device as it is, permissions included."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    binary = shutil.which(qemu.BINARY) or ""
+    binary = (shutil.which(HOST.qemu) if HOST else "") or ""
     device = DEVICE.stat()
     made_of = (device.st_rdev, device.st_mode, device.st_uid, device.st_gid, device.st_ino, device.st_ctime_ns)
     who = (os.geteuid(), *sorted(os.getgroups()))
@@ -154,10 +151,15 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def probe(accelerator: str) -> str:
+def probe(accelerator: str, arch: Architecture) -> str:
     """Run the smallest of guests, as guests are run; empty if it ran, else what went wrong."""
     with tempfile.TemporaryFile() as firmware:
-        argv = _command(accelerator, firmware)
+        firmware.write(arch.probe.firmware)
+        firmware.flush()
+        os.fchmod(firmware.fileno(), 0o644)  # nobody reads it, too
+        argv = [arch.qemu, "-M", arch.machine, *qemu.accelerator(accelerator, arch), "-m", "16M"]
+        argv += ["-no-user-config", "-nodefaults", "-no-reboot", "-display", "none"]
+        argv += ["-bios", f"/proc/self/fd/{firmware.fileno()}", *arch.probe.options]
         echo(argv)
         try:
             done = subprocess.run(
@@ -172,21 +174,10 @@ def probe(accelerator: str) -> str:
             raise FarmError(f"{error.filename}: no such command; see `farm doctor`") from error
         except subprocess.TimeoutExpired:
             return f"a guest was created but did not run an instruction within {PROBE_SECONDS:.0f} s"
-    if done.returncode == _EXIT_STATUS and done.stdout == b"K":
+    if (done.returncode, done.stdout) == (arch.probe.status, arch.probe.says):
         return ""
     said = done.stderr.decode(errors="replace").strip().splitlines()
-    if done.returncode == 127 and said and f"failed to execute {qemu.BINARY}" in said[-1]:  # setpriv's words
-        raise FarmError(f"{qemu.BINARY}: no such command; see `farm doctor`")
+    if done.returncode == 127 and said and f"failed to execute {arch.qemu}" in said[-1]:  # setpriv's words
+        raise FarmError(f"{arch.qemu}: no such command; see `farm doctor`")
     # QEMU's first line is the cause, its last what it gives up for
     return f"QEMU exited with {done.returncode}" + (f": {said[0]}" if said else "")
-
-
-def _command(accelerator: str, firmware: IO[bytes]) -> list[str]:
-    """64 KiB that end with the reset vector, as the machine maps them below 4 GiB, and what runs them."""
-    firmware.write(_RESET_VECTOR.ljust(16, b"\xf4").rjust(1 << 16, b"\xf4"))
-    firmware.flush()
-    os.fchmod(firmware.fileno(), 0o644)  # nobody reads it, too
-    argv = [qemu.BINARY, "-M", qemu.MICROVM, *qemu.accelerator(accelerator), "-m", "16M"]
-    argv += ["-no-user-config", "-nodefaults", "-no-reboot", "-display", "none"]
-    argv += ["-bios", f"/proc/self/fd/{firmware.fileno()}"]
-    return [*argv, "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-serial", "stdio"]

@@ -57,10 +57,12 @@ class Agent:
     def __init__(
         self,
         connection: Connection,
+        arch: str,
         limit: float,
         complained: Callable[[], bool] = lambda: False,
         last: float = LAST_SECONDS,
     ) -> None:
+        self.arch = arch
         self.limit = limit
         self._complained, self._last = complained, last
         self._channel: paramiko.Channel = connection.channel(PATH, Deadline(limit))

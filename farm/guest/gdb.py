@@ -9,9 +9,9 @@ in the guest's text, where ftrace's own code patching would fall over it.
 import re
 import select
 import socket
-import struct
 from typing import Protocol
 
+from farm.arch.architecture import RegisterLayout
 from farm.base.deadline import Deadline
 from farm.base.errors import FarmError, GuestCrashed, GuestHung, KernelError
 from farm.guest.qmp import Monitor
@@ -24,10 +24,6 @@ ANSWER_SECONDS = 20.0
 
 #: The longest piece of memory in one answer: QEMU's packets end at 4096 bytes.
 LONGEST_READ = 1024
-
-#: How a `g` packet of x86-64 begins, as QEMU sends it.
-REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
-_LAYOUT = struct.Struct("<17QI")  # those, and the flags
 
 _INTERRUPT = b"\x03"
 _SPECIAL = b"#$}*"
@@ -82,10 +78,15 @@ def _expand(body: bytes) -> bytes:
     return bytes(payload)
 
 
-def registers(answer: str) -> dict[str, int]:
-    """The general registers, `rip` and `rflags` out of the answer to `g`."""
-    *values, flags = _LAYOUT.unpack_from(bytes.fromhex(answer))
-    return {**dict(zip(REGISTERS, values, strict=True)), "rflags": flags}
+def registers(answer: str, layout: RegisterLayout) -> dict[str, int]:
+    """The registers of a layout out of the answer to `g`. FarmError where it is too short for them."""
+    data, found = bytes.fromhex(answer), {}
+    for name, size in layout.sizes.items():
+        value, data = data[:size], data[size:]
+        if len(value) < size:
+            raise FarmError(f"QEMU's gdbstub sent {len(answer) // 2} bytes of registers, which end before {name}")
+        found[name] = int.from_bytes(value, layout.byteorder)
+    return found
 
 
 class Readable(Protocol):
@@ -102,7 +103,8 @@ class Debugger:
     stays: QEMU 7.2 cannot start it twice on one character device.
     """
 
-    def __init__(self, monitor: Monitor, stream: socket.socket) -> None:
+    def __init__(self, monitor: Monitor, stream: socket.socket, layout: RegisterLayout) -> None:
+        self.layout = layout
         self._stream = stream
         self._buffer = b""
         self._acknowledge = True
@@ -134,7 +136,7 @@ class Debugger:
         return b"".join(pieces)
 
     def read_u64(self, address: int) -> int:
-        return int.from_bytes(self.read(address, 8), "little")
+        return int.from_bytes(self.read(address, 8), self.layout.byteorder)
 
     def write(self, address: int, data: bytes) -> None:
         """Replace memory of the guest, its text too, as if it had always been so."""
@@ -142,17 +144,19 @@ class Debugger:
 
     def registers(self) -> dict[str, int]:
         """Of the processor that stopped."""
-        return registers(self._ask("g"))
+        return registers(self._ask("g"), self.layout)
 
-    def rip(self) -> int:
-        """Alone, in an answer that is short."""
-        return int.from_bytes(bytes.fromhex(self._ask(f"p{REGISTERS.index('rip'):x}")), "little")
+    def pc(self) -> int:
+        """The program counter alone, in an answer that is short."""
+        return int.from_bytes(bytes.fromhex(self._ask(f"p{self._number(self.layout.pc):x}")), self.layout.byteorder)
 
     def set_register(self, name: str, value: int) -> None:
-        """One of REGISTERS, or `rflags`, of the processor that stopped."""
-        size = 4 if name == "rflags" else 8
-        number = len(REGISTERS) if name == "rflags" else REGISTERS.index(name)
-        self._ok(f"P{number:x}={value.to_bytes(size, 'little').hex()}")
+        """One of the layout's registers, of the processor that stopped."""
+        data = value.to_bytes(self.layout.sizes[name], self.layout.byteorder)
+        self._ok(f"P{self._number(name):x}={data.hex()}")
+
+    def _number(self, name: str) -> int:
+        return list(self.layout.sizes).index(name)
 
     def insert(self, address: int) -> None:
         """Stop before the instruction at `address` from now on."""

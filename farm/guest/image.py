@@ -8,7 +8,7 @@ for each recipe and kept.
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +19,13 @@ from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
+from farm.arch import Architecture
 from farm.base import cache, strict
 from farm.base.command import CommandFailed, run
 from farm.base.errors import FarmError
 from farm.matrix import CHECKOUT
 
 RECIPE = CHECKOUT / "images" / "initramfs.yaml"
-LIBRARIES = (Path("/lib/x86_64-linux-gnu"), Path("/usr/lib/x86_64-linux-gnu"))
 
 #: Less than this left, and a disk is full: no part of an image is smaller.
 FULL_BYTES = 1 << 16
@@ -78,14 +78,14 @@ class _Entry:
         return " ".join(words)
 
 
-def image(programs: Path, module: Path | None, recipe: Path = RECIPE) -> Image:
+def image(arch: Architecture, programs: Path, module: Path | None, recipe: Path = RECIPE) -> Image:
     """The image for a payload, from the cache or made now.
 
     `programs` has the agent and BPF objects, `module` the target module and
     those that tests load, or is None for a guest that loads none.
     """
     parsed = _parse(recipe)
-    host_files = _host_files(parsed, recipe)
+    host_files = _host_files(parsed, recipe, arch)
     if module:
         # by name, so that an image without the one that init loads is not made
         host_files["/payload/ftrace_target.ko"] = module / "ftrace_target.ko"
@@ -112,25 +112,25 @@ def _parse(recipe: Path) -> _Recipe:
     return strict.read(recipe, _Recipe)[1]
 
 
-def _host_files(parsed: _Recipe, recipe: Path) -> dict[str, Path]:
+def _host_files(parsed: _Recipe, recipe: Path, arch: Architecture) -> dict[str, Path]:
     """Where each file of the image that is not written by the recipe comes from."""
     files = {where: Path(source) for where, source in parsed.programs.items()}
     files |= {where: recipe.parent / script for where, script in parsed.scripts.items()}
     for program in parsed.programs.values():
-        files |= {f"/lib/{name}": path for name, path in _libraries(Path(program)).items()}
+        files |= {f"/lib/{name}": path for name, path in _libraries(Path(program), arch.libraries).items()}
     return files
 
 
-def _libraries(program: Path) -> dict[str, Path]:
+def _libraries(program: Path, directories: Sequence[Path]) -> dict[str, Path]:
     """The shared libraries of a program, by the names they are looked up by."""
     found: dict[str, Path] = {}
     todo = [program]
     while todo:
         for name in _needed(todo.pop()):
             if name not in found:
-                path = next((d / name for d in LIBRARIES if (d / name).exists()), None)
+                path = next((where / name for where in directories if (where / name).exists()), None)
                 if path is None:
-                    raise FarmError(f"{program} needs {name}, which is in none of {', '.join(map(str, LIBRARIES))}")
+                    raise FarmError(f"{program} needs {name}, which is in none of {', '.join(map(str, directories))}")
                 found[name] = path
                 todo.append(path)
     return found

@@ -63,10 +63,10 @@ def try_again() -> None:
 
 def _written(spec: vm.Spec) -> dict[str, Any]:
     paths = {"kernel": spec.kernel, "initramfs": spec.image.initramfs, **vars(spec.image.keys)}
-    return {**{name: str(path) for name, path in paths.items()}, "machine": asdict(spec.machine)}
+    return {"arch": spec.arch, **{name: str(path) for name, path in paths.items()}, "machine": asdict(spec.machine)}
 
 
 def _read(guest: dict[str, Any]) -> vm.Spec:
     keys = Keys(Path(guest["client"]), Path(guest["host"]))
     image = Image(Path(guest["initramfs"]), keys)
-    return vm.Spec(Path(guest["kernel"]), image, Machine(**guest["machine"]), "kvm")
+    return vm.Spec(guest["arch"], Path(guest["kernel"]), image, Machine(**guest["machine"]), "kvm")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from farm import arch
 from farm.base.command import echo, leashed
 from farm.base.deadline import Deadline
 from farm.base.errors import Blamed, BootFailed, FarmError, GuestCrashed, KernelError
@@ -44,6 +45,7 @@ CPUINFO = Path("/proc/cpuinfo")
 class Spec:
     """All that a guest is made of; it can be sent to another machine as it is."""
 
+    arch: str
     kernel: Path
     image: Image
     machine: Machine
@@ -68,9 +70,10 @@ class Guest:
         process: "subprocess.Popen[bytes]",
         boot_seconds: float,
         boot_usual: float,
-        accel: str,
+        spec: Spec,
     ) -> None:
-        self.accel = accel
+        self.accel = spec.accel
+        self.arch = arch.of(spec.arch)
         self.console = console
         self.process = process.pid
         self._qemu = process
@@ -102,6 +105,7 @@ class Guest:
     def _agent(self) -> Agent:
         return Agent(
             self.connection,
+            self.arch.name,
             REQUEST_SECONDS * self.scale,
             lambda: bool(self.console.complaint),
             LAST_SECONDS * self.scale,
@@ -123,7 +127,7 @@ class Guest:
         guest go, and take the answer when it is there.
         """
         if self._debugger is None:
-            self._debugger = Debugger(self.monitor, self._stub)
+            self._debugger = Debugger(self.monitor, self._stub, self.arch.registers)
         self._debugger.halt()
         try:
             yield self._debugger
@@ -196,8 +200,9 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
             monitor=monitor_theirs.fileno(),
             debugger=debugger_theirs.fileno(),
         )
-        clock = qemu.clock(spec.accel, CPUINFO.read_text())
-        argv = qemu.argv(spec.machine, spec.accel, wiring, f"{clock} {spec.cmdline}".strip())
+        known = arch.of(spec.arch)
+        clock = known.clock(CPUINFO.read_text()) if spec.accel == "tcg" else ""
+        argv = qemu.argv(known, spec.machine, spec.accel, wiring, f"{clock} {spec.cmdline}".strip())
         echo(argv)
         console = Console(console_ours, log)
         stack.callback(console.close)  # behind QEMU's end, and so with its last word
@@ -229,7 +234,7 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
             raise BootFailed(f"{error}" + (f" (QEMU: {said})" if said else "")) from error
         stack.callback(connection.close)
         took, usual = time.monotonic() - started, BOOT_USUAL * spec.machine.boot
-        guest = Guest(console, monitor, connection, debugger_ours, process, took, usual, spec.accel)
+        guest = Guest(console, monitor, connection, debugger_ours, process, took, usual, spec)
         if spec.pokes:
             _break(guest, spec)
         yield guest

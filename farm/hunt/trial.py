@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm.arch import of
 from farm.base import cache
 from farm.base.command import CommandFailed, run
 from farm.base.errors import BuildFailed, FarmError
@@ -79,7 +80,9 @@ def binary(request: session.Request, watcher: Watcher) -> str:
     """Build as `build` does; the hash of what is booted. Not of System.map and
     debugging information: a changed comment moves lines."""
     built = build(request, watcher)
-    return cache.digest((Path(built.kernel) / "bzImage").read_bytes(), cache.digest_files(Path(built.module)))
+    return cache.digest(
+        (Path(built.kernel) / of(built.arch).image_name).read_bytes(), cache.digest_files(Path(built.module))
+    )
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,14 @@ def config(request: session.Request, watcher: Watcher) -> Config:
     watcher.building(cell.name, "resolving the source")
     source = series.resolve(cell, matrix.trees[cell.tree], request.tree, request.series, request.patches)
     fragments = kernels.plan(cell, source, request.series).fragments
-    compiler = kernels.llvm(cell) or {"CC": cell.toolchain}
+    compiler = kernels.make_variables(cell) or {"CC": cell.toolchain}
     watcher.building(cell.name, "configuring")
     with check_out(source) as tree, cache.scratch("configs") as directory:
         path = directory / ".config"
-        configure(tree, directory, fragments, {"ARCH": cell.arch, **compiler})
+        configure(tree, directory, fragments, {"ARCH": of(cell.arch).kbuild, **compiler})
         dropped = kconfig.compare(fragments, path)
         if dropped and not cell.lenient:
-            reasons = kconfig.explain(dropped, tree, path, cell.arch, cell.toolchain)
+            reasons = kconfig.explain(dropped, tree, path, of(cell.arch), cell.toolchain)
             lines = "\n".join(f"  {reason}" for reason in reasons)
             raise BuildFailed(f"{cell.name}: the tree dropped options that the cell asks for:\n{lines}")
         return Config(fragments, kconfig.read(path), source.content, source.label)

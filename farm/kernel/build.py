@@ -14,6 +14,7 @@ from tuxmake.build import Build
 from tuxmake.exceptions import TuxMakeException
 from tuxmake.runtime import NullRuntime, Terminated
 
+from farm.arch import cross_prefix, of
 from farm.base import cache, removal, strict
 from farm.base.command import echo, leashed, run
 from farm.base.errors import BuildFailed, FarmError
@@ -46,10 +47,10 @@ MODULE_INPUTS = "module-inputs"
 #: In a build directory: what its .config was made of, by its key.
 CONFIGURED = ".farm-configured"
 
-#: What of a source decides the .config, and what modules are built from: all but
-#: the code itself.
-_CONFIGURING = re.compile(r"(?:.*/)?Kconfig[^/]*|scripts/.*|.*\.config|(?:arch/x86/)?Makefile.*")
-_INCLUDED = re.compile(r"(?:include|arch/x86/include|arch/x86/tools|scripts|tools)/.*|(?:arch/x86/)?Makefile.*")
+#: Which files of a source decide the .config, and which ones modules are built from: all
+#: but the code itself. With SRCARCH to be filled in.
+_CONFIGURING = r"(?:.*/)?Kconfig[^/]*|scripts/.*|.*\.config|(?:arch/{0}/)?Makefile.*"
+_INCLUDED = r"(?:include|arch/{0}/include|arch/{0}/tools|scripts|tools)/.*|(?:arch/{0}/)?Makefile.*"
 
 #: Called with one short line whenever the build got further.
 Progress = Callable[[str], None]
@@ -57,15 +58,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Kernel:
-    """What the build of a cell leaves in `directory`: bzImage, System.map, config,
-    dropped-options, build.log, module-inputs, metadata.json and reproducer.sh."""
+    """What the build of a cell leaves in `directory`: the image by its architecture's name,
+    System.map, config, dropped-options, build.log, module-inputs, metadata.json and reproducer.sh."""
 
     key: str
     directory: Path
+    arch: str
 
     @property
     def image(self) -> Path:
-        return self.directory / "bzImage"
+        return self.directory / of(self.arch).image_name
 
     @property
     def module_inputs(self) -> str:
@@ -86,7 +88,7 @@ class Plan:
     @property
     def key(self) -> str:
         texts = [part for fragment in self.fragments for part in (fragment.name, strict.text(fragment))]
-        return cache.digest(RECIPE, self.cell.arch, self.source.content, toolchain(self.cell.toolchain), *texts)
+        return cache.digest(RECIPE, self.cell.arch, self.source.content, tools_of(self.cell), *texts)
 
     @property
     def build_name(self) -> str:
@@ -105,17 +107,26 @@ def plan(cell: Cell, source: Source, series: str | None) -> Plan:
     return Plan(cell, source, cell.fragments + (() if without else cell.feature), without)
 
 
-def toolchain(compiler: str = "gcc") -> str:
-    """What identifies the compiler and the linker, without starting them."""
-    linker = compiler.replace("clang", "ld.lld") if compiler.startswith("clang") else "ld"
+def toolchain(compiler: str = "gcc", prefix: str = "") -> str:
+    """What identifies the compiler and the linker, without starting them. With the prefix of a cross
+    compiler; clang is one by itself."""
+    if compiler.startswith("clang"):
+        tools = [compiler, compiler.replace("clang", "ld.lld"), "as"]
+    else:
+        tools = [f"{prefix}{tool}" for tool in (compiler, "ld", "as")]
     parts = []
-    for tool in (compiler, linker, "as", "pahole"):
+    for tool in (*tools, "pahole"):
         path = shutil.which(tool)
         if path is None:
             raise FarmError(f"{tool}: not found; `farm doctor` tells how to get it")
         real = Path(path).resolve()
         parts.append(f"{real} {real.stat().st_size} {real.stat().st_mtime_ns}")
     return cache.digest(*parts)
+
+
+def tools_of(cell: Cell) -> str:
+    """What identifies the tools that a cell is built with."""
+    return toolchain(cell.toolchain, cross_prefix(of(cell.arch)))
 
 
 def kernel(wanted: Plan, progress: Progress) -> Kernel:
@@ -125,7 +136,8 @@ def kernel(wanted: Plan, progress: Progress) -> Kernel:
     dropped, FarmError when the host is at fault.
     """
     key = wanted.key
-    return Kernel(key, cache.fill("kernels", key, lambda directory: _build(wanted, directory, progress)))
+    directory = cache.fill("kernels", key, lambda directory: _build(wanted, directory, progress))
+    return Kernel(key, directory, wanted.cell.arch)
 
 
 class OptionsDropped(BuildFailed):
@@ -169,8 +181,9 @@ def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
     need_disk(NEEDED_BYTES)
     with _directories(wanted, progress) as (tree, build_dir):
         _compile_surely(wanted, tree, build_dir, directory, progress)
-        shutil.copy(build_dir / "arch/x86/boot/bzImage", directory)
-        (directory / "bzImage").chmod(0o644)  # guests of a farm that is root are nobody's
+        arch = of(wanted.cell.arch)
+        shutil.copy(build_dir / arch.image, directory)
+        (directory / arch.image_name).chmod(0o644)  # guests of a farm that is root are nobody's
         shutil.copy(build_dir / "System.map", directory)
         config = directory / "config"
         shutil.copy(build_dir / ".config", config)
@@ -216,7 +229,7 @@ def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress
     build_dir.mkdir(parents=True, exist_ok=True)
     config, stamp = build_dir / ".config", build_dir / CONFIGURED
     texts = [part for fragment in wanted.fragments for part in (fragment.name, strict.text(fragment))]
-    key = cache.digest(_files(wanted.source, _CONFIGURING), toolchain(wanted.cell.toolchain), *texts)
+    key = cache.digest(_files(wanted, _CONFIGURING), tools_of(wanted.cell), *texts)
     if stamp.exists() and config.exists() and stamp.read_text() == f"{key} {cache.digest(config.read_bytes())}":
         return
     stamp.unlink(missing_ok=True)
@@ -226,16 +239,17 @@ def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress
     _tuxmake(wanted, tree, build_dir, output, ["config"], progress)
     dropped = kconfig.compare(wanted.fragments, config)
     if dropped and not wanted.cell.lenient:
-        reasons = kconfig.explain(dropped, tree, config, wanted.cell.arch, wanted.cell.toolchain)
+        reasons = kconfig.explain(dropped, tree, config, of(wanted.cell.arch), wanted.cell.toolchain)
         lines = "\n".join(f"  {reason}" for reason in reasons)
         raise OptionsDropped(f"{wanted.cell.name}: the tree dropped options that the cell asks for:\n{lines}")
     stamp.write_text(f"{key} {cache.digest(config.read_bytes())}")
 
 
-def _files(source: Source, pattern: re.Pattern[str]) -> str:
-    """The files of a source whose paths match, with their contents' ids, as git lists them."""
-    lines = source.git("ls-tree", "-r", source.commit).splitlines()
-    return "\n".join(line for line in lines if pattern.fullmatch(line.partition("\t")[2]))
+def _files(wanted: Plan, pattern: str) -> str:
+    """The files of a plan's source whose paths match, with their contents' ids, as git lists them."""
+    matches = re.compile(pattern.format(of(wanted.cell.arch).srcarch)).fullmatch
+    lines = wanted.source.git("ls-tree", "-r", wanted.source.commit).splitlines()
+    return "\n".join(line for line in lines if matches(line.partition("\t")[2]))
 
 
 def _module_inputs(wanted: Plan, build_dir: Path) -> str:
@@ -244,11 +258,12 @@ def _module_inputs(wanted: Plan, build_dir: Path) -> str:
     of it, unless its types are: as BTF, a module's refer to the kernel's."""
     config = (build_dir / ".config").read_text()
     code = wanted.key if "CONFIG_DEBUG_INFO_BTF=y" in config else ""
-    generated = [cache.digest_files(build_dir / where / "generated") for where in ("include", "arch/x86/include")]
+    headers = ("include", f"arch/{of(wanted.cell.arch).srcarch}/include")
+    generated = [cache.digest_files(build_dir / where / "generated") for where in headers]
     exported = build_dir / "Module.symvers"  # none where modules are off
     symbols = exported.read_bytes() if exported.exists() else b""
-    tools = toolchain(wanted.cell.toolchain)
-    return cache.digest(_files(wanted.source, _INCLUDED), tools, config, code, symbols, *generated)
+    tools = tools_of(wanted.cell)
+    return cache.digest(_files(wanted, _INCLUDED), tools, config, code, symbols, *generated)
 
 
 class _Runtime(NullRuntime):
@@ -284,7 +299,7 @@ def _tuxmake(
             tree=tree,
             output_dir=output,
             build_dir=build_dir,
-            target_arch=cell.arch,
+            target_arch=of(cell.arch).kbuild,
             toolchain=cell.toolchain,
             wrapper="ccache",
             environment=REPRODUCIBLE,
@@ -328,6 +343,13 @@ def llvm(cell: Cell) -> dict[str, str]:
     binutils, of the same version, by `LLVM=-16`."""
     family, dash, version = cell.toolchain.partition("-")
     return {"LLVM": dash + version or "1"} if family == "clang" else {}
+
+
+def make_variables(cell: Cell) -> dict[str, str]:
+    """All that make needs to know of a cell beside the source, as TuxMake tells it for the kernel."""
+    arch = of(cell.arch)
+    cross = {"ARCH": arch.kbuild, "CROSS_COMPILE": arch.cross_compile} if cross_prefix(arch) else {}
+    return {**cross, **llvm(cell)}
 
 
 def _blame(cell: Cell, target: str, log: Path, *needed: Path) -> None:

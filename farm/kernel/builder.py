@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
 
+from farm.arch import FIRST
 from farm.base import bug, cache, locks
 from farm.base.command import echo, leashed
 from farm.base.errors import Blamed, BuildFailed, Exit, FarmError, UsageError
@@ -50,6 +51,7 @@ class Built:
     module: str
     without_feature: bool
     build_seconds: float = 0.0
+    arch: str = FIRST
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def _build_cell(order: Order, name: str) -> Event:
         module=str(parts.module),
         without_feature=wanted.without_feature,
         build_seconds=seconds,
+        arch=cell.arch,
     )
     return Event("built", name, built=built)
 

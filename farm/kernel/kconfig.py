@@ -10,6 +10,7 @@ from typing import Any
 
 import kconfiglib
 
+from farm.arch import Architecture
 from farm.base import strict
 from farm.base.errors import UsageError
 
@@ -93,7 +94,7 @@ class _Lines:
         pass
 
 
-def explain(dropped: list[Dropped], tree: Path, config: Path, arch: str, compiler: str) -> list[Dropped]:
+def explain(dropped: list[Dropped], tree: Path, config: Path, arch: Architecture, compiler: str) -> list[Dropped]:
     """The same, each with its reason: the dependency that was not met.
 
     Reads the Kconfig files of `tree`, which starts the compiler some two
@@ -104,12 +105,12 @@ def explain(dropped: list[Dropped], tree: Path, config: Path, arch: str, compile
     return [Dropped(d.option, d.wanted, d.got, d.fragment, _reason(kconfig, d)) for d in dropped]
 
 
-def _load(tree: Path, arch: str, compiler: str) -> Any:
+def _load(tree: Path, arch: Architecture, compiler: str) -> Any:
     version = "".join(re.findall(r"^(?:VERSION|PATCHLEVEL) = (\d+)$", (tree / "Makefile").read_text(), re.M))
     environment = {
         "srctree": str(tree),
-        "ARCH": arch,
-        "SRCARCH": "x86" if arch == "x86_64" else arch,
+        "ARCH": arch.kbuild,
+        "SRCARCH": arch.srcarch,
         "CC": compiler,
         "LD": "ld",
         "HOSTCC": compiler,

@@ -47,7 +47,8 @@ def programs(progress: Progress) -> Path:
 
 
 def _module(wanted: Plan, kernel: Kernel, progress: Progress) -> Path:
-    sources = [cache.digest_files(SOURCES / part) for part in ("module", "include", "abi")]
+    parts = ("module", f"arch/{wanted.cell.arch}", "include", "abi")
+    sources = [cache.digest_files(SOURCES / part) for part in parts]
     key = cache.digest("module-2", kernel.module_inputs, *sources)
 
     def make(directory: Path) -> None:
@@ -67,7 +68,8 @@ def _build_module(wanted: Plan, directory: Path, progress: Progress, anew: bool 
             progress("target module")
             for part in ("module", "include"):
                 shutil.copytree(SOURCES / part, scratch / part)
-            variables = [f"{name}={value}" for name, value in build.llvm(wanted.cell).items()]
+            shutil.copytree(SOURCES / "arch" / wanted.cell.arch, scratch / "module", dirs_exist_ok=True)
+            variables = [f"{name}={value}" for name, value in build.make_variables(wanted.cell).items()]
             # the same module wherever it is built: __FILE__ is in what WARN() leaves
             variables.append(f"KCFLAGS=-ffile-prefix-map={scratch}=.")
             try:

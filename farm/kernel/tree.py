@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from farm.arch import ARCHITECTURES
 from farm.base import cache, removal
 from farm.base.command import CommandFailed, run
 from farm.base.errors import FarmError, UsageError, refused
@@ -148,9 +149,10 @@ def from_user(spec: str) -> Source:
         commit, dirty = _snapshot(top, store, Path(objects), commit)
         label += " with uncommitted changes" if dirty else ""
     source = Source(store, commit, "", label, "base").at(commit, label, "base")
-    for needed in ("Kconfig", "Kbuild", "arch/x86/kernel/ftrace_64.S"):
-        if not source.has(needed):
-            raise UsageError(f"--tree {spec}: this is no Linux source, it has no {needed}")
+    trampolines = [one.source_proof for one in ARCHITECTURES.values()]
+    for needed in (["Kconfig"], ["Kbuild"], trampolines):
+        if not any(source.has(path) for path in needed):
+            raise UsageError(f"--tree {spec}: this is no Linux source, it has no {' and no '.join(needed)}")
     return source
 
 

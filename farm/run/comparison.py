@@ -17,7 +17,6 @@ from typing import Protocol
 from farm.base.errors import BootFailed, Exit, FarmError, UsageError
 from farm.guest import accel, ftracetest, vm
 from farm.guest.ftracetest import Result, Suite
-from farm.guest.image import image
 from farm.guest.start import start
 from farm.kernel.builder import Built, Order
 from farm.kernel.series import resolve
@@ -27,6 +26,7 @@ from farm.record import cellstate, records
 from farm.record.records import VerdictRecord
 from farm.record.verdict import Verdict
 from farm.run import session
+from farm.run.spec import guest_spec
 from farm.run.watcher import Watcher as RunWatcher
 
 SUITE = "selftests"
@@ -258,12 +258,7 @@ def execute(request: Request, built: Mapping[str, Built], watcher: Watcher) -> t
     source = resolve(cell, matrix.trees[cell.tree], request.tree, request.series, request.patches)
     tests = ftracetest.suite(source, request.select)
     chosen = accel.choose(request.accel)
-    specs = {
-        kernel: vm.Spec(
-            Path(one.kernel) / "bzImage", image(Path(one.programs), Path(one.module)), cell.machine, chosen.name
-        )
-        for kernel, one in built.items()
-    }
+    specs = {kernel: guest_spec(cell, one, chosen.name) for kernel, one in built.items()}
     names = [name for file in tests.files for name in tests.names(file)]
     directory, run = session.begin(
         request.results,

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from farm.arch import of
 from farm.base.atomic import naming
 from farm.base.command import leashed
 from farm.base.errors import Blamed, Exit, FarmError, UsageError, refused
-from farm.guest import accel, qemu
+from farm.guest import accel
 from farm.kernel import builder, series
 from farm.kernel.build import version_of
 from farm.kernel.builder import as_error
@@ -154,7 +155,7 @@ def begin(results: Path, chosen: accel.Accelerator, **asked: Any) -> tuple[Path,
         accel=chosen.name,
         accel_reason=chosen.reason,
         host=host(),
-        versions=versions(),
+        versions=versions(choose(load(Path(asked["matrix"])), asked["cells"])),
         started=records.now(),
         **asked,
     )
@@ -333,8 +334,9 @@ def _finish(directory: Path, collector: Collector, ended: str) -> Exit:
     return status
 
 
-def versions() -> dict[str, str]:
-    return {"qemu": version_of(qemu.BINARY), "python": platform.python_version()}
+def versions(cells: Sequence[Cell]) -> dict[str, str]:
+    """Of the programs that a run over these cells depends on."""
+    return {"qemu": version_of(of(cells[0].arch).qemu), "python": platform.python_version()}
 
 
 def host() -> dict[str, str]:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from farm.base.errors import Blamed, BootFailed, FarmError
 from farm.guest import vm
-from farm.guest.image import image
 from farm.guest.poke import parse
 from farm.guest.start import start
-from farm.kernel.builder import Built
-from farm.matrix import Cell, Machine
+from farm.matrix import Cell
 from farm.record import cellstate, records
+from farm.run.spec import guest_spec
 
 
 class NoGuest(FarmError):
@@ -39,7 +38,7 @@ class Stall:
         built = cellstate.wait_built(self._run, cell.name)
         cellstate.check_bootable(self._run, cell.name)
         try:
-            spec = self._spec(cell.machine, built)
+            spec = guest_spec(cell, built, self._accel(), self._pokes)
             guest, distrust = start(self._stack, spec, lambda: cellstate.new_console(self._run, cell.name))
         except BootFailed as error:
             cellstate.tell_unbootable(self._run, cell.name, error)
@@ -51,15 +50,6 @@ class Stall:
         cellstate.tell_booted(self._run, cell.name, guest.boot_seconds)
         self._guest, self._cell = guest, cell.name
         return guest
-
-    def _spec(self, machine: Machine, built: Built) -> vm.Spec:
-        return vm.Spec(
-            kernel=Path(built.kernel) / "bzImage",
-            image=image(Path(built.programs), Path(built.module)),
-            machine=machine,
-            accel=self._accel(),
-            pokes=self._pokes,
-        )
 
     def _accel(self) -> str:
         """The run's accelerator, unless a worker has found out meanwhile that KVM lies."""
