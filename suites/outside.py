@@ -23,6 +23,7 @@ from typing import Any
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from farm.artifact import locate
 from farm.base.errors import KernelError
 from farm.guest.agent import Agent
 from farm.guest.gdb import Debugger
@@ -91,8 +92,8 @@ class Observer:
         self.seen: list[Traced] = []
         self._guest = guest
         self._known = arch.of(built.arch)
-        self._symbols = symbols(Path(built.kernel))
-        self._functions = _functions(Path(built.module) / "ftrace_target.ko")
+        self._symbols = symbols(locate(built.kernel))
+        self._functions = _functions(locate(built.module) / "ftrace_target.ko")
 
     def watch(self, agent: Agent, targets: Iterable[str], op: str, **arguments: Any) -> dict[str, Any]:
         """The answer to a request that makes calls of the targets; what was

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The numbers and layouts that user space was compiled with."""
 
-from pathlib import Path
-
 import pytest
 
+from farm.artifact import locate
 from farm.guest.agent import Agent, Refused
 from farm.kernel import abi
 from farm.kernel.builder import Built
@@ -15,7 +14,7 @@ pytestmark = pytest.mark.needs("bpf_ftrace")
 
 def test_program_types_keep_their_numbers(built: Built) -> None:
     """Every member of enum bpf_prog_type that the base has, and one more at the end."""
-    numbers = abi.read(Path(built.module)).prog_types
+    numbers = abi.read(locate(built.module)).prog_types
     expected = {name: number for number, name in enumerate(BASE_PROG_TYPES)}
     moved = {name: numbers.get(name) for name, number in expected.items() if numbers.get(name) != number}
     assert not moved, f"program types with another number than before: {moved}"
@@ -26,7 +25,7 @@ def test_program_types_keep_their_numbers(built: Built) -> None:
 
 def test_context_layout(built: Built) -> None:
     """struct bpf_ftrace_args: five arguments of 64 bits, and nothing else."""
-    seen = abi.read(Path(built.module))
+    seen = abi.read(locate(built.module))
     assert seen.args, "the tree's uapi headers have no struct bpf_ftrace_args"
     assert seen.args == ARGS_OFFSETS, f"arguments at {seen.args} of struct bpf_ftrace_args, and not at {ARGS_OFFSETS}"
     assert seen.args_size == ARGS_SIZE, f"struct bpf_ftrace_args has {seen.args_size} bytes, and not {ARGS_SIZE}"

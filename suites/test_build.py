@@ -2,10 +2,10 @@
 """What the build of a cell left: also for the cells that are only built."""
 
 import re
-from pathlib import Path
 
 import pytest
 
+from farm.artifact import locate
 from farm.kernel import kconfig
 from farm.kernel.builder import Built
 from farm.matrix import Cell
@@ -13,7 +13,7 @@ from farm.matrix import Cell
 
 def test_feature_is_as_declared(cell: Cell, built: Built) -> None:
     """The option is on where the cell declares the feature, and off where not."""
-    options = kconfig.parse((Path(built.kernel) / "config").read_text())
+    options = kconfig.parse((locate(built.kernel) / "config").read_text())
     expected = "y" if "bpf_ftrace" in cell.supports else "n"
     assert options.get("BPF_FTRACE", "n") == expected
 
@@ -24,7 +24,7 @@ DEPENDENCIES = ("BPF_EVENTS", "DYNAMIC_FTRACE_WITH_REGS", "HAVE_BPF_FTRACE")
 
 def test_feature_is_offered_only_where_it_can_be(built: Built, cell: Cell) -> None:
     """A .config names an option that is off only where its dependencies are met."""
-    text = (Path(built.kernel) / "config").read_text()
+    text = (locate(built.kernel) / "config").read_text()
     options = kconfig.parse(text)
     missing = [name for name in DEPENDENCIES if options.get(name) != "y"]
     offered = re.search(r"\bCONFIG_BPF_FTRACE\b", text) is not None
@@ -32,7 +32,7 @@ def test_feature_is_offered_only_where_it_can_be(built: Built, cell: Cell) -> No
 
 
 def _symbols(built: Built) -> set[str]:
-    return {line.split()[2] for line in (Path(built.kernel) / "System.map").read_text().splitlines()}
+    return {line.split()[2] for line in (locate(built.kernel) / "System.map").read_text().splitlines()}
 
 
 def test_kernel_is_there(built: Built, cell: Cell) -> None:

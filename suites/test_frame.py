@@ -4,10 +4,10 @@ memory at the trampoline's call: on each route, under each tracer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 import pytest
 
+from farm.artifact import locate
 from farm.guest.agent import Agent
 from farm.guest.symbols import symbols
 from farm.guest.vm import Guest
@@ -96,7 +96,7 @@ def _triggers(tracing: Tracing) -> Iterator[None]:
 
 
 def _expected(built: Built, cell: Cell, tracer: str, trampoline: str, copied: bool = False) -> Expected:
-    kernel = Path(built.kernel)
+    kernel = locate(built.kernel)
     names = symbols(kernel)
     return Expected(
         trampoline,

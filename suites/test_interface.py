@@ -4,10 +4,10 @@ who holds it, and what ends it."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
+from farm.artifact import locate
 from farm.guest.agent import Agent
 from farm.guest.symbols import symbols
 from farm.guest.vm import Guest
@@ -135,7 +135,7 @@ DEMANDS: list[dict[str, bool]] = [{}, {"pinned": True}, {"exclusive": True}, {"p
 def test_nothing_is_asked_once_all_are_closed(guest: Guest, agent: Agent, built: Built) -> None:
     """A static key counts the filters: while it is 0, traced calls do not even look
     for some. Only its value, read from outside, tells when it is left on."""
-    names = symbols(Path(built.kernel))
+    names = symbols(locate(built.kernel))
     assert "bpf_ftrace_key" in names, "the kernel has no bpf_ftrace_key to count its filters"
     key = names["bpf_ftrace_key"]
 

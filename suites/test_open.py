@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """perf_event_open: what it refuses, line by line, and what it takes for a function."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from farm.artifact import locate
 from farm.guest.agent import Agent
 from farm.guest.symbols import symbols
 from farm.guest.vm import Guest
@@ -138,7 +138,7 @@ def test_open_refuses_groups(agent: Agent, leader: str) -> None:
 def test_open_refuses_ambiguous_names(agent: Agent, built: Built) -> None:
     """Two functions of the same name: which one is meant is not guessed."""
     addresses: dict[str, set[str]] = {}
-    for line in (Path(built.kernel) / "System.map").read_text().splitlines():
+    for line in (locate(built.kernel) / "System.map").read_text().splitlines():
         address, kind, name = line.split(maxsplit=2)
         if kind in "tT":
             addresses.setdefault(name, set()).add(address)
@@ -150,7 +150,7 @@ def test_open_refuses_ambiguous_names(agent: Agent, built: Built) -> None:
 
 
 def _check_no_entries(agent: Agent, built: Built, *offsets: int) -> None:
-    entry = symbols(Path(built.kernel))[KERNEL_FUNCTION]
+    entry = symbols(locate(built.kernel))[KERNEL_FUNCTION]
     got = _open(agent, **_by_address(entry))
     assert got == "success", f"the entry of {KERNEL_FUNCTION} gave {got}"
     taken = {offset: _open(agent, **_by_address(entry + offset)) for offset in offsets}
@@ -187,7 +187,7 @@ def test_open_takes_the_first_and_the_last(agent: Agent, guest: Guest) -> None:
 def test_open_when_ftrace_is_dead(guest: Guest, agent: Agent, built: Built) -> None:
     """Once something is wrong with its call sites ftrace touches none of them any
     more. It has to be told so from outside: nothing is wrong with them here."""
-    disabled = symbols(Path(built.kernel))["ftrace_disabled"]
+    disabled = symbols(locate(built.kernel))["ftrace_disabled"]
     got = _open(agent)
     assert got == "success", f"ftrace is alive, and perf_event_open gave {got}"
 

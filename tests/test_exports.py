@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from kcidb_io.schema.v05_00 import Version as Oldest
 from kcidb_io.schema.v05_03 import Version as Newest
 
+from farm.artifact import Ref
 from farm.base.atomic import save_json
 from farm.base.errors import Exit, FarmError, UsageError
 from farm.cli import main
@@ -32,7 +33,8 @@ from farm.record.verdict import MEANING, Verdict
 from farm.report import export, jsonl, junit, kcidb, ktap
 from tests.test_records import RUN, SLOTS, record, texts, verdict_records
 
-BUILT = Built("x86_64-regs", "debian-6.12 + series (7 patches)", "c" * 40, "d" * 40, "0123", "/k", "/p", "/m", False)
+KERNEL = Ref("kernels", "k"), Ref("programs", "p"), Ref("modules", "m")
+BUILT = Built("x86_64-regs", "debian-6.12 + series (7 patches)", "c" * 40, "d" * 40, "0123", *KERNEL, False)
 
 #: Names that mean something to one format or another.
 NASTY = [

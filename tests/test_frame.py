@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.arch.x86_64 import X86_64
+from farm.artifact import locate
 from farm.base.errors import GuestCrashed
 from farm.guest import vm
 from farm.guest.agent import Agent
@@ -214,7 +215,7 @@ def planted(guest: vm.Guest, built: Built, where: str | int, old: str, new: str)
     before, after = bytes.fromhex(old), bytes.fromhex(new)
     assert len(before) == len(after)
     with guest.debugger() as debugger:
-        start = where if isinstance(where, int) else symbols(Path(built.kernel))[where]
+        start = where if isinstance(where, int) else symbols(locate(built.kernel))[where]
         at = debugger.read(start, 256).find(before)
         assert at >= 0, f"{where} has no {old}"
         debugger.write(start + at, after)

@@ -16,7 +16,10 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from farm import artifact
 from farm.arch.x86_64 import X86_64
+from farm.artifact import Ref, locate
+from farm.base import cache
 from farm.base.deadline import Deadline
 from farm.base.errors import BootFailed, FarmError, GuestCrashed, GuestHung, KernelError
 from farm.guest import splat, ssh, vm
@@ -139,11 +142,17 @@ def test_qemu_that_is_killed_at_boot_is_no_boot_failure(boot: Boot, tmp_path: Pa
 
 
 def test_no_kernel(spec: vm.Spec, tmp_path: Path) -> None:
-    missing = replace(spec, kernel=tmp_path / "bzImage")
-    with pytest.raises(FarmError, match="bzImage: No such file"), vm.boot(missing, tmp_path / "console.log"):
+    missing = replace(spec, kernel=Ref("kernels", "0123"))
+    with pytest.raises(FarmError, match="has no kernels/0123"), vm.boot(missing, tmp_path / "console.log"):
         pass
-    missing.kernel.write_bytes(b"not a kernel at all" * 1000)
-    with pytest.raises(FarmError, match="QEMU did not start"), vm.boot(missing, tmp_path / "console.log"):
+
+
+def test_no_image_of_a_kernel(spec: vm.Spec, tmp_path: Path) -> None:
+    def fill(directory: Path) -> None:
+        (directory / X86_64.image_name).write_bytes(b"not a kernel at all" * 1000)
+
+    bad = artifact.make("kernels", cache.digest("not a kernel"), fill)
+    with pytest.raises(FarmError, match="QEMU did not start"), vm.boot(replace(spec, kernel=bad), tmp_path / "log"):
         pass
 
 
@@ -157,7 +166,7 @@ def guest(spec: vm.Spec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[v
 @pytest.fixture
 def hot(spec: vm.Spec) -> int:
     """The address of a function that every request to the agent comes through."""
-    lines = (spec.kernel.parent / "System.map").read_text().splitlines()
+    lines = (locate(spec.kernel) / "System.map").read_text().splitlines()
     (address,) = [int(line.split()[0], 16) for line in lines if line.endswith(" T ksys_read")]
     return address
 
@@ -319,11 +328,11 @@ def test_guest_dies_with_a_killed_farm(spec: vm.Spec, tmp_path: Path) -> None:
     code = f"""
         import subprocess, sys
         from pathlib import Path
-        from farm.guest import vm, image
+        from farm.artifact import Ref
+        from farm.guest.image import Image
+        from farm.guest import vm
         from farm.matrix import Machine
-        spec = vm.Spec("x86_64", Path({str(spec.kernel)!r}), image.Image(Path({str(spec.image.initramfs)!r}),
-            image.Keys(Path({str(spec.image.keys.client)!r}), Path({str(spec.image.keys.host)!r}))),
-            Machine(224, 1, ""), "tcg")
+        spec = vm.{spec!r}
         with vm.boot(spec, Path({str(tmp_path / "console.log")!r})):
             print("up", flush=True)
             sys.stdin.read()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from farm import artifact
+from farm.artifact import Ref
 from farm.base.errors import BootFailed, Exit, FarmError, UsageError
 from farm.kernel.builder import Built, Event
 from farm.matrix import MATRIX
@@ -19,6 +21,9 @@ from tests.conftest import Suites
 from tests.test_matrix import GOOD
 
 CELLS = ["x86_64-regs", "x86_64-regs-fp", "x86_64"]
+
+#: Artifacts that no cache has.
+GONE = Ref("kernels", "k"), Ref("programs", "p"), Ref("modules", "m")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +141,7 @@ def test_cell_without_a_kernel(suites: Suites, status: Exit, verdict: str) -> No
 
 def test_cell_that_does_not_boot_is_not_tried_again(suites: Suites) -> None:
     records.update_run(suites.directory, cells=["one"])
-    cellstate.tell_built(suites.directory, Built("one", "", "", "", "", "/none", "/none", "/none", False))
+    cellstate.tell_built(suites.directory, Built("one", "", "", "", "", *GONE, False))
     path = cellstate.directory(suites.directory, "one") / "unbootable.json"
     path.write_text(json.dumps({"text": "its console stayed silent"}))
     seen = suites(test_a="def test_x(guest): pass\ndef test_y(guest): pass\n")
@@ -146,10 +151,11 @@ def test_cell_that_does_not_boot_is_not_tried_again(suites: Suites) -> None:
 
 def test_artifacts_that_are_gone_are_the_farms_fault(suites: Suites, cache_root: Path) -> None:
     records.update_run(suites.directory, cells=["one"])
-    cellstate.tell_built(suites.directory, Built("one", "", "", "", "", "/none", "/none", "/none", False))
+    cellstate.tell_built(suites.directory, Built("one", "", "", "", "", *GONE, False))
     (said,) = suites(test_a="def test_x(guest): pass\n").verdicts.values()
     assert said["verdict"] == "INFRA"
-    assert "/none" in said["reason"]
+    assert "one: the cache in" in said["reason"]
+    assert "has no kernels/k; `farm build one` makes it again" in said["reason"]
 
 
 def test_verdicts_of_what_is_raised(suites: Suites) -> None:
@@ -322,23 +328,26 @@ def test_spoilt_guest_is_not_used_again(
 
 
 def test_built_comes_back(run: Path) -> None:
-    built = Built("one", "linux@v1", "c", "t", "k", str(run), "/p", "/m", True)
+    built = Built("one", "linux@v1", "c", "t", "k", *GONE, True)
     cellstate.tell_built(run, built)
     assert cellstate.wait_built(run, "one") == built
 
 
-def test_kernel_that_went_with_the_cache_is_waited_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_that_went_with_the_cache_is_waited_for(
+    run: Path, cache_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that is gone on with has what it was told before; the builder makes the kernel again."""
     monkeypatch.setattr(cellstate, "BUILD_SECONDS", 0.3)
-    known = Built("one", "linux@v1", "c", "t", "k", str(run / "gone"), "/p", "/m", True)
+    known = Built("one", "linux@v1", "c", "t", "k", *GONE, True)
     cellstate.tell_built(run, known)
     cellstate.put_aside(run, "one")
     with pytest.raises(FarmError, match="gave neither a kernel nor an error"):
         cellstate.wait_built(run, "one")
     assert cellstate.load_built(run, "one") == known, "what it was is remembered"
-    cellstate.tell_built(run, replace(known, kernel=str(run)))
+    there = artifact.make("kernels", "k", lambda directory: None)
+    cellstate.tell_built(run, replace(known, kernel=there))
     cellstate.put_aside(run, "one")
-    assert cellstate.wait_built(run, "one").kernel == str(run), "a kernel that is there needs no builder"
+    assert cellstate.wait_built(run, "one").kernel == there, "a kernel that is there needs no builder"
 
 
 def test_consoles_are_numbered(run: Path) -> None:

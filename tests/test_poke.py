@@ -4,7 +4,7 @@
 import pytest
 
 from farm.base.errors import UsageError
-from farm.guest.poke import Poke, locate, parse
+from farm.guest.poke import Poke, address_of, parse
 
 SYMBOLS = {"one": 0x1000, "within": 0x1008, "two": 0x1040, "last": 0x2000}
 BASE = 0x1000
@@ -46,11 +46,11 @@ def test_parse_refuses(text: str, said: str) -> None:
 
 
 def test_locate() -> None:
-    assert locate(parse("one=c3"), SYMBOLS, read) == 0x1000
-    assert locate(parse("one+4=c3"), SYMBOLS, read) == 0x1004
-    assert locate(parse("one:9090=c3c3"), SYMBOLS, read) == 0x1000, "the first of three"
-    assert locate(parse("one+5:24=00"), SYMBOLS, read) == 0x1007, "from the offset on"
-    assert locate(parse("one:742468=742470"), SYMBOLS, read) == 0x1006, "behind a label within the function"
+    assert address_of(parse("one=c3"), SYMBOLS, read) == 0x1000
+    assert address_of(parse("one+4=c3"), SYMBOLS, read) == 0x1004
+    assert address_of(parse("one:9090=c3c3"), SYMBOLS, read) == 0x1000, "the first of three"
+    assert address_of(parse("one+5:24=00"), SYMBOLS, read) == 0x1007, "from the offset on"
+    assert address_of(parse("one:742468=742470"), SYMBOLS, read) == 0x1006, "behind a label within the function"
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_locate() -> None:
 )
 def test_locate_refuses(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        locate(parse(text), SYMBOLS, read)
+        address_of(parse(text), SYMBOLS, read)

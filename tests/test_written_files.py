@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from farm import matrix
+from farm.artifact import Ref
 from farm.base import stored
 from farm.base.errors import Blamed, Exit
 from farm.guest import image
@@ -44,10 +45,11 @@ HUNT = Hunt(
     select="k", confidence=0.99, suspects=3, steps=2, started="2026-01-01T00:00:00+00:00", status=Status.RUNNING,
     failure=Failure("m", "s", "t", "r", "k", ("o",)), evidence=[Evidence(Role.STEP, "a", "s", Answer.GOOD)],
 )  # fmt: skip
+KERNEL = Ref("kernels", "k"), Ref("programs", "p"), Ref("modules", "m")
 NIGHT = Night(
     "n", "2026-01-01T00:00:00+00:00", 60.0, ("--results", "r"), ("left",), (Step("cells", ("run", "c"), 5.0),)
 )
-BUILT = Built("c", "source", "commit", "content", "key", "kernel", "programs", "module", False, 2.5)
+BUILT = Built("c", "source", "commit", "content", "key", *KERNEL, False, 2.5)
 MUTANT = PATCH.format(author="A", diff=DIFF).replace(
     "A change.\n", "A change.\n\nCells: x86_64-regs\nSuites: slots\nSymptom: FAIL arg6 \\(r9\n"
 )

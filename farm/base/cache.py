@@ -17,7 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
-from farm.base import locks
+from farm.base import locks, removal
 from farm.base.errors import FarmError
 from farm.base.removal import REMOVING
 
@@ -38,6 +38,9 @@ Signature: 8a477f597d28d172789f06886806bc55
 
 #: In a cache: the lock that is shared by all who use it.
 IN_USE = ".in-use"
+
+#: In an artifact: what farm.artifact knows of its contents.
+SEAL = ".contents"
 
 #: What a directory is called that is being filled.
 PARTIAL = ".partial-"
@@ -72,9 +75,9 @@ def digest(*parts: str | bytes) -> str:
 
 
 def digest_files(directory: Path) -> str:
-    """The key of a directory: the names, modes and contents of its files."""
+    """The key of a directory: the names, modes and contents of its files, but for the SEAL."""
     parts: list[str | bytes] = []
-    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+    for path in sorted(p for p in directory.rglob("*") if p.is_file() and p.name != SEAL):
         executable = "x" if os.access(path, os.X_OK) else "-"
         parts += [f"{path.relative_to(directory)} {executable}", path.read_bytes()]
     return digest(*parts)
@@ -162,8 +165,12 @@ def entry(kind: str, key: str) -> Path:
     return root() / kind / key
 
 
-def fill(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """The artifact directory for `key`; `make(directory)` fills it if it is not there.
+def _as_it_is(_: Path) -> bool:
+    return True
+
+
+def fill(kind: str, key: str, make: Callable[[Path], None], sound: Callable[[Path], bool] = _as_it_is) -> Path:
+    """The artifact directory for `key`; `make(directory)` fills it if it is not there, or is there and not `sound`.
 
     It stays until this process ends. Of two farms that want the same one, the second
     waits and finds it done. What `make` leaves appears by one rename: an interruption
@@ -172,11 +179,13 @@ def fill(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """
     hold()
     final = entry(kind, key)
-    if final.is_dir():
+    if final.is_dir() and sound(final):
         return final
     with locked(entry(kind, f".{key}.lock")):
         if final.is_dir():
-            return final
+            if sound(final):
+                return final
+            removal.remove(final, entry(kind, ""))
         with scratch(kind) as directory:
             make(directory)
             with _blaming(final):

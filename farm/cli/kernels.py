@@ -14,6 +14,7 @@ from rich.text import Text
 
 from farm import doctor as requirements
 from farm.arch import of
+from farm.artifact import locate
 from farm.base import cache
 from farm.base.errors import Exit, FarmError, KernelError, UsageError
 from farm.cli.options import (
@@ -125,7 +126,9 @@ def build(
     chosen = choose(load(matrix), names(matrix, cell, everything))
     order = builder.Order([cell.name for cell in chosen], tree, series, str(matrix), paths(patch))
     for one in build_kernels(order):
-        out.print(f"{one.cell}: {one.kernel}/{of(one.arch).image_name}", highlight=False, soft_wrap=True)
+        out.print(
+            f"{one.cell}: {locate(one.kernel, one.cell)}/{of(one.arch).image_name}", highlight=False, soft_wrap=True
+        )
 
 
 def check(order: builder.Order) -> None:

@@ -19,7 +19,9 @@ from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
+from farm import artifact
 from farm.arch import Architecture
+from farm.artifact import Ref, locate
 from farm.base import cache, strict
 from farm.base.command import CommandFailed, run
 from farm.base.errors import FarmError
@@ -53,8 +55,18 @@ class Keys:
 class Image:
     """An initramfs and the keys to what boots from it."""
 
-    initramfs: Path
-    keys: Keys
+    ref: Ref
+    key_pair: Ref
+
+    @property
+    def initramfs(self) -> Path:
+        """The file, on this host. Raises artifact.Unusable."""
+        return locate(self.ref) / "initramfs.cpio"
+
+    @property
+    def keys(self) -> Keys:
+        directory = locate(self.key_pair)
+        return Keys(directory / "id_ed25519", directory / "host_key.pub")
 
 
 @dataclass(frozen=True)
@@ -95,8 +107,8 @@ def image(arch: Architecture, programs: Path, module: Path | None, recipe: Path 
     for item in sorted(programs.glob("*.bpf.o")):
         host_files[f"/payload/{item.name}"] = item
     keys = _keys(cache.digest(recipe.read_text()))
-    host_files["/etc/dropbear/host_key"] = keys.client.with_name("host_key")
-    host_files["/root/.ssh/authorized_keys"] = keys.client.with_name("id_ed25519.pub")
+    host_files["/etc/dropbear/host_key"] = locate(keys) / "host_key"
+    host_files["/root/.ssh/authorized_keys"] = locate(keys) / "id_ed25519.pub"
 
     ingredients: list[str | bytes] = ["initramfs-2", recipe.read_text()]
     for where, source in sorted(host_files.items()):
@@ -105,7 +117,7 @@ def image(arch: Architecture, programs: Path, module: Path | None, recipe: Path 
     def make(directory: Path) -> None:
         _archive(parsed, host_files, directory)
 
-    return Image(cache.fill("images", cache.digest(*ingredients), make) / "initramfs.cpio", keys)
+    return Image(artifact.make("images", cache.digest(*ingredients), make), keys)
 
 
 def _parse(recipe: Path) -> _Recipe:
@@ -151,7 +163,7 @@ def _needed(path: Path) -> Iterator[str]:
             yield from (str(tag.needed) for tag in dynamic.iter_tags("DT_NEEDED"))  # type: ignore[attr-defined]
 
 
-def _keys(identity: str) -> Keys:
+def _keys(identity: str) -> Ref:
     def make(directory: Path) -> None:
         key = Ed25519PrivateKey.generate()
         private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
@@ -163,8 +175,7 @@ def _keys(identity: str) -> Keys:
         line = next(line for line in shown.splitlines() if line.startswith("ssh-ed25519 "))
         (directory / "host_key.pub").write_text(f"{line}\n")
 
-    directory = cache.fill("keys", identity, make)
-    return Keys(directory / "id_ed25519", directory / "host_key.pub")
+    return artifact.make("keys", identity, make)
 
 
 def _archive(parsed: _Recipe, host_files: Mapping[str, Path], directory: Path) -> None:

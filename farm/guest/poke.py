@@ -63,7 +63,7 @@ def parse(text: str) -> Poke:
     return Poke(found["symbol"], new, old, offset)
 
 
-def locate(poke: Poke, symbols: Mapping[str, int], read: Callable[[int, int], bytes]) -> int:
+def address_of(poke: Poke, symbols: Mapping[str, int], read: Callable[[int, int], bytes]) -> int:
     """The address at which the poke's new bytes belong.
 
     `symbols` are those of System.map, `read` gives so many bytes of memory at an

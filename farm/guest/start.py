@@ -7,10 +7,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from farm.artifact import exists, parse
 from farm.base import cache
 from farm.base.errors import BootFailed, FarmError
 from farm.guest import accel, vm
-from farm.guest.image import Image, Keys
+from farm.guest.image import Image
 from farm.matrix import Machine
 
 #: How long a kernel may take to be ready under a KVM that has booted none yet. One
@@ -51,8 +52,11 @@ def try_again() -> None:
     accel.forget()
     if known is None or not known.guest or accel.choose("auto").name != "kvm":
         return
-    spec = _read(known.guest)
-    if not spec.kernel.exists() or not spec.image.initramfs.exists():
+    try:
+        spec = _read(known.guest)
+    except (KeyError, TypeError, ValueError):
+        return  # another version of the farm has written it
+    if not all(map(exists, (spec.kernel, spec.image.ref, spec.image.key_pair))):
         return
     try:
         with cache.scratch("consoles") as directory, vm.boot(spec, directory / "console.log", UNPROVED_SECONDS):
@@ -62,11 +66,10 @@ def try_again() -> None:
 
 
 def _written(spec: vm.Spec) -> dict[str, Any]:
-    paths = {"kernel": spec.kernel, "initramfs": spec.image.initramfs, **vars(spec.image.keys)}
-    return {"arch": spec.arch, **{name: str(path) for name, path in paths.items()}, "machine": asdict(spec.machine)}
+    refs = {"kernel": spec.kernel, "image": spec.image.ref, "keys": spec.image.key_pair}
+    return {"arch": spec.arch, **{name: str(ref) for name, ref in refs.items()}, "machine": asdict(spec.machine)}
 
 
 def _read(guest: dict[str, Any]) -> vm.Spec:
-    keys = Keys(Path(guest["client"]), Path(guest["host"]))
-    image = Image(Path(guest["initramfs"]), keys)
-    return vm.Spec(guest["arch"], Path(guest["kernel"]), image, Machine(**guest["machine"]), "kvm")
+    kernel, image, keys = (parse(guest[name]) for name in ("kernel", "image", "keys"))
+    return vm.Spec(guest["arch"], kernel, Image(image, keys), Machine(**guest["machine"]), "kvm")

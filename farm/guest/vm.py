@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from farm import arch
+from farm.artifact import Ref, locate
 from farm.base.command import echo, leashed
 from farm.base.deadline import Deadline
 from farm.base.errors import Blamed, BootFailed, FarmError, GuestCrashed, KernelError
@@ -22,7 +23,7 @@ from farm.guest.agent import FOLLOWS, LAST_SECONDS, Agent
 from farm.guest.console import Console
 from farm.guest.gdb import Debugger
 from farm.guest.image import Image
-from farm.guest.poke import Poke, locate
+from farm.guest.poke import Poke, address_of
 from farm.guest.qmp import Monitor
 from farm.guest.shell import interact
 from farm.guest.ssh import Connection
@@ -46,7 +47,7 @@ class Spec:
     """All that a guest is made of; it can be sent to another machine as it is."""
 
     arch: str
-    kernel: Path
+    kernel: Ref
     image: Image
     machine: Machine
     accel: str
@@ -186,6 +187,8 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
     when QEMU or the host is at fault. Whoever judges a kernel by it calls
     `farm.guest.start.start`, since under a KVM that lies no kernel boots.
     """
+    known = arch.of(spec.arch)
+    kernel = locate(spec.kernel) / known.image_name
     started = time.monotonic()
     deadline = Deadline(limit * spec.machine.boot)
     with ExitStack() as stack:
@@ -194,13 +197,12 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
         debugger_ours, debugger_theirs = (stack.enter_context(end) for end in socket.socketpair())
         errors = stack.enter_context(tempfile.TemporaryFile())
         wiring = qemu.Wiring(
-            kernel=_opened(stack, spec.kernel),
+            kernel=_opened(stack, kernel),
             initramfs=_opened(stack, spec.image.initramfs),
             console=console_theirs.fileno(),
             monitor=monitor_theirs.fileno(),
             debugger=debugger_theirs.fileno(),
         )
-        known = arch.of(spec.arch)
         clock = known.clock(CPUINFO.read_text()) if spec.accel == "tcg" else ""
         argv = qemu.argv(known, spec.machine, spec.accel, wiring, f"{clock} {spec.cmdline}".strip())
         echo(argv)
@@ -242,10 +244,10 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
 
 def _break(guest: Guest, spec: Spec) -> None:
     """Plant the bugs of a spec. Raises UsageError where one does not fit the kernel."""
-    names = symbols(spec.kernel.parent)
+    names = symbols(locate(spec.kernel))
     with guest.debugger() as debugger:
         for poke in spec.pokes:
-            debugger.write(locate(poke, names, debugger.read), poke.new)
+            debugger.write(address_of(poke, names, debugger.read), poke.new)
 
 
 def _opened(stack: ExitStack, path: Path) -> int:

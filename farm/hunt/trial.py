@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm.arch import of
+from farm.artifact import locate
 from farm.base import cache
 from farm.base.command import CommandFailed, run
 from farm.base.errors import BuildFailed, FarmError
@@ -81,7 +82,8 @@ def binary(request: session.Request, watcher: Watcher) -> str:
     debugging information: a changed comment moves lines."""
     built = build(request, watcher)
     return cache.digest(
-        (Path(built.kernel) / of(built.arch).image_name).read_bytes(), cache.digest_files(Path(built.module))
+        (locate(built.kernel, built.cell) / of(built.arch).image_name).read_bytes(),
+        cache.digest_files(locate(built.module, built.cell)),
     )
 
 

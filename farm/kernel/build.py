@@ -14,7 +14,9 @@ from tuxmake.build import Build
 from tuxmake.exceptions import TuxMakeException
 from tuxmake.runtime import NullRuntime, Terminated
 
+from farm import artifact
 from farm.arch import cross_prefix, of
+from farm.artifact import Ref
 from farm.base import cache, removal, strict
 from farm.base.command import echo, leashed, run
 from farm.base.errors import BuildFailed, FarmError
@@ -61,7 +63,7 @@ class Kernel:
     """What the build of a cell leaves in `directory`: the image by its architecture's name,
     System.map, config, dropped-options, build.log, module-inputs, metadata.json and reproducer.sh."""
 
-    key: str
+    ref: Ref
     directory: Path
     arch: str
 
@@ -73,7 +75,7 @@ class Kernel:
     def module_inputs(self) -> str:
         """The same for two kernels whose modules are the same."""
         path = self.directory / MODULE_INPUTS
-        return path.read_text() if path.exists() else self.key
+        return path.read_text() if path.exists() else self.ref.key
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,8 @@ def kernel(wanted: Plan, progress: Progress) -> Kernel:
     dropped, FarmError when the host is at fault.
     """
     key = wanted.key
-    directory = cache.fill("kernels", key, lambda directory: _build(wanted, directory, progress))
-    return Kernel(key, directory, wanted.cell.arch)
+    ref = artifact.make("kernels", key, lambda directory: _build(wanted, directory, progress))
+    return Kernel(ref, artifact.locate(ref), wanted.cell.arch)
 
 
 class OptionsDropped(BuildFailed):

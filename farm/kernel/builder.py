@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from subprocess import PIPE, Popen
+from typing import Any
 
+from farm import artifact
 from farm.arch import FIRST
-from farm.base import bug, cache, locks
+from farm.artifact import Ref
+from farm.base import bug, cache, locks, stored
 from farm.base.command import echo, leashed
 from farm.base.errors import Blamed, BuildFailed, Exit, FarmError, UsageError
 from farm.kernel import build, payload, series
@@ -36,7 +39,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Built:
-    """What a cell needs to boot and where it is. Paths as strings, for JSON.
+    """What a cell needs to boot. As JSON, a Ref is `KIND/KEY`.
 
     `build_seconds` are of its kernel, 0 where the cache had it.
     """
@@ -46,12 +49,16 @@ class Built:
     commit: str
     content: str
     kernel_key: str
-    kernel: str
-    programs: str
-    module: str
+    kernel: Ref
+    programs: Ref
+    module: Ref
     without_feature: bool
     build_seconds: float = 0.0
     arch: str = FIRST
+
+
+#: The artifacts among the fields of Built.
+REFS = ("kernel", "programs", "module")
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def events(process: "Popen[str]") -> Iterator[Event]:
     assert process.stdout
     for line in process.stdout:
         raw = json.loads(line)
-        raw["built"] = Built(**raw["built"]) if raw["built"] else None
+        raw["built"] = from_json(raw["built"]) if raw["built"] else None
         yield Event(**raw)
 
 
@@ -96,8 +103,23 @@ def as_error(exit_status: int) -> type[Blamed]:
     return {Exit.KERNEL: BuildFailed, Exit.USAGE: UsageError}.get(Exit(exit_status), FarmError)
 
 
+def as_json(built: Built) -> dict[str, Any]:
+    """What from_json() reads."""
+    return {name: str(value) if isinstance(value, Ref) else value for name, value in vars(built).items()}
+
+
+def from_json(raw: Any) -> Built:
+    """A record out of JSON, of this farm or one of before. Raises ValueError that names the key."""
+    known = {**raw, "arch": raw.get("arch", FIRST)} if isinstance(raw, dict) else raw
+    for name in REFS:
+        if isinstance(known, dict) and isinstance(text := known.get(name), str):
+            known[name] = vars(artifact.parse(text))
+    return stored.made(known, Built)
+
+
 def _tell(event: Event) -> None:
-    print(json.dumps(asdict(event)), flush=True)
+    known = {**vars(event), "built": as_json(event.built) if event.built else None}
+    print(json.dumps(known), flush=True)
 
 
 def _build_cell(order: Order, name: str) -> Event:
@@ -113,7 +135,7 @@ def _build_cell(order: Order, name: str) -> Event:
         progress("resolving the source")
         source = series.resolve(cell, matrix.trees[cell.tree], order.tree, order.series, order.patches)
         wanted = build.plan(cell, source, order.series)
-        cached = cache.entry("kernels", wanted.key).is_dir()
+        cached = artifact.exists(Ref("kernels", wanted.key))
         started = time.monotonic()
         kernel = build.kernel(wanted, progress)
         seconds = 0.0 if cached else round(time.monotonic() - started, 1)
@@ -127,10 +149,10 @@ def _build_cell(order: Order, name: str) -> Event:
         source=source.label,
         commit=source.commit,
         content=source.content,
-        kernel_key=kernel.key,
-        kernel=str(kernel.directory),
-        programs=str(parts.programs),
-        module=str(parts.module),
+        kernel_key=kernel.ref.key,
+        kernel=kernel.ref,
+        programs=parts.programs,
+        module=parts.module,
         without_feature=wanted.without_feature,
         build_seconds=seconds,
         arch=cell.arch,

@@ -5,6 +5,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm import artifact
+from farm.artifact import Ref
 from farm.base import cache
 from farm.base.command import CommandFailed, run
 from farm.base.errors import BuildFailed, FarmError
@@ -23,8 +25,8 @@ class Payload:
     `module` holds ftrace_target.ko and the modules that tests load, for a cell
     that is booted, and abi.o or abi.error."""
 
-    programs: Path
-    module: Path
+    programs: Ref
+    module: Ref
 
 
 def payload(wanted: Plan, kernel: Kernel, progress: Progress) -> Payload:
@@ -32,7 +34,7 @@ def payload(wanted: Plan, kernel: Kernel, progress: Progress) -> Payload:
     return Payload(programs(progress), _module(wanted, kernel, progress))
 
 
-def programs(progress: Progress) -> Path:
+def programs(progress: Progress) -> Ref:
     key = cache.digest("programs-1", cache.digest_files(SOURCES), build.toolchain())
 
     def make(directory: Path) -> None:
@@ -43,10 +45,10 @@ def programs(progress: Progress) -> Path:
             raise FarmError(f"{SOURCES}: the payload does not build\n{error}") from error
         shutil.rmtree(directory / "obj")
 
-    return cache.fill("programs", key, make)
+    return artifact.make("programs", key, make)
 
 
-def _module(wanted: Plan, kernel: Kernel, progress: Progress) -> Path:
+def _module(wanted: Plan, kernel: Kernel, progress: Progress) -> Ref:
     parts = ("module", f"arch/{wanted.cell.arch}", "include", "abi")
     sources = [cache.digest_files(SOURCES / part) for part in parts]
     key = cache.digest("module-2", kernel.module_inputs, *sources)
@@ -58,7 +60,7 @@ def _module(wanted: Plan, kernel: Kernel, progress: Progress) -> Path:
             progress(f"failed, building once more from nothing: {str(failed).splitlines()[-1].strip()}")
             _build_module(wanted, directory, progress, anew=True)
 
-    return cache.fill("modules", key, make)
+    return artifact.make("modules", key, make)
 
 
 def _build_module(wanted: Plan, directory: Path, progress: Progress, anew: bool = False) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from farm.arch import ARCHITECTURES
+from farm.artifact import Ref
 from farm.base import cache, removal
 from farm.base.command import CommandFailed, run
 from farm.base.errors import FarmError, UsageError, refused
@@ -50,17 +51,22 @@ FEATURE_HEADER = "include/uapi/linux/bpf_ftrace.h"
 class Source:
     """One state of a kernel source.
 
-    `commit` lies in the repository `store`; `content` is the id of its git
+    `commit` lies in the repository that `ref` names; `content` is the id of its git
     tree, the same for the same files. `variant` names the work tree that it
     is checked out in: sources that follow one another share one, so that a
     build after a small change is a small build.
     """
 
-    store: Path
+    ref: Ref
     commit: str
     content: str
     label: str
     variant: str
+
+    @property
+    def store(self) -> Path:
+        """The repository, in this host's cache. git itself checks what is in it."""
+        return cache.entry(self.ref.kind, self.ref.key)
 
     def git(self, *words: str | Path, env: Mapping[str, str] | None = None, stdin: str | None = None) -> str:
         return run(["git", "--git-dir", self.store, *words], env={**IDENTITY, **(env or {})}, stdin=stdin).strip()
@@ -102,7 +108,7 @@ def from_package(tree: Tree) -> Source:
     """The source of a Debian package, imported into git on first use. Raises FarmError."""
     store = cache.fill("sources", _key(tree), lambda directory: _import(tree, directory))
     commit = run(["git", "--git-dir", store, "rev-parse", "refs/heads/base"], env=IDENTITY).strip()
-    return Source(store, commit, "", tree.name, "base").at(commit, tree.name, "base")
+    return Source(Ref("sources", store.name), commit, "", tree.name, "base").at(commit, tree.name, "base")
 
 
 def _import(tree: Tree, store: Path) -> None:
@@ -148,7 +154,7 @@ def from_user(spec: str) -> Source:
     if not revision:
         commit, dirty = _snapshot(top, store, Path(objects), commit)
         label += " with uncommitted changes" if dirty else ""
-    source = Source(store, commit, "", label, "base").at(commit, label, "base")
+    source = Source(Ref("sources", store.name), commit, "", label, "base").at(commit, label, "base")
     trampolines = [one.source_proof for one in ARCHITECTURES.values()]
     for needed in (["Kconfig"], ["Kbuild"], trampolines):
         if not any(source.has(path) for path in needed):

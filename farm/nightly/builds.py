@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from farm import artifact
+from farm.artifact import Ref
 from farm.base import cache
 from farm.base.errors import Blamed
 from farm.history.model import Summary
@@ -138,7 +140,7 @@ def _source(wanted: Wanted, matrix: Matrix) -> Source | None:
 def _built(plan: kernels.Plan) -> bool:
     """Whether the cache has the kernel."""
     try:
-        return cache.entry("kernels", plan.key).is_dir()
+        return artifact.exists(Ref("kernels", plan.key))
     except Blamed:  # its compiler is not there
         return False
 

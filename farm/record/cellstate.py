@@ -3,19 +3,23 @@
 in the run directory: they outlive both, and a report can read them."""
 
 import json
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from farm.base import stored
+from farm import artifact
+from farm.artifact import Ref
 from farm.base.atomic import save_json
 from farm.base.deadline import Deadline
 from farm.base.errors import BootFailed, Exit, FarmError
-from farm.kernel.builder import Built, Event, as_error
+from farm.kernel.builder import Built, Event, as_error, as_json, from_json
 
 #: How long a worker waits for its cell's kernel. The builder ends by itself and
 #: reports; this is for one that was killed without the controller noticing.
 BUILD_SECONDS = 4 * 3600.0
+
+#: An artifact that a run of before the farm knew of it does not name.
+UNKNOWN = "kernels/unknown"
 
 #: What built.json was before its kernel went from the cache.
 BEFORE = "built-before.json"
@@ -28,7 +32,7 @@ def directory(run: Path, cell: str) -> Path:
 
 
 def tell_built(run: Path, built: Built) -> None:
-    save_json(directory(run, built.cell) / "built.json", asdict(built))
+    save_json(directory(run, built.cell) / "built.json", as_json(built))
 
 
 def tell_failed(run: Path, event: Event) -> None:
@@ -40,7 +44,7 @@ def wait_built(run: Path, cell: str) -> Built:
     where = directory(run, cell)
     for _ in Deadline(BUILD_SECONDS).poll(0.1):
         if (where / "built.json").exists():
-            return Built(**json.loads((where / "built.json").read_text()))
+            return from_json(json.loads((where / "built.json").read_text()))
         if (where / "failed.json").exists():
             failed = json.loads((where / "failed.json").read_text())
             raise as_error(failed["exit"])(failed["text"])
@@ -51,20 +55,20 @@ def put_aside(run: Path, cell: str) -> None:
     """Let a cell wait for the builder where the kernel that it had is gone from the cache. What
     kernel that was is remembered: another one would be another run."""
     built, path = load_built(run, cell), run / "cells" / cell / "built.json"
-    if built and path.exists() and not Path(built.kernel).is_dir():
+    if built and path.exists() and not artifact.exists(built.kernel):
         path.replace(path.with_name(BEFORE))
 
 
 def load_built(run: Path, cell: str) -> Built | None:
     """The kernel of a cell in a run of whatever time; None if it says of none."""
     known = _told(run, cell, "built.json") or _told(run, cell, BEFORE)
-    empty = {str: "", bool: False}
+    empty = {str: "", bool: False, Ref: UNKNOWN}
     lacking = {
         one.name: empty[one.type] if one.default is MISSING and isinstance(one.type, type) else one.default
         for one in fields(Built)
     }
     try:
-        return stored.made({name: known.get(name, lacking[name]) for name in lacking}, Built) if known else None
+        return from_json({name: known.get(name, lacking[name]) for name in lacking}) if known else None
     except ValueError:
         return None
 

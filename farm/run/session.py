@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from farm.arch import of
+from farm.artifact import locate
 from farm.base.atomic import naming
 from farm.base.command import leashed
 from farm.base.errors import Blamed, Exit, FarmError, UsageError, refused
@@ -308,9 +309,9 @@ def _tell_failed(directory: Path, event: builder.Event, watcher: Watcher) -> Non
 
 def _keep_artifacts(built: builder.Built, directory: Path) -> None:
     """What a report wants to know of a kernel, beside the cell's other files."""
-    where = cellstate.directory(directory, built.cell)
+    where, kernel = cellstate.directory(directory, built.cell), locate(built.kernel, built.cell)
     for name in ("config", "dropped-options", "build.log", "metadata.json", "reproducer.sh"):
-        _copy(Path(built.kernel) / name, where / name)
+        _copy(kernel / name, where / name)
 
 
 def _copy(source: Path, destination: Path) -> None:

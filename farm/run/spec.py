@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """From a cell and what was built for it to the guest that runs it."""
 
-from pathlib import Path
-
 from farm.arch import of
+from farm.artifact import locate
 from farm.guest import accel, vm
 from farm.guest.image import image
 from farm.guest.poke import Poke
@@ -16,10 +15,11 @@ def guest_spec(cell: Cell, built: Built, accelerator: str, pokes: tuple[Poke, ..
     the cache has none; raises FarmError where that cannot be."""
     assert cell.machine, f"{cell.name} is only built"
     arch = of(cell.arch)
+    locate(built.kernel, cell.name)  # here it is known which cell wants it
     return vm.Spec(
         arch=cell.arch,
-        kernel=Path(built.kernel) / arch.image_name,
-        image=image(arch, Path(built.programs), Path(built.module)),
+        kernel=built.kernel,
+        image=image(arch, locate(built.programs, cell.name), locate(built.module, cell.name)),
         machine=cell.machine,
         accel=accel.of_guest(accelerator, arch),
         pokes=pokes,

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Artifacts: kernels, programs, modules, images and keys, named by kind and key.
+
+Between rooms, processes and hosts an artifact goes as a Ref. It becomes a path
+where it is used, in the cache of the host that uses it. What is in it is checked
+against what was put there: a disk, a crash or a person may have changed it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache as remember
+from pathlib import Path
+
+from farm.base import cache
+from farm.base.errors import FarmError
+
+#: In an artifact: the digest of everything else in it.
+SEAL = cache.SEAL
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The name of an artifact. The `key` follows from everything that it is made of."""
+
+    kind: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.key}"
+
+
+class Unusable(FarmError):
+    """An artifact that is named and not there, or that is not what was put there."""
+
+
+def parse(text: str) -> Ref:
+    """The Ref that is written as `KIND/KEY`. Run directories of before there were Refs have the path
+    of a directory in somebody's cache, which ends so. Raises ValueError for anything else."""
+    kind, _, key = "/".join(text.split("/")[-2:]).partition("/")
+    if kind not in cache.KINDS or not key:
+        raise ValueError(f"{text!r} names no artifact")
+    return Ref(kind, key)
+
+
+def make(kind: str, key: str, fill: Callable[[Path], None]) -> Ref:
+    """An artifact, made by `fill(directory)` where the cache has none, or one that was changed.
+
+    Raises FarmError where the cache cannot be written, and what `fill` raises.
+    """
+
+    def sealed(directory: Path) -> None:
+        fill(directory)
+        (directory / SEAL).write_text(cache.digest_files(directory))
+
+    cache.fill(kind, key, sealed, _is_sound)
+    return Ref(kind, key)
+
+
+def exists(ref: Ref) -> bool:
+    """Whether this host's cache has it."""
+    return cache.entry(ref.kind, ref.key).is_dir()
+
+
+def locate(ref: Ref, cell: str = "") -> Path:
+    """The artifact's directory in this host's cache. It stays there until this process ends.
+
+    Raises Unusable, which names the `cell` that wants it, where there is none and where
+    it is not what was put there.
+    """
+    cache.hold()
+    path = cache.entry(ref.kind, ref.key)
+    whose, again = (f"{cell}: ", f"`farm build {cell}` makes") if cell else ("", "a build makes")
+    if not path.is_dir():
+        raise Unusable(f"{whose}the cache in {cache.root()} has no {ref}; {again} it again")
+    if not _is_sound(path):
+        raise Unusable(f"{whose}{ref} in {cache.root()} is not what was put there: it was changed; {again} it anew")
+    return path
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether an artifact is what was put there. One of a farm that sealed none is taken as it is."""
+    try:
+        sealed = (path / SEAL).read_text()
+    except FileNotFoundError:
+        return True
+    status = path.stat()
+    return sealed == _contents(path, (status.st_ino, status.st_ctime_ns))
+
+
+@remember
+def _contents(path: Path, _: tuple[int, int]) -> str:
+    """Once a process and directory: what was checked nobody changes meanwhile."""
+    return cache.digest_files(path)
