@@ -23,9 +23,9 @@ test: setup lint
 	$(VENV)/bin/pytest tests
 
 lint: setup
-	$(VENV)/bin/ruff check farm suites tests benchmarks hosts
-	$(VENV)/bin/ruff format --check farm suites tests benchmarks hosts
-	$(VENV)/bin/mypy farm suites tests benchmarks hosts
+	$(VENV)/bin/ruff check farm suites tests benchmarks hosts docs
+	$(VENV)/bin/ruff format --check farm suites tests benchmarks hosts docs
+	$(VENV)/bin/mypy farm suites tests benchmarks hosts docs
 	shellcheck images/init.sh hosts/*.sh .ci/run
 
 setup: packages

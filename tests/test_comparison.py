@@ -11,15 +11,14 @@ import pytest
 from rich.console import Console
 
 from farm.base.errors import Exit, FarmError, UsageError
-from farm.guest import ftracetest
-from farm.guest.ftracetest import Result, Suite
 from farm.kernel.tree import from_user
 from farm.record import records
 from farm.record.records import VerdictRecord
 from farm.record.verdict import Verdict
 from farm.report.comparison import show
-from farm.run import comparison
+from farm.run import comparison, ftracetest
 from farm.run.comparison import BASE, PATCHED, Compared, Done, Job, judge, worse
+from farm.run.ftracetest import Result, Suite
 from tests.conftest import LINUX, Repository
 from tests.test_records import RUN
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from farm.base.errors import BootFailed, Exit, FarmError, UsageError
-from farm.guest import accel, ftracetest, vm
-from farm.guest.ftracetest import Result, Suite
+from farm.guest import accel, vm
 from farm.guest.start import start
 from farm.kernel.builder import Built, Order
 from farm.kernel.series import resolve
@@ -25,7 +24,8 @@ from farm.matrix import MATRIX, RESULTS, choose, load
 from farm.record import cellstate, records
 from farm.record.records import VerdictRecord
 from farm.record.verdict import Verdict
-from farm.run import session
+from farm.run import ftracetest, session
+from farm.run.ftracetest import Result, Suite
 from farm.run.spec import guest_spec
 from farm.run.watcher import Watcher as RunWatcher
 
