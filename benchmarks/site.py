@@ -23,7 +23,7 @@ from pathlib import Path
 
 from farm.history import reading, store
 from farm.history.changes import WINDOW
-from farm.history.model import Case, Kernel, Mutation, Seen, Summary
+from farm.history.model import Case, Mutation, Seen, Summary, TestedKernel
 from farm.matrix import MATRIX
 from farm.record import records
 from farm.record.records import VerdictRecord
@@ -130,7 +130,9 @@ def summary_of(number: int, of: Sequence[Case], seen: Mapping[Case, Seen]) -> Su
         accel="kvm",
         workers=8,
         planned=len(of),
-        kernels={cell: Kernel("debian-6.12", f"{number:040x}", "", f"{number:020x}", 90.0, (2.0,)) for cell in cells},
+        kernels={
+            cell: TestedKernel("debian-6.12", f"{number:040x}", "", f"{number:020x}", 90.0, (2.0,)) for cell in cells
+        },
         counts=counts,
     )
 

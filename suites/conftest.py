@@ -25,7 +25,7 @@ from farm.matrix import Cell
 from farm.run.classify import SlotsDiffer
 from farm.run.plugin import failed, spoils_guest
 from suites import frame, leftovers
-from suites.outside import Observer
+from suites.outside import OutsideObserver
 from suites.tracefs import Tracing
 
 # what it keeps of its own, such as tables of Unicode, does not belong in a checkout
@@ -51,7 +51,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
             raise
         fixture = pyfuncitem.stash[_REQUEST].getfixturevalue
         guest = fixture("guest")
-        raise frame.with_raw(error, Observer(guest, fixture("built")), guest.control) from error
+        raise frame.with_raw(error, OutsideObserver(guest, fixture("built")), guest.control) from error
 
 
 #: What each guest said of itself when it was new, and behind the last test.

@@ -12,7 +12,7 @@ from farm.run.classify import SlotsDiffer
 from suites import arch
 from suites.calls import PATTERNS
 from suites.filters import Program
-from suites.outside import REGS_CALLER, Observer, Traced
+from suites.outside import REGS_CALLER, OutsideObserver, Traced
 
 #: What check_calls() calls.
 CALLED = ("args6", "registers")
@@ -170,7 +170,7 @@ def _frames(traced: Traced) -> list[str]:
 
 
 def check_calls(
-    agent: Agent, observer: Observer, tracer: str, expected: Expected, program: Program | None = None
+    agent: Agent, observer: OutsideObserver, tracer: str, expected: Expected, program: Program | None = None
 ) -> None:
     """Call CALLED under QEMU's eyes: target_args6 with every pattern of
     arguments, target_registers with sentinels in all registers."""
@@ -198,7 +198,7 @@ def check_calls(
 
 @contextmanager
 def _explained(
-    observer: Observer, names: Sequence[str], expected: Expected, known: Sequence[Mapping[str, int]]
+    observer: OutsideObserver, names: Sequence[str], expected: Expected, known: Sequence[Mapping[str, int]]
 ) -> Iterator[None]:
     """A call that is lost is told by the frame that it left, if that is wrong."""
     try:
@@ -212,7 +212,7 @@ def _explained(
         raise
 
 
-def with_raw(error: SlotsDiffer, observer: Observer, agent: Agent) -> SlotsDiffer:
+def with_raw(error: SlotsDiffer, observer: OutsideObserver, agent: Agent) -> SlotsDiffer:
     """The picture of a call that failed, with what the stack held when it was
     made once more under QEMU's eyes. It is only a better picture: whatever goes
     wrong now, the failure remains what it was."""

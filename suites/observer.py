@@ -32,7 +32,7 @@ class Seen:
     has_regs: bool
 
 
-class Observer:
+class ModuleObserver:
     """One of the module's, at work until the session ends."""
 
     def __init__(self, agent: Agent, kind: str, functions: Iterable[str]) -> None:

@@ -85,7 +85,7 @@ class Traced:
         return int.from_bytes(self.stack[offset : offset + 8], self.convention.machine.registers.byteorder)
 
 
-class Observer:
+class OutsideObserver:
     """Watches calls of the target functions in one guest."""
 
     def __init__(self, guest: Guest, built: Built) -> None:

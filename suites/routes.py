@@ -17,7 +17,7 @@ from farm.matrix import Cell
 from suites import arch, calls, filters, observer, registers
 from suites.calls import PATTERNS, Call
 from suites.filters import ARG_EQUALS, Program, Rule
-from suites.observer import DIRECT, OPS_JUMP, OPS_REGS, REPLACE, Observer, Seen
+from suites.observer import DIRECT, OPS_JUMP, OPS_REGS, REPLACE, ModuleObserver, Seen
 from suites.outside import CALLER, REGS_CALLER
 from suites.registers import Registers
 from suites.tracefs import Tracing
@@ -81,7 +81,7 @@ class Taken:
     by calls that nobody traced. `tracings` has one for each tracer."""
 
     route: Route
-    observers: Sequence[Observer]
+    observers: Sequence[ModuleObserver]
     program: Program | None
     top: Tracing
     tracings: Sequence[Tracing]
@@ -129,14 +129,14 @@ def attach(agent: Agent, functions: Sequence[str], rule: Rule = Rule(ARG_EQUALS,
     return program
 
 
-def _watch(agent: Agent, tracing: Tracing, kinds: Sequence[str]) -> list[Observer]:
+def _watch(agent: Agent, tracing: Tracing, kinds: Sequence[str]) -> list[ModuleObserver]:
     observers = []
     for kind in kinds:
         if kind == KPROBE:
             for function in FUNCTIONS:
                 observer.kprobe(tracing, function)
         else:
-            observers.append(Observer(agent, kind, [REPLACED] if kind == REPLACE else FUNCTIONS))
+            observers.append(ModuleObserver(agent, kind, [REPLACED] if kind == REPLACE else FUNCTIONS))
     return observers
 
 

@@ -10,7 +10,7 @@ from suites import calls
 from suites.calls import FUNCTIONS, PATTERNS
 from suites.contract import FTRACE_TYPE
 from suites.filters import PMU, PROGRAM, refusal
-from suites.tracefs import TRACERS, Tracing
+from suites.tracefs import FUNCTION_TRACERS, Tracing
 
 pytestmark = pytest.mark.absent("bpf_ftrace")
 
@@ -42,7 +42,7 @@ def test_unknown_type_is_refused(agent: Agent) -> None:
         assert got == "ENOENT", f"perf_event_open with a type that no PMU has gave {got}, not ENOENT"
 
 
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 def test_tracer_works(agent: Agent, tracing: Tracing, tracer: str) -> None:
     """Every call of the target functions is in the trace, once."""
     tracing.start(tracer, *(f"target_{target}" for target in FUNCTIONS))

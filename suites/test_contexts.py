@@ -13,7 +13,7 @@ from suites.calls import PATTERNS, Call
 from suites.contract import FTRACE_TYPE
 from suites.filters import DROP_ALL, PASS_ALL, Program, Rule
 from suites.routes import WANTED
-from suites.tracefs import TRACERS, Tracing
+from suites.tracefs import FUNCTION_TRACERS, Tracing
 
 #: What the function must find in each context, at least. That preemption is
 #: off is something it can only see where the kernel counts.
@@ -33,7 +33,7 @@ CONTEXTS = {
 #: Stack arguments and a return value of 128 bits.
 TARGETS = ("args8", "wide")
 
-tracers = pytest.mark.parametrize("tracer", TRACERS)
+tracers = pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 
 
 def _check(what: str, cell: Cell, context: str, done: list[Call], program: Program | None = None) -> None:

@@ -10,7 +10,7 @@ from farm.guest.vm import Guest
 from suites import calls, filters
 from suites.calls import PATTERNS
 from suites.filters import ARG_EQUALS, DROP_ALL, PASS_ALL, Program, Rule
-from suites.tracefs import TRACERS, Tracing
+from suites.tracefs import FUNCTION_TRACERS, Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace", "smp")
 
@@ -127,7 +127,7 @@ def test_processor_without_tasks(agent: Agent, tracing: Tracing, second_cpu: Non
     )
 
 
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 def test_pids_are_forgotten_on_an_offline_cpu(agent: Agent, tracing: Tracing, second_cpu: None, tracer: str) -> None:
     """It comes back to a tracer of all processes, and takes part."""
     agent.request("pin", cpu=0)

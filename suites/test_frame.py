@@ -15,9 +15,9 @@ from farm.kernel.builder import Built
 from farm.matrix import Cell
 from suites import filters, frame
 from suites.frame import Expected
-from suites.outside import CALLER, REGS_CALLER, STATIC, Observer
+from suites.outside import CALLER, REGS_CALLER, STATIC, OutsideObserver
 from suites.registers import keeps_flags
-from suites.tracefs import TRACERS, Tracing
+from suites.tracefs import FUNCTION_TRACERS, Tracing
 
 FUNCTIONS = tuple(f"target_{target}" for target in frame.CALLED)
 
@@ -26,17 +26,17 @@ OPS = {"function": "global_ops", "function_graph": "graph_ops", "kprobe": "kprob
 
 
 @pytest.fixture
-def observer(guest: Guest, built: Built) -> Observer:
-    return Observer(guest, built)
+def observer(guest: Guest, built: Built) -> OutsideObserver:
+    return OutsideObserver(guest, built)
 
 
 @pytest.mark.needs("dynamic_ftrace")
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 @pytest.mark.parametrize("route", [CALLER, pytest.param(REGS_CALLER, marks=pytest.mark.needs("with_regs"))])
 def test_shared_trampoline(
     agent: Agent,
     tracing: Tracing,
-    observer: Observer,
+    observer: OutsideObserver,
     built: Built,
     cell: Cell,
     filterable: bool,
@@ -56,9 +56,9 @@ def test_shared_trampoline(
 
 
 @pytest.mark.needs("dynamic_ftrace")
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 def test_copied_trampoline(
-    agent: Agent, tracing: Tracing, observer: Observer, built: Built, cell: Cell, tracer: str
+    agent: Agent, tracing: Tracing, observer: OutsideObserver, built: Built, cell: Cell, tracer: str
 ) -> None:
     """A tracer alone has a copy of ftrace_caller of its own."""
     tracing.start(tracer, *FUNCTIONS)
@@ -67,7 +67,7 @@ def test_copied_trampoline(
 
 @pytest.mark.needs("dynamic_ftrace", "with_regs")
 def test_copied_trampoline_of_kprobes(
-    agent: Agent, tracing: Tracing, observer: Observer, built: Built, cell: Cell
+    agent: Agent, tracing: Tracing, observer: OutsideObserver, built: Built, cell: Cell
 ) -> None:
     """Kprobes alone have a copy of ftrace_regs_caller of their own."""
     for function in FUNCTIONS:
@@ -76,9 +76,9 @@ def test_copied_trampoline_of_kprobes(
 
 
 @pytest.mark.absent("dynamic_ftrace")
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 def test_static_trampoline(
-    agent: Agent, tracing: Tracing, observer: Observer, built: Built, cell: Cell, tracer: str
+    agent: Agent, tracing: Tracing, observer: OutsideObserver, built: Built, cell: Cell, tracer: str
 ) -> None:
     """Static ftrace: every function calls __fentry__ at all times."""
     tracing.start(tracer)

@@ -16,7 +16,7 @@ from suites import calls, filters
 from suites.calls import FUNCTIONS, PATTERNS
 from suites.contract import FTRACE_TYPE
 from suites.filters import DROP_ALL, PASS_ALL, Program, Rule
-from suites.tracefs import INVALID, ROOT, TRACERS, Tracing
+from suites.tracefs import FUNCTION_TRACERS, INVALID, ROOT, Tracing
 
 FUNCTION = "target_args2"
 CALL = ("args2", PATTERNS["distinct"])
@@ -161,7 +161,7 @@ def test_storm(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell, filtera
 
 
 @pytest.mark.needs("bpf_ftrace")
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 def test_attached_while_called(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell, tracer: str) -> None:
     """Filters on one function come and go on two processors, and there is always
     a call under way that is about to ask them."""
@@ -182,7 +182,7 @@ def test_attached_while_called(agent: Agent, tracing: Tracing, guest: Guest, cel
 
 
 @pytest.mark.needs("bpf_ftrace")
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 def test_closed_filter_does_not_run(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell, tracer: str) -> None:
     """Closed, and opened again, while the function is called all the time: once
     close() has returned the program does not start any more."""

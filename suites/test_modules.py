@@ -13,7 +13,7 @@ from farm.guest.vm import Guest
 from suites import calls, filters
 from suites.calls import PATTERNS
 from suites.filters import DROP_ALL, Rule
-from suites.tracefs import TRACERS, Tracing
+from suites.tracefs import FUNCTION_TRACERS, Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
 
@@ -78,7 +78,7 @@ def test_name_that_the_kernel_has_as_well(agent: Agent) -> None:
     agent.request("close", fd=filters.open_event(agent, "kernfs_fop_open"))
 
 
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 @pytest.mark.parametrize("wanted", ["by_name", "with_all"])
 def test_module_that_comes_traced(agent: Agent, tracing: Tracing, tracer: str, wanted: str) -> None:
     """A tracer waits for a module: its function is traced from the first call on, by the tracer's
@@ -117,7 +117,7 @@ def test_module_that_goes_from_a_filter(agent: Agent, tracing: Tracing) -> None:
     assert VISITED not in chosen, f"the module went and came, and set_ftrace_filter has its function again: {chosen}"
 
 
-@pytest.mark.parametrize("second", TRACERS)
+@pytest.mark.parametrize("second", FUNCTION_TRACERS)
 def test_module_that_comes_to_two_tracers(agent: Agent, tracing: Tracing, second: str) -> None:
     """Of two tracers that wait for it none has its function alone."""
     both = {tracing: "function", tracing.instance("farm"): second}

@@ -34,7 +34,7 @@ KEY = bytes(4).hex()
 _TRACED = re.compile(r": target_(args\d)(?: \[\w+\])? <-")
 
 
-class Kernel:
+class KernelVerdicts:
     """The guest's, by way of a filter."""
 
     def __init__(self, agent: Agent, tracing: Tracing) -> None:
@@ -113,7 +113,7 @@ class Patience:
 def test_random_programs(guest: Guest, agent: Agent, tracing: Tracing) -> None:
     """Filters over the arguments, in arithmetic and comparisons of 64 and 32
     bits, signed and not, whole arguments and parts of them."""
-    kernel, patience = Kernel(agent, tracing), Patience(guest)
+    kernel, patience = KernelVerdicts(agent, tracing), Patience(guest)
     passed: Counter[bool] = Counter()
 
     @settings(

@@ -6,14 +6,14 @@ import pytest
 from farm.guest.agent import Agent
 from farm.matrix import Cell
 from suites import calls, filters, registers
-from suites.observer import DIRECT, OPS_CHANGE, Observer
+from suites.observer import DIRECT, OPS_CHANGE, ModuleObserver
 from suites.outside import CALLER, REGS_CALLER
 from suites.registers import frame_pointers
-from suites.tracefs import TRACERS, Tracing
+from suites.tracefs import FUNCTION_TRACERS, Tracing
 
 
 @pytest.mark.needs("dynamic_ftrace")
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 @pytest.mark.parametrize("route", [CALLER, pytest.param(REGS_CALLER, marks=pytest.mark.needs("with_regs"))])
 @pytest.mark.parametrize("filtered", ["unfiltered", pytest.param("filtered", marks=pytest.mark.needs("bpf_ftrace"))])
 def test_registers(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, route: str, filtered: str) -> None:
@@ -41,9 +41,9 @@ def test_registers(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, rout
 def test_changed_registers(agent: Agent, tracing: Tracing, cell: Cell, beside: str) -> None:
     """A callback with all registers, as a kprobe, may change them: the function
     receives what it wrote, by each way out of the trampoline."""
-    observer = Observer(agent, OPS_CHANGE, ["target_registers"])
+    observer = ModuleObserver(agent, OPS_CHANGE, ["target_registers"])
     if beside == "direct":
-        Observer(agent, DIRECT, ["target_registers"])
+        ModuleObserver(agent, DIRECT, ["target_registers"])
     if beside == "tracer":
         tracing.start("function", "target_registers")
     done = registers.call(agent)

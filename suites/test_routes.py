@@ -14,9 +14,9 @@ from farm.guest.vm import Guest
 from farm.matrix import Cell
 from suites import arch, calls, filters, routes
 from suites.calls import PATTERNS
-from suites.observer import DIRECT, OPS, OPS_GUARDED, OPS_JUMP, OPS_REGS, REPLACE, Observer
+from suites.observer import DIRECT, OPS, OPS_GUARDED, OPS_JUMP, OPS_REGS, REPLACE, ModuleObserver
 from suites.routes import KPROBE, Route
-from suites.tracefs import TRACERS, Tracing
+from suites.tracefs import FUNCTION_TRACERS, Tracing
 
 pytestmark = pytest.mark.needs("dynamic_ftrace")
 needs_regs = pytest.mark.needs("with_regs")
@@ -63,14 +63,14 @@ UNFILTERED = ["ops_before", *(pytest.param(name, marks=needs_regs) for name in (
 
 
 @pytest.mark.needs("bpf_ftrace", "with_regs")
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 @pytest.mark.parametrize("other", BESIDE)
 def test_filtered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, other: str) -> None:
     """Others see every call, the tracer what the filter lets through."""
     _check(agent, tracing, cell, replace(BESIDE[other], tracers=(tracer,), filtered=True))
 
 
-@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 @pytest.mark.parametrize("other", UNFILTERED)
 def test_unfiltered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, other: str) -> None:
     """A tracer and another one, and no filter: both see every call."""
@@ -118,10 +118,10 @@ def test_core_function(agent: Agent, tracing: Tracing, how: str) -> None:
     """A function of the kernel proper, that other tasks may call at any time."""
     route = CORE_ROUTES[how]
     program = routes.attach(agent, [CORE]) if route.filtered else None
-    before = [Observer(agent, kind, [CORE]) for kind in route.before]
+    before = [ModuleObserver(agent, kind, [CORE]) for kind in route.before]
     for tracer in route.tracers:
         tracing.start(tracer, CORE)
-    observers = before + [Observer(agent, kind, [CORE]) for kind in route.after]
+    observers = before + [ModuleObserver(agent, kind, [CORE]) for kind in route.after]
     refused = (routes.WANTED ^ 1, *CORE_ARGUMENTS[1:])
     for arguments in (CORE_ARGUMENTS, refused):
         answer = agent.request("call_mmap", args=[hex(value) for value in (*arguments, CORE_OFFSET)])
@@ -153,7 +153,7 @@ def test_guarded_ops(agent: Agent) -> None:
     trampoline goes by the function that sees to that. One level of it is let through, as an
     interrupt may look like it (TRACE_CTX_TRANSITION); the callback would go three deep."""
     inner = "target_inner"
-    with_inner = Observer(agent, OPS_GUARDED, ["target_args6", inner])
+    with_inner = ModuleObserver(agent, OPS_GUARDED, ["target_args6", inner])
     calls.call(agent, *(("args6", values) for values in PATTERNS.values()))
     made, seen = len(PATTERNS), len(with_inner.seen())
     assert made <= seen <= 2 * made, f"{made} calls, and within them the callback calls {inner}: it was told of {seen}"

@@ -9,9 +9,9 @@ from suites import calls, filters
 from suites.calls import FUNCTIONS, PATTERNS
 from suites.filters import ARG_EQUALS, DROP_ALL, Rule
 from suites.routes import attach
-from suites.tracefs import TRACERS, Tracing
+from suites.tracefs import FUNCTION_TRACERS, Tracing
 
-tracers = pytest.mark.parametrize("tracer", TRACERS)
+tracers = pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 routes = pytest.mark.parametrize("route", ["ftrace_caller", "ftrace_regs_caller"])
 
 

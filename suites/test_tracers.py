@@ -18,7 +18,7 @@ from suites.registers import frame_pointers
 from suites.tracefs import Tracing
 from suites.tracers import LATENCY_TRACERS, TRACERS, Take, Tracer, Wanted
 
-tracers = pytest.mark.parametrize("tracer", tracefs.TRACERS)
+tracers = pytest.mark.parametrize("tracer", tracefs.FUNCTION_TRACERS)
 each_tracer = pytest.mark.parametrize("tracer", [tracer.param() for tracer in TRACERS + LATENCY_TRACERS])
 
 FILTERED, CONTROL = "target_args2", "target_args3"

@@ -40,7 +40,7 @@ Look = Callable[[], list[Seen]]
 
 
 @dataclass(frozen=True)
-class Observer:
+class UnfilteredObserver:
     """Something that is told of calls by ftrace, and is no tracer."""
 
     name: str
@@ -114,24 +114,24 @@ def _multi(on_return: bool) -> Callable[[Agent, Tracing], Look]:
 
 def _module(kind: str) -> Callable[[Agent, Tracing], Look]:
     def start(agent: Agent, tracing: Tracing) -> Look:
-        observer = module.Observer(agent, kind, [FUNCTION])
+        observer = module.ModuleObserver(agent, kind, [FUNCTION])
         return lambda: [Seen(tuple(one.args[:5]), None) for one in observer.seen()]
 
     return start
 
 
 OBSERVERS = (
-    Observer("ops", _module(module.OPS)),
-    Observer("ops_regs", _module(module.OPS_REGS)),
-    Observer("direct", _module(module.DIRECT)),
-    Observer("kprobe", _event("p", FUNCTION, REGISTERS)),
-    Observer("kretprobe", _event("r", FUNCTION, RETURNED)),
-    Observer("fprobe", _event("f", FUNCTION, ARGUMENTS), ("fprobe",)),
-    Observer("fprobe_exit", _event("f", f"{FUNCTION}%return", RETURNED), ("fprobe",)),
-    Observer("kprobe_multi", _multi(False), ("fprobe",)),
-    Observer("kretprobe_multi", _multi(True), ("fprobe",)),
-    Observer("fentry", _program("fentry", BPF_TRACE_FENTRY, True, False), ("fentry",)),
-    Observer("fexit", _program("fexit", BPF_TRACE_FEXIT, True, True), ("fentry",)),
+    UnfilteredObserver("ops", _module(module.OPS)),
+    UnfilteredObserver("ops_regs", _module(module.OPS_REGS)),
+    UnfilteredObserver("direct", _module(module.DIRECT)),
+    UnfilteredObserver("kprobe", _event("p", FUNCTION, REGISTERS)),
+    UnfilteredObserver("kretprobe", _event("r", FUNCTION, RETURNED)),
+    UnfilteredObserver("fprobe", _event("f", FUNCTION, ARGUMENTS), ("fprobe",)),
+    UnfilteredObserver("fprobe_exit", _event("f", f"{FUNCTION}%return", RETURNED), ("fprobe",)),
+    UnfilteredObserver("kprobe_multi", _multi(False), ("fprobe",)),
+    UnfilteredObserver("kretprobe_multi", _multi(True), ("fprobe",)),
+    UnfilteredObserver("fentry", _program("fentry", BPF_TRACE_FENTRY, True, False), ("fentry",)),
+    UnfilteredObserver("fexit", _program("fexit", BPF_TRACE_FEXIT, True, True), ("fentry",)),
 )
 
 tracers = pytest.mark.parametrize(
@@ -142,7 +142,7 @@ tracers = pytest.mark.parametrize(
 @pytest.mark.parametrize("observer", [observer.param() for observer in OBSERVERS])
 @pytest.mark.parametrize("first", ["observer_first", "filter_first"])
 @tracers
-def test_observer(agent: Agent, tracing: Tracing, observer: Observer, first: str, tracer: str) -> None:
+def test_observer(agent: Agent, tracing: Tracing, observer: UnfilteredObserver, first: str, tracer: str) -> None:
     """It sees every call that the filter refuses the tracer, with the right arguments."""
     if first == "observer_first":
         look = observer.start(agent, tracing)
@@ -165,7 +165,7 @@ def test_observer(agent: Agent, tracing: Tracing, observer: Observer, first: str
 
 
 @pytest.mark.parametrize("observer", [observer.param() for observer in OBSERVERS])
-def test_kprobe_goes(agent: Agent, tracing: Tracing, observer: Observer) -> None:
+def test_kprobe_goes(agent: Agent, tracing: Tracing, observer: UnfilteredObserver) -> None:
     """What it needs of a call's registers it has also behind the last kprobe that wanted them."""
     look = observer.start(agent, tracing)
     filters.attach(agent, FUNCTION, Rule(DROP_ALL))
@@ -270,7 +270,7 @@ def test_switch_beside_a_livepatch(agent: Agent, tracing: Tracing) -> None:
 
 @pytest.mark.needs("livepatch", "fentry")
 @pytest.mark.parametrize("observer", [one.param() for one in OBSERVERS if one.name in ("fentry", "fexit")])
-def test_livepatch_and_direct_call(agent: Agent, tracing: Tracing, observer: Observer) -> None:
+def test_livepatch_and_direct_call(agent: Agent, tracing: Tracing, observer: UnfilteredObserver) -> None:
     """The call site goes to ftrace, from there to a program, and from there to the function
     that the live patch put in the place of the one that was called."""
     look = observer.start(agent, tracing)

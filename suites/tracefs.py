@@ -11,7 +11,7 @@ import pytest
 from farm.guest.vm import Guest
 
 #: For tests that run under each tracer that the cell has.
-TRACERS = ["function", pytest.param("function_graph", marks=pytest.mark.needs("function_graph"))]
+FUNCTION_TRACERS = ["function", pytest.param("function_graph", marks=pytest.mark.needs("function_graph"))]
 
 ROOT = "/sys/kernel/tracing"
 

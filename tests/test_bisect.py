@@ -18,7 +18,7 @@ from rich.console import Console
 
 from farm.base.errors import BuildFailed, FarmError, UsageError
 from farm.hunt import evidence, judge, steering
-from farm.hunt.bisect import Request, bisect
+from farm.hunt.bisect import BisectRequest, bisect
 from farm.hunt.evidence import Answer, Hunt, Role, Status
 from farm.hunt.judge import Bench, told
 from farm.hunt.sequential import attempts_to_see, passes_needed, rarest_seen, share
@@ -65,7 +65,7 @@ class Lab:
     results: Path
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     seen: dict[tuple[str, tuple[str, ...]], tuple[str, str]] = field(default_factory=dict)
-    tried: list[session.Request] = field(default_factory=list)
+    tried: list[session.RunRequest] = field(default_factory=list)
     die_after: int = 0
     siblings: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ class Lab:
     def bench(self) -> Bench:
         return Bench(self.build, self.attempt)
 
-    def outcome(self, asked: session.Request) -> tuple[str, str]:
+    def outcome(self, asked: session.RunRequest) -> tuple[str, str]:
         """The words of a kernel, and its binary."""
         what = (str(asked.tree), tuple(asked.patches))
         if what not in self.seen:
@@ -86,13 +86,13 @@ class Lab:
             self.seen[what] = " ".join(words.split()), parts
         return self.seen[what]
 
-    def build(self, asked: session.Request, watcher: Watcher) -> str:
+    def build(self, asked: session.RunRequest, watcher: Watcher) -> str:
         words, parts = self.outcome(asked)
         if "unbuildable" in words:
             raise BuildFailed(f"{CELL}: target kernel failed, log in a.log\n  a.c:1: error: no C")
         return hashlib.sha256(f"{words} {parts}".encode()).hexdigest()
 
-    def attempt(self, asked: session.Request, watcher: Watcher) -> Trial:
+    def attempt(self, asked: session.RunRequest, watcher: Watcher) -> Trial:
         self.tried.append(asked)
         if self.die_after and len(self.tried) == self.die_after:
             raise KeyboardInterrupt
@@ -142,8 +142,8 @@ class History:
     commits: list[str]
 
     @property
-    def request(self) -> Request:
-        return Request(self.commits[0], self.commits[-1], tree=str(self.repository.path), series="none")
+    def request(self) -> BisectRequest:
+        return BisectRequest(self.commits[0], self.commits[-1], tree=str(self.repository.path), series="none")
 
 
 def history(tmp_path: Path, *outcomes: str, part: str = "code\n") -> History:
@@ -169,14 +169,14 @@ def planted(length: int, bug: int, trouble: dict[int, str] | None = None, word: 
     return [kernel(word if number >= bug else "", (trouble or {}).get(number, "")) for number in range(length)]
 
 
-def hunt(request: Request, lab: Lab, **changes: object) -> tuple[Hunt, list[str]]:
+def hunt(request: BisectRequest, lab: Lab, **changes: object) -> tuple[Hunt, list[str]]:
     said: list[str] = []
     request = replace(request, results=lab.results, **changes)  # type: ignore[arg-type]
     _, found = bisect(request, Nothing(), said.append, lab.bench)
     return found, said
 
 
-def refused(request: Request, lab: Lab, **changes: object) -> str:
+def refused(request: BisectRequest, lab: Lab, **changes: object) -> str:
     with pytest.raises(UsageError) as error:
         hunt(request, lab, **changes)
     return str(error.value)
@@ -455,7 +455,7 @@ def test_two_at_once_are_refused(tmp_path: Path, lab: Lab) -> None:
     request = replace(made.request, results=lab.results)
     said = []
 
-    def meanwhile(asked: session.Request, watcher: Watcher) -> Trial:
+    def meanwhile(asked: session.RunRequest, watcher: Watcher) -> Trial:
         said.append(refused(made.request, lab))
         raise KeyboardInterrupt
 
@@ -474,8 +474,8 @@ def test_farm_that_fails_again_and_again_stops_the_hunt(tmp_path: Path, lab: Lab
     assert culprit(found, made) == 11
 
 
-def _failing_in_the_middle(lab: Lab, made: History) -> Callable[[session.Request, Watcher], str]:
-    def build(asked: session.Request, watcher: Watcher) -> str:
+def _failing_in_the_middle(lab: Lab, made: History) -> Callable[[session.RunRequest, Watcher], str]:
+    def build(asked: session.RunRequest, watcher: Watcher) -> str:
         if not str(asked.tree).endswith((made.commits[0], made.commits[-1])):
             raise FarmError("no compiler")
         return lab.build(asked, watcher)

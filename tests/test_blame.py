@@ -14,7 +14,7 @@ from farm.base import cache
 from farm.base.errors import BuildFailed, FarmError
 from farm.kernel import build
 from farm.kernel.blame import hosts_trouble
-from farm.kernel.build import Kernel, Plan, plan
+from farm.kernel.build import BuildPlan, Kernel, plan
 from farm.kernel.tree import from_user
 from farm.matrix import Cell, load
 from tests.conftest import LINUX, Repository
@@ -45,7 +45,7 @@ class Build:
         self._linux, self._cell = linux, cell
         self.steps: list[str] = []
 
-    def plan(self, deed: str) -> Plan:
+    def plan(self, deed: str) -> BuildPlan:
         self._linux.write({"Makefile": MAKEFILE.replace("DEED", deed)})
         return plan(self._cell, from_user(str(self._linux.path)), None)
 

@@ -9,7 +9,7 @@ import pytest
 from farm.base.atomic import save_json
 from farm.base.errors import FarmError
 from farm.kernel.blame import first_errors
-from farm.kernel.build import Plan, plan, toolchain, version_of
+from farm.kernel.build import BuildPlan, plan, toolchain, version_of
 from farm.kernel.tree import FEATURE_HEADER, from_user
 from farm.matrix import Cell, load
 from tests.conftest import Repository
@@ -98,18 +98,18 @@ def cell(tmp_path: Path) -> Cell:
 
 
 @pytest.fixture
-def wanted(linux: Repository, cell: Cell, cache_root: Path) -> Plan:
+def wanted(linux: Repository, cell: Cell, cache_root: Path) -> BuildPlan:
     return plan(cell, from_user(str(linux.path)), None)
 
 
-def test_key_is_of_content(linux: Repository, cell: Cell, wanted: Plan) -> None:
+def test_key_is_of_content(linux: Repository, cell: Cell, wanted: BuildPlan) -> None:
     linux.git("commit", "--quiet", "--allow-empty", "--message", "Nothing new")
     same = plan(replace(cell, about="another text", name="other"), from_user(str(linux.path)), None)
     assert same.source.commit != wanted.source.commit
     assert same.key == wanted.key
 
 
-def test_key_changes_with_source_and_fragments(linux: Repository, cell: Cell, wanted: Plan) -> None:
+def test_key_changes_with_source_and_fragments(linux: Repository, cell: Cell, wanted: BuildPlan) -> None:
     keys = {wanted.key}
     linux.write({"Kbuild": "changed\n"})
     keys.add(plan(cell, from_user(str(linux.path)), None).key)

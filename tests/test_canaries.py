@@ -19,7 +19,7 @@ from farm.guest.vm import BOOT_USUAL
 from farm.matrix import CHECKOUT, MATRIX
 from farm.record.records import Run, VerdictRecord, load_verdicts
 from farm.record.verdict import MEANING, Verdict
-from farm.run.session import Request, execute
+from farm.run.session import RunRequest, execute
 from tests.canaries.conftest import REQUEST_SECONDS
 
 #: What a deed may take beside its waits, and how many waits for an answer that
@@ -130,7 +130,7 @@ def wrong_in_a_suite(seen: list[tuple[float, VerdictRecord]], directory: Path) -
 def test_canaries(tmp_path: Path) -> None:
     """Two guests at once, a worker for each file."""
     clock = Clock()
-    request = Request(["x86_64-regs"], workers=2, results=tmp_path, suites=CHECKOUT / "tests/canaries")
+    request = RunRequest(["x86_64-regs"], workers=2, results=tmp_path, suites=CHECKOUT / "tests/canaries")
     directory, status = execute(request, clock)
     assert [record for _, record in clock.seen] == load_verdicts(directory)
     by_suite = defaultdict(list)
@@ -153,7 +153,7 @@ def test_panic_at_boot(tmp_path: Path) -> None:
     matrix.write_text(text.replace(regs, f"{regs}\n\n{dead}"))
     (matrix.parent / "x86_64").symlink_to(MATRIX.parent / "x86_64")
     (matrix.parent.parent / "patches").symlink_to(MATRIX.parent.parent / "patches")
-    request = Request(
+    request = RunRequest(
         ["x86_64-regs", "x86_64-dead"],
         select="test_boot_once or test_boot_again",
         workers=1,

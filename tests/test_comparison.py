@@ -213,15 +213,15 @@ def test_interrupted(directory: Path) -> None:
 
 def test_what_is_built(tree: Repository, cache_root: Path) -> None:
     """The base is the tree without the series, unless the series is in it already."""
-    plain = comparison.orders(comparison.Request("x86_64-regs"))
+    plain = comparison.orders(comparison.SelftestsRequest("x86_64-regs"))
     assert [(plain[kernel].tree, plain[kernel].series) for kernel in (BASE, PATCHED)] == [(None, "none"), (None, None)]
     path = str(tree.path)
-    mine = comparison.orders(comparison.Request("x86_64-regs", tree=path))
+    mine = comparison.orders(comparison.SelftestsRequest("x86_64-regs", tree=path))
     assert [(mine[kernel].tree, mine[kernel].series) for kernel in (BASE, PATCHED)] == [(path, "none"), (path, None)]
     tree.commit({**LINUX, "include/uapi/linux/bpf_ftrace.h": "struct bpf_ftrace_args;\n"})
-    patched = comparison.orders(comparison.Request("x86_64-regs", tree=path))
+    patched = comparison.orders(comparison.SelftestsRequest("x86_64-regs", tree=path))
     assert (patched[BASE].tree, patched[PATCHED].tree) == (None, path)
-    named = comparison.orders(comparison.Request("x86_64-regs", tree=path, base=f"{path}@HEAD~1"))
+    named = comparison.orders(comparison.SelftestsRequest("x86_64-regs", tree=path, base=f"{path}@HEAD~1"))
     assert (named[BASE].tree, named[BASE].series) == (f"{path}@HEAD~1", "none")
 
 

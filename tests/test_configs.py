@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from farm.base.errors import BuildFailed, FarmError, UsageError
-from farm.hunt.configs import SUFFIX, Request, bisect
+from farm.hunt.configs import SUFFIX, ConfigBisectRequest, bisect
 from farm.hunt.evidence import Hunt, Role, Status
 from farm.hunt.judge import Bench
 from farm.hunt.trial import Config, Trial
@@ -73,11 +73,11 @@ class Lab:
     def bench(self) -> Bench:
         return Bench(self.build, self.attempt, self.config)
 
-    def config(self, asked: session.Request, watcher: Watcher) -> Config:
+    def config(self, asked: session.RunRequest, watcher: Watcher) -> Config:
         (cell,) = choose(load(asked.matrix), asked.cells)
         return Config(cell.fragments, self.options(asked), self.source, "a tree")
 
-    def options(self, asked: session.Request) -> dict[str, str]:
+    def options(self, asked: session.RunRequest) -> dict[str, str]:
         (cell,) = choose(load(asked.matrix), asked.cells)
         options: dict[str, str] = {}
         for fragment in cell.fragments:
@@ -89,7 +89,7 @@ class Lab:
             if value != "n" and options.get(EXTRA.get(name, "")) != "n" and EXTRA.get(name, "") in ("", *options)
         }
 
-    def build(self, asked: session.Request, watcher: Watcher) -> str:
+    def build(self, asked: session.RunRequest, watcher: Watcher) -> str:
         self.built.append(asked.matrix)
         options = self.options(asked)
         if self.refused and self.refused <= set(options):
@@ -99,7 +99,7 @@ class Lab:
     def shows(self, options: dict[str, str]) -> bool:
         return all(options.get(name, "n") == value for name, value in self.bug.items())
 
-    def attempt(self, asked: session.Request, watcher: Watcher) -> Trial:
+    def attempt(self, asked: session.RunRequest, watcher: Watcher) -> Trial:
         self.matrices.append(asked.matrix)
         if self.die_after and len(self.matrices) == self.die_after:
             raise KeyboardInterrupt
@@ -137,7 +137,7 @@ def matrix(tmp_path: Path) -> Path:
 
 def hunt(lab: Lab, matrix: Path, bad: str = "checked", good: str = "plain", **more: object) -> tuple[Hunt, list[str]]:
     said: list[str] = []
-    request = Request(bad, good, matrix=matrix, results=matrix.parent.parent / "results", series="none")
+    request = ConfigBisectRequest(bad, good, matrix=matrix, results=matrix.parent.parent / "results", series="none")
     _, found = bisect(replace(request, **more), Nothing(), said.append, lab.bench)  # type: ignore[arg-type]
     return found, said
 
@@ -163,7 +163,7 @@ def test_two_causes(matrix: Path) -> None:
     """Either option is enough: one of them is found, and that there is another is said."""
 
     class Either(Lab):
-        def options(self, asked: session.Request) -> dict[str, str]:
+        def options(self, asked: session.RunRequest) -> dict[str, str]:
             options = super().options(asked)
             return options | ({"EITHER": "y"} if "PAGES" in options or "LISTS" in options else {})
 
@@ -220,7 +220,7 @@ def test_no_configuration_is_built_twice(matrix: Path) -> None:
     """LEAKS without POISON is dropped: what is left was tested already."""
     lab = Lab({"LEAKS": "y"})
     found, _ = hunt(lab, matrix)
-    seen = [tuple(sorted(lab.options(session.Request([f"checked{SUFFIX}"], matrix=path)))) for path in lab.built]
+    seen = [tuple(sorted(lab.options(session.RunRequest([f"checked{SUFFIX}"], matrix=path)))) for path in lab.built]
     assert len(seen) == len(set(seen))
     (same,) = [one for one in found.evidence if one.same_as]
     assert same.runs == []
@@ -233,7 +233,7 @@ def test_trouble_of_the_farm_is_no_answer_of_a_configuration(matrix: Path) -> No
     """Once there is no compiler: when the same configuration comes again it is tested."""
 
     class Poor(Lab):
-        def build(self, asked: session.Request, watcher: Watcher) -> str:
+        def build(self, asked: session.RunRequest, watcher: Watcher) -> str:
             binary = super().build(asked, watcher)
             if len(self.built) == 4:
                 raise FarmError("no compiler")
@@ -266,7 +266,7 @@ def test_source_that_changes(matrix: Path) -> None:
     """What was tested says nothing of another source: neither now nor when the hunt goes on."""
 
     class Edited(Lab):
-        def attempt(self, asked: session.Request, watcher: Watcher) -> Trial:
+        def attempt(self, asked: session.RunRequest, watcher: Watcher) -> Trial:
             self.source = f"content {len(self.matrices) // 4}"
             return super().attempt(asked, watcher)
 
@@ -290,7 +290,7 @@ def test_report(matrix: Path) -> None:
     again = Path(words[words.index("--matrix") + 1])
     cell = f"checked{SUFFIX}"
     assert words[1:4] == ["farm", "run", cell]
-    asked = session.Request([cell], matrix=again)
+    asked = session.RunRequest([cell], matrix=again)
     assert lab.attempt(asked, Nothing()).red
     options = lab.options(asked)
     assert "SMP" not in options

@@ -26,7 +26,7 @@ from farm.run.classify import SlotsDiffer
 from farm.run.spec import guest_spec
 from suites import arch, calls, filters, frame
 from suites.frame import Expected
-from suites.outside import CALLER, REGS_CALLER, STATIC, Observer, Traced
+from suites.outside import CALLER, REGS_CALLER, STATIC, OutsideObserver, Traced
 from suites.tracefs import Tracing
 
 # Frames that are made up.
@@ -275,7 +275,7 @@ BUGS = [
 @pytest.mark.parametrize("bug", BUGS, ids=[bug[0] for bug in BUGS])
 def test_bug_is_named(guest: vm.Guest, built: Built, bug: tuple[str, str, str, str, str, set[str], str]) -> None:
     _, trampoline, symbol, old, new, registers, words = bug
-    observer = Observer(guest, built)
+    observer = OutsideObserver(guest, built)
     with traced_calls(guest, trampoline) as agent:
         with planted(guest, built, symbol, old, new), pytest.raises(SlotsDiffer) as raised:
             frame.check_calls(agent, observer, "function", Expected(trampoline))
@@ -287,7 +287,7 @@ def test_bug_is_named(guest: vm.Guest, built: Built, bug: tuple[str, str, str, s
 @pytest.mark.parametrize("trampoline", [CALLER, REGS_CALLER])
 def test_bug_in_a_copy_is_named(guest: vm.Guest, built: Built, trampoline: str) -> None:
     """An ops keeps the copy that it got once, so the bug is planted into that."""
-    observer = Observer(guest, built)
+    observer = OutsideObserver(guest, built)
     with traced_calls(guest, trampoline, copied=True) as agent:
         frame.check_calls(agent, observer, "function", Expected(trampoline, copied=True))
         enabled = agent.request("file_read", path="/sys/kernel/tracing/enabled_functions")["data"]
@@ -300,7 +300,7 @@ def test_bug_in_a_copy_is_named(guest: vm.Guest, built: Built, trampoline: str) 
 
 
 def test_wrong_route_is_named(guest: vm.Guest, built: Built) -> None:
-    observer = Observer(guest, built)
+    observer = OutsideObserver(guest, built)
     with traced_calls(guest, CALLER) as agent, pytest.raises(AssertionError, match="should go to ftrace_regs_caller"):
         frame.check_calls(agent, observer, "function", Expected(REGS_CALLER))
     with guest.agent() as agent, pytest.raises(AssertionError, match="target_args6 is not traced"):
@@ -309,7 +309,7 @@ def test_wrong_route_is_named(guest: vm.Guest, built: Built) -> None:
 
 def test_call_that_loses_its_way(guest: vm.Guest, built: Built) -> None:
     """A trampoline that returns at once is no hang: the agent's answer is there first."""
-    observer = Observer(guest, built)
+    observer = OutsideObserver(guest, built)
     with (
         traced_calls(guest, CALLER) as agent,
         planted(guest, built, CALLER, "48", "c3"),
@@ -322,7 +322,7 @@ def test_crash_is_told_by_its_frame(spec: vm.Spec, built: Built, tmp_path: Path)
     """The trampoline jumps to what is in the slot of orig_rax, and nobody made it zero."""
     bug = parse("ftrace_regs_caller:48c744247800000000=660f1f840000000000")
     with vm.boot(replace(spec, pokes=(bug,)), tmp_path / "console.log") as guest:
-        observer = Observer(guest, built)
+        observer = OutsideObserver(guest, built)
         with (
             suppress(GuestCrashed),  # behind the check there is no guest to be put in order
             traced_calls(guest, REGS_CALLER) as agent,
@@ -334,7 +334,7 @@ def test_crash_is_told_by_its_frame(spec: vm.Spec, built: Built, tmp_path: Path)
 
 def test_failed_picture_gets_its_raw_memory(guest: vm.Guest, built: Built) -> None:
     """What the suites do for every call whose slots differ."""
-    observer = Observer(guest, built)
+    observer = OutsideObserver(guest, built)
     with planted(guest, built, "ftrace_caller", "4889542460", "48894c2460"), traced_calls(guest, CALLER) as agent:
         program = filters.attach(agent, "target_args6")
         (done,) = calls.call(agent, ("args6", calls.PATTERNS["distinct"]))

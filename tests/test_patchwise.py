@@ -15,7 +15,7 @@ from farm.kernel.abi import Abi
 from farm.kernel.tree import FEATURE_HEADER, from_user
 from farm.record.records import VerdictRecord
 from farm.record.verdict import Verdict
-from farm.run.session import Request
+from farm.run.session import RunRequest
 from tests.conftest import Repository
 
 pytestmark = pytest.mark.usefixtures("cache_root")
@@ -26,7 +26,7 @@ ARGS = "struct bpf_ftrace_args {\n\tunsigned long arg1, arg2;\n};\n"
 
 
 @pytest.fixture
-def request_(linux: Repository, tmp_path: Path) -> Request:
+def request_(linux: Repository, tmp_path: Path) -> RunRequest:
     """A series of five: a change, the header, the option, the engine, the documentation."""
     linux.commit({"arch/x86/Kconfig": "config X86\n\tdef_bool y\n"})
     linux.git("checkout", "--quiet", "-b", "series")
@@ -37,10 +37,10 @@ def request_(linux: Repository, tmp_path: Path) -> Request:
     linux.commit({"Documentation/x.rst": "X\n", "tools/x.c": "int x;\n"}, "Documentation")
     linux.git("format-patch", "--quiet", "-o", str(tmp_path / "patches"), "main")
     linux.git("checkout", "--quiet", "main")
-    return Request(["x86_64-off", "x86_64-regs"], tree=str(linux.path), series=str(tmp_path / "patches"))
+    return RunRequest(["x86_64-off", "x86_64-regs"], tree=str(linux.path), series=str(tmp_path / "patches"))
 
 
-def test_steps(request_: Request) -> None:
+def test_steps(request_: RunRequest) -> None:
     found = steps(request_)
     assert [step.patch.stem[5:] for step in found] == ["Change", "Header", "Option", "Engine", "Documentation"]
     assert [step.off for step in found] == [("x86_64-off",)] * 5
@@ -49,7 +49,7 @@ def test_steps(request_: Request) -> None:
     assert all(one.source == following.before for one, following in pairwise(found))
 
 
-def test_tree_that_has_the_feature(request_: Request, linux: Repository) -> None:
+def test_tree_that_has_the_feature(request_: RunRequest, linux: Repository) -> None:
     linux.git("checkout", "--quiet", "series")
     with pytest.raises(UsageError, match="the feature is in it already"):
         steps(request_)

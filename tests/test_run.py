@@ -286,7 +286,7 @@ def test_worker_that_dies_costs_one_test(tmp_path: Path) -> None:
         "import os, signal\n\n\ndef test_before(cell): ...\n\n\n"
         "def test_dies(cell):\n    os.kill(os.getpid(), signal.SIGKILL)\n\n\ndef test_behind(cell): ...\n"
     )
-    asked = session.Request(["x86_64-regs"], accel="tcg", results=tmp_path / "results", suites=suite.parent)
+    asked = session.RunRequest(["x86_64-regs"], accel="tcg", results=tmp_path / "results", suites=suite.parent)
     directory, status = session.execute(asked, Silent())
     found = sorted((record.test, record.verdict) for record in load_verdicts(directory))
     assert found == [("test_before", "PASS"), ("test_behind", "PASS"), ("test_dies", "INFRA")]

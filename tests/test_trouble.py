@@ -14,7 +14,7 @@ from farm.record import records
 from farm.record.verdict import Verdict
 from farm.run import session
 from farm.run.collector import HOPELESS
-from farm.run.session import Request
+from farm.run.session import RunRequest
 from tests.conftest import Watching
 
 #: QEMU that starts no guest while a file is there. Guests have a kernel, other questions have none.
@@ -36,7 +36,7 @@ def broken(programs: Path) -> Path:
 
 def test_qemu_that_starts_no_guest(broken: Path, tmp_path: Path) -> None:
     """Three guests say enough; when it is mended the run goes on, and nothing is lost."""
-    request = Request(["x86_64-regs"], select="test_slots", accel="tcg", workers=1, results=tmp_path)
+    request = RunRequest(["x86_64-regs"], select="test_slots", accel="tcg", workers=1, results=tmp_path)
     with pytest.raises(FarmError, match=r"(?s)QEMU did not start: out of luck\n\d+ tests have no verdict; .*--resume"):
         session.execute(request, Watching())
     (directory,) = tmp_path.iterdir()
@@ -44,7 +44,7 @@ def test_qemu_that_starts_no_guest(broken: Path, tmp_path: Path) -> None:
     assert [one.verdict for one in verdicts] == [Verdict.INFRA] * HOPELESS
     assert records.load_run(directory).status == "interrupted"
     broken.unlink()
-    _, status = session.execute(Request([], resume=directory, results=tmp_path), Watching())
+    _, status = session.execute(RunRequest([], resume=directory, results=tmp_path), Watching())
     again = records.load_verdicts(directory)
     assert status is Exit.PASSED
     assert {one.verdict for one in again} == {Verdict.PASS}
@@ -52,7 +52,7 @@ def test_qemu_that_starts_no_guest(broken: Path, tmp_path: Path) -> None:
 
 
 def test_poke_that_does_not_fit(tmp_path: Path) -> None:
-    request = Request(["x86_64-regs"], select="slots", accel="tcg", pokes=["nosuchsymbol=90"], results=tmp_path)
+    request = RunRequest(["x86_64-regs"], select="slots", accel="tcg", pokes=["nosuchsymbol=90"], results=tmp_path)
     with pytest.raises(UsageError, match="this kernel has no symbol nosuchsymbol"):
         session.execute(request, Watching())
     assert list(tmp_path.iterdir()) == [], "nothing is left of a request that was wrong"
@@ -67,7 +67,7 @@ def test_no_cell_can_be_built(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(MATRIX.parent.parent / name)
     watching = Watching()
     results = tmp_path / "results"
-    request = Request(["x86_64-regs", "x86_64-static"], accel="tcg", results=results, matrix=matrix)
+    request = RunRequest(["x86_64-regs", "x86_64-static"], accel="tcg", results=results, matrix=matrix)
     with pytest.raises(FarmError, match=r"linux-source-6\.12\.tar\.xz is missing; install it: \S.*") as raised:
         session.execute(request, watching)
     assert str(raised.value).count("is missing") == 1
@@ -86,7 +86,7 @@ def test_builder_that_is_killed(tmp_path: Path) -> None:
                 if b"farm.kernel.builder" in Path(f"/proc/{child}/cmdline").read_bytes():
                     os.kill(int(child), signal.SIGKILL)
 
-    request = Request(["x86_64-regs"], select="test_slots", accel="tcg", workers=1, results=tmp_path)
+    request = RunRequest(["x86_64-regs"], select="test_slots", accel="tcg", workers=1, results=tmp_path)
     with pytest.raises(FarmError, match="the builder was killed before it came to x86_64-regs"):
         session.execute(request, Killing())
     (directory,) = tmp_path.iterdir()

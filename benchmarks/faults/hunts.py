@@ -21,7 +21,7 @@ from benchmarks.faults.ground import FARM, Ground, run_directory, small_matrix, 
 from benchmarks.faults.kills import ended
 from benchmarks.faults.outcome import Point, Row, lost, repeat, say, verdicts
 from farm.hunt import evidence, judge
-from farm.hunt.bisect import Request, bisect
+from farm.hunt.bisect import BisectRequest, bisect
 from farm.nightly import night
 from farm.record import records
 from tests import test_bisect
@@ -137,7 +137,7 @@ def main(tree: str, good: str, bad: str, option: str, results: str) -> None:
     """The bisection that is killed: `python -m benchmarks.faults.hunts TREE GOOD BAD --results DIR`."""
     assert option == "--results"
     lab = test_bisect.Lab(Path(results))
-    asked = Request(good, bad, tree=tree, series="none", results=Path(results))
+    asked = BisectRequest(good, bad, tree=tree, series="none", results=Path(results))
     bisect(asked, test_bisect.Nothing(), print, judge.Bench(lab.build, lab.attempt))
 
 

@@ -74,7 +74,7 @@ def check_series(
     known = load(matrix)
     chosen = choose(known, cell or ["x86_64-off", "x86_64-regs"])
     selection.check(chosen, select, matrix=matrix)
-    request = session.Request(
+    request = session.RunRequest(
         cells=[one.name for one in chosen],
         tree=tree,
         series=series,
@@ -143,7 +143,7 @@ def bisect(
     tree, bad = bisect_hunt.bad_end(tree, bad)
     check_files(series, patch or [])
     selection.check(choose(load(matrix), [cell]), select, matrix=matrix)
-    request = bisect_hunt.Request(
+    request = bisect_hunt.BisectRequest(
         good=good,
         bad=bad,
         tree=tree,
@@ -206,7 +206,7 @@ def config_bisect(
         raise UsageError("give --good CELL and --bad CELL, or --minimise CELL")
     check_files(series, [])
     selection.check(choose(load(matrix), [bad or minimise]), select, matrix=matrix)
-    request = config_hunt.Request(
+    request = config_hunt.ConfigBisectRequest(
         good=good,
         bad=bad or minimise,
         tree=tree,
@@ -267,7 +267,7 @@ def mutants(
     if clean and (listed or dry_run):
         raise UsageError("--clean tries no mutant: leave --list and --dry-run away")
     chosen = mutant_files.choose(mutant_files.load(known), name or [])
-    request = mutant_hunt.Request(chosen, only, bool(name), accelerator, guests, results, matrix)
+    request = mutant_hunt.MutantsRequest(chosen, only, bool(name), accelerator, guests, results, matrix)
     if listed or dry_run:
         for line in mutant_hunt.listed(chosen) if listed else mutant_hunt.planned(request):
             out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -90,7 +90,7 @@ def run(
     else:
         chosen = choose(load(matrix), names(matrix, cell, everything))
         selection.check(chosen, select, matrix=matrix)
-    request = session.Request(
+    request = session.RunRequest(
         cells=names(matrix, cell, everything),
         tree=tree,
         series=series,
@@ -121,7 +121,7 @@ def _refuse_besides_resume(ctx: typer.Context) -> None:
         raise UsageError(f"--resume goes on with a run as it was asked for: leave {named} away, or start a new run")
 
 
-def carry_out(request: session.Request) -> NoReturn:
+def carry_out(request: session.RunRequest) -> NoReturn:
     """Run, show what came of it, and exit with its status."""
     with Live(out) as live:
         directory, status = session.execute(request, live)
@@ -254,7 +254,7 @@ def selftests(
     ```
     """
 
-    request = comparison.Request(cell, select, tree, series, base, paths(patch), accelerator, results, matrix)
+    request = comparison.SelftestsRequest(cell, select, tree, series, base, paths(patch), accelerator, results, matrix)
     orders = comparison.orders(request)
     for order in orders.values():
         check(order)

@@ -29,7 +29,7 @@ _RUNNING = "it is running, or was killed"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RetentionPlan:
     """What becomes of the runs and hunts that are older than was asked: `prunable` may go,
     `kept` stay, each with the reason."""
 
@@ -37,7 +37,7 @@ class Plan:
     kept: tuple[tuple[Summary | Mutation, str], ...]
 
 
-def plan(db: sqlite3.Connection, days: float, now: datetime | None = None) -> Plan:
+def plan(db: sqlite3.Connection, days: float, now: datetime | None = None) -> RetentionPlan:
     """What may go of what was started more than `days` ago. Deletes nothing."""
     limit = (now or datetime.now(UTC)) - timedelta(days=days)
     everything = store.runs(db)
@@ -59,7 +59,7 @@ def plan(db: sqlite3.Connection, days: float, now: datetime | None = None) -> Pl
     why |= {hunt.id: _RUNNING for hunt in hunts if hunt.status == "running"}
     chosen: list[Summary | Mutation] = [run for run in runs if run.id in old]
     chosen += [hunt for hunt in hunts if _started(hunt) < limit]
-    return Plan(
+    return RetentionPlan(
         tuple(run for run in chosen if run.id not in why),
         tuple((run, why[run.id]) for run in chosen if run.id in why),
     )
@@ -104,13 +104,13 @@ def _began(position: int, good: int | None) -> Iterable[tuple[int, str]]:
         yield good, "it is the last good one before a failure"
 
 
-def ready(results: Path, days: float) -> Plan:
+def ready(results: Path, days: float) -> RetentionPlan:
     """What may go of a results directory, as it is on the disk now. Removes nothing."""
     index.index(results)
     with store.reading(results) as db:
         planned = plan(db, days)
     why = {run.id: _refusal(results, run) for run in planned.prunable}
-    return Plan(
+    return RetentionPlan(
         tuple(run for run in planned.prunable if not why[run.id]),
         (*planned.kept, *((run, why[run.id]) for run in planned.prunable if why[run.id])),
     )

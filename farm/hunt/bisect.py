@@ -25,7 +25,7 @@ from farm.run.watcher import Watcher
 
 
 @dataclass(frozen=True)
-class Request(Question):
+class BisectRequest(Question):
     """What the command line asks of a bisection."""
 
     good: str
@@ -34,7 +34,7 @@ class Request(Question):
     cell: str = "x86_64-regs"
 
 
-def bisect(request: Request, watcher: Watcher, tell: Tell, bench: Bench = Bench()) -> tuple[Path, Hunt]:
+def bisect(request: BisectRequest, watcher: Watcher, tell: Tell, bench: Bench = Bench()) -> tuple[Path, Hunt]:
     """Hunt to the end, or go on with a hunt that was left; its directory and state.
 
     Raises UsageError for ends and tests that allow no hunt, FarmError where the
@@ -64,7 +64,7 @@ def bad_end(tree: str, bad: str) -> tuple[str, str]:
     return str(path), bad or revision
 
 
-def _ends(request: Request) -> tuple[Path, Source, Source]:
+def _ends(request: BisectRequest) -> tuple[Path, Source, Source]:
     """The top of the user's tree, and the sources of both ends."""
     (cell,) = choose(load(request.matrix), [request.cell])
     if cell.machine is None:
@@ -96,7 +96,7 @@ def _objects(top: Path) -> tuple[Path, Path]:
     return Path(run([*words, "--git-path", "objects"]).strip()), Path(run([*words, "--git-path", "shallow"]).strip())
 
 
-def _begin(request: Request, name: str, git: steering.Steering, top: Path, good: str, bad: str) -> Hunt:
+def _begin(request: BisectRequest, name: str, git: steering.Steering, top: Path, good: str, bad: str) -> Hunt:
     """A new hunt. Raises UsageError for ends between which there is nothing to find."""
     if good == bad:
         raise UsageError(f"--good {request.good} and --bad {request.bad} are the same commit, {good[:12]}")
@@ -121,7 +121,7 @@ def _begin(request: Request, name: str, git: steering.Steering, top: Path, good:
     )
 
 
-def _unrelated(request: Request, git: steering.Steering, good: str, bad: str) -> str:
+def _unrelated(request: BisectRequest, git: steering.Steering, good: str, bad: str) -> str:
     if steering.is_ancestor(git, bad, good):
         return (
             f"--good {request.good} descends from --bad {request.bad}: what is hunted here is where a test broke, "
@@ -141,7 +141,7 @@ class _Hunter(Judge):
 
     elsewhere = "go further back"
 
-    def __init__(self, git: steering.Steering, request: Request, *rest: Any) -> None:
+    def __init__(self, git: steering.Steering, request: BisectRequest, *rest: Any) -> None:
         super().__init__(request, *rest)
         self.git, self.request = git, request
 
@@ -167,7 +167,7 @@ class _Hunter(Judge):
         hunt.finished = records.now()
         self.save()
 
-    def ask(self, point: str, select: str) -> session.Request:
+    def ask(self, point: str, select: str) -> session.RunRequest:
         return self.question.run(self.hunt.cell, select, self.directory, tree=f"{self.hunt.tree}@{point}")
 
     def subject(self, point: str) -> str:

@@ -52,7 +52,7 @@ MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
-class Request(Question):
+class ConfigBisectRequest(Question):
     """What the command line asks: what lies between two cells, or with no good
     one all that the bad one's failure needs."""
 
@@ -72,7 +72,7 @@ class Option:
     fragment: str
 
 
-def bisect(request: Request, watcher: Watcher, tell: Tell, bench: Bench = Bench()) -> tuple[Path, Hunt]:
+def bisect(request: ConfigBisectRequest, watcher: Watcher, tell: Tell, bench: Bench = Bench()) -> tuple[Path, Hunt]:
     """Hunt to the end, or go on with a hunt that was left; its directory and state.
     `candidates` of the latter are the options.
 
@@ -109,7 +109,7 @@ def bisect(request: Request, watcher: Watcher, tell: Tell, bench: Bench = Bench(
         return directory, hunter.hunt
 
 
-def _config(cell: Cell, request: Request, watcher: Watcher, tell: Tell, bench: Bench) -> Config:
+def _config(cell: Cell, request: ConfigBisectRequest, watcher: Watcher, tell: Tell, bench: Bench) -> Config:
     """The configuration of a cell, and on the screen of what source it is."""
     tell(f"the configuration of {cell.name}")
     try:
@@ -180,7 +180,7 @@ class _Hunter(Judge):
         options: tuple[Option, ...],
         source: str,
         cell: Cell,
-        request: Request,
+        request: ConfigBisectRequest,
         directory: Path,
         hunt: Hunt | None,
         *rest: Any,
@@ -192,7 +192,7 @@ class _Hunter(Judge):
         for chosen in ((), options):
             self._point(chosen)
 
-    def _begin(self, request: Request, name: str) -> Hunt:
+    def _begin(self, request: ConfigBisectRequest, name: str) -> Hunt:
         return Hunt(
             id=name,
             command=sys.argv,
@@ -316,7 +316,7 @@ class _Hunter(Judge):
             if name not in asked and good.get(name, "n") != bad.get(name, "n")
         ]
 
-    def ask(self, point: str, select: str) -> session.Request:
+    def ask(self, point: str, select: str) -> session.RunRequest:
         return self.question.run(self.hunt.cell, select, self.directory, self.tree, self._write(point))
 
     def subject(self, point: str) -> str:

@@ -101,9 +101,11 @@ class Question:
         if not 0 < self.confidence < 1:
             raise UsageError(f"--confidence {self.confidence}: must be between 0 and 1, as 0.99")
 
-    def run(self, cell: str, select: str, hunt: Path, tree: str | None, matrix: Path | None = None) -> session.Request:
+    def run(
+        self, cell: str, select: str, hunt: Path, tree: str | None, matrix: Path | None = None
+    ) -> session.RunRequest:
         """One run of a hunt's."""
-        return session.Request(
+        return session.RunRequest(
             cells=[cell],
             tree=tree,
             series=self.series,
@@ -137,9 +139,9 @@ class Question:
 class Bench:
     """How a kernel is built and tried: the farm's way, unless a test has one of its own."""
 
-    build: Callable[[session.Request, Watcher], str] = binary
-    attempt: Callable[[session.Request, Watcher], Trial] = attempt
-    config: Callable[[session.Request, Watcher], Config] = config
+    build: Callable[[session.RunRequest, Watcher], str] = binary
+    attempt: Callable[[session.RunRequest, Watcher], Trial] = attempt
+    config: Callable[[session.RunRequest, Watcher], Config] = config
 
 
 class Judge(ABC):
@@ -161,7 +163,7 @@ class Judge(ABC):
         self.accidents: list[Evidence] = []
 
     @abstractmethod
-    def ask(self, point: str, select: str) -> session.Request:
+    def ask(self, point: str, select: str) -> session.RunRequest:
         """The run of a point with these tests."""
 
     @abstractmethod
@@ -200,7 +202,7 @@ class Judge(ABC):
         if disk_left(self.directory) < RECORDS_BYTES:
             raise FarmError(f"disk full: less than {RECORDS_BYTES >> 20} MiB left below {self.directory}; free some")
 
-    def _build(self, one: Evidence, asked: session.Request) -> None:
+    def _build(self, one: Evidence, asked: session.RunRequest) -> None:
         self._need_disk()
         started = time.monotonic()
         try:
@@ -209,7 +211,7 @@ class Judge(ABC):
             seconds = time.monotonic() - started
             one.build_seconds = round(seconds, 1) if seconds > CACHED_SECONDS else 0.0
 
-    def _try(self, one: Evidence, asked: session.Request) -> Trial:
+    def _try(self, one: Evidence, asked: session.RunRequest) -> Trial:
         """One run, written down."""
         self._need_disk()
         started = time.monotonic()
@@ -287,7 +289,7 @@ class Judge(ABC):
             )
         return {mark for record in self._try_end(hunt.good_name, good, at_good).red for mark in marks(record)}
 
-    def _try_end(self, name: str, one: Evidence, asked: session.Request) -> Trial:
+    def _try_end(self, name: str, one: Evidence, asked: session.RunRequest) -> Trial:
         trial = self._try(one, asked)
         verdicts = {record.verdict for record in trial.records}
         if trial.untested.startswith(ACCIDENTAL):
@@ -379,7 +381,7 @@ class Judge(ABC):
         if good.answer is Answer.SKIP:
             raise UsageError(f"{hunt.good_name} cannot be tested: {good.why}")
 
-    def _judge(self, one: Evidence, asked: session.Request) -> None:
+    def _judge(self, one: Evidence, asked: session.RunRequest) -> None:
         """Test until one failure, or as many passes as the error bound wants."""
         bad = self.evidence_of(Role.BAD_END, self.hunt.bad)
         number = 1 + sum(other.answer is Answer.GOOD and not other.same_as for other in self.hunt.evidence)
@@ -404,7 +406,7 @@ class Judge(ABC):
         assert self.hunt.failure
         return self.hunt.failure.select
 
-    def build_and_judge(self, one: Evidence, asked: session.Request) -> None:
+    def build_and_judge(self, one: Evidence, asked: session.RunRequest) -> None:
         try:
             self._build(one, asked)
         except (BuildFailed, UsageError) as error:  # the latter: the series does not fit on it

@@ -92,7 +92,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Request:
+class MutantsRequest:
     """What the command line asks for: mutants, and `cells` where only these are to be tried.
 
     `equivalents` are run as well, to see whether they are.
@@ -153,7 +153,7 @@ class _Ahead:
     """A kernel with a mutant, built in the background into the cache. How it ends
     is not told: the run that takes it from there finds out."""
 
-    def __init__(self, request: Request, mutant: Mutant, cell: str) -> None:
+    def __init__(self, request: MutantsRequest, mutant: Mutant, cell: str) -> None:
         self.seconds = 0.0
         self.step = "waiting"
         self._process = builder.start(builder.Order([cell], None, None, str(request.matrix), [str(mutant.path)]))
@@ -179,7 +179,7 @@ class _Ahead:
         self._thread.join(10)
 
 
-def hunt(request: Request, watcher: Watcher) -> tuple[Path, Scores]:
+def hunt(request: MutantsRequest, watcher: Watcher) -> tuple[Path, Scores]:
     """Build and test each mutant. Its directory, with score.json and a run for each
     kernel that was tested, and the scores; an interruption ends it early."""
     directory = records.new_directory(request.results, PREFIX)
@@ -223,7 +223,7 @@ def listed(mutants: Sequence[Mutant]) -> Iterator[str]:
             yield f"  {mutant.name}: {mutant.title}{' (equivalent)' * bool(mutant.equivalent)}"
 
 
-def planned(request: Request) -> Iterator[str]:
+def planned(request: MutantsRequest) -> Iterator[str]:
     """A line a mutant: the cells that it would be tried in, and what of the suites would go first."""
     tried = 0
     for mutant in request.mutants:
@@ -235,7 +235,7 @@ def planned(request: Request) -> Iterator[str]:
     yield f"{tried} mutants of {len(request.mutants)}, about {minutes:.0f} min; nothing was built"
 
 
-def _cells(request: Request, mutant: Mutant) -> list[str]:
+def _cells(request: MutantsRequest, mutant: Mutant) -> list[str]:
     """Where a mutant is to be tried, likeliest first."""
     if mutant.equivalent and not request.equivalents:
         return []
@@ -248,14 +248,14 @@ def _untried(mutant: Mutant) -> Score:
     return Score(mutant.name, Outcome.LEFT, reason=f"it shows in {' '.join(mutant.cells)}")
 
 
-def _test(request: Request, mutant: Mutant, cells: Sequence[str], directory: Path, watcher: Watcher) -> Score:
+def _test(request: MutantsRequest, mutant: Mutant, cells: Sequence[str], directory: Path, watcher: Watcher) -> Score:
     """Cell by cell, until one shows the mutant."""
     started = time.monotonic()
     score = Score(mutant.name, Outcome.LEFT)
     for cell in cells:
         if cell != cells[0]:
             watcher.trying(mutant, cell)
-        asked = session.Request(
+        asked = session.RunRequest(
             cells=[cell],
             accel=request.accel,
             workers=request.workers,
@@ -300,7 +300,7 @@ def pace(results: Path) -> float:
     return GUESS_SECONDS
 
 
-def clean(mutants: Sequence[Mutant], cells: Sequence[str], times: int) -> session.Request:
+def clean(mutants: Sequence[Mutant], cells: Sequence[str], times: int) -> session.RunRequest:
     """The kernel without any mutant over what the mutants go through: every red is a false alarm."""
     shown = dict.fromkeys(cell for mutant in mutants for cell in mutant.cells if cell in cells or not cells)
-    return session.Request(cells=list(shown), repeat=times)
+    return session.RunRequest(cells=list(shown), repeat=times)

@@ -15,7 +15,7 @@ from farm.kernel.series import apply, directory_of, patches_in
 from farm.kernel.tree import Source, from_package, from_user
 from farm.matrix import Cell, choose, load
 from farm.record import records
-from farm.run.session import Request
+from farm.run.session import RunRequest
 from farm.run.watcher import Watcher
 
 #: Where a patch does not change the kernel: behind the last one that does, the
@@ -55,7 +55,7 @@ class Checked:
         return not (self.style or self.abi or any(record.bad for record in self.trial.records))
 
 
-def steps(request: Request) -> list[Step]:
+def steps(request: RunRequest) -> list[Step]:
     """A step for each patch. Raises UsageError for a tree that has the feature
     already, and for a patch that does not apply."""
     matrix = load(request.matrix)
@@ -91,7 +91,7 @@ def _has_options(source: Source, cell: Cell) -> bool:
 
 
 def check(
-    request: Request, wanted: Sequence[Step], directory: Path, watcher: Watcher, tell: Callable[[Step], None]
+    request: RunRequest, wanted: Sequence[Step], directory: Path, watcher: Watcher, tell: Callable[[Step], None]
 ) -> Iterator[Checked]:
     """Check one step after the other; `tell` is called before each.
 

@@ -41,7 +41,7 @@ class Trial:
         return f"{first.verdict}: {first.reason.splitlines()[0] if first.reason else ''}" if first else ""
 
 
-def attempt(request: session.Request, watcher: Watcher) -> Trial:
+def attempt(request: session.RunRequest, watcher: Watcher) -> Trial:
     """Build, boot and test. Raises UsageError and FarmError as `session.execute`
     does, KeyboardInterrupt where the run was interrupted."""
     directory, _ = session.execute(request, watcher)
@@ -60,7 +60,7 @@ def marks(record: VerdictRecord) -> frozenset[str]:
     return frozenset(f"{place}: wrong {slot.name} ({slot.register})" for slot in wrong)
 
 
-def build(request: session.Request, watcher: Watcher) -> builder.Built:
+def build(request: session.RunRequest, watcher: Watcher) -> builder.Built:
     """Build the kernel of the one cell of a request. Raises BuildFailed, UsageError, FarmError."""
     order = builder.Order(request.cells, request.tree, request.series, str(request.matrix), request.patches)
     process = builder.start(order)
@@ -77,7 +77,7 @@ def build(request: session.Request, watcher: Watcher) -> builder.Built:
         process.wait()
 
 
-def binary(request: session.Request, watcher: Watcher) -> str:
+def binary(request: session.RunRequest, watcher: Watcher) -> str:
     """Build as `build` does; the hash of what is booted. Not of System.map and
     debugging information: a changed comment moves lines."""
     built = build(request, watcher)
@@ -98,7 +98,7 @@ class Config:
     label: str
 
 
-def config(request: session.Request, watcher: Watcher) -> Config:
+def config(request: session.RunRequest, watcher: Watcher) -> Config:
     """Configure the one cell of a request, in seconds where a kernel takes minutes.
     Raises BuildFailed, also for options that the tree dropped; UsageError, FarmError."""
     matrix = load(request.matrix)

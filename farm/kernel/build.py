@@ -79,7 +79,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """All that decides what a kernel will be."""
 
     cell: Cell
@@ -98,7 +98,7 @@ class Plan:
         return f"{worktree_name(self.source)}+{self.cell.name}"
 
 
-def plan(cell: Cell, source: Source, series: str | None) -> Plan:
+def plan(cell: Cell, source: Source, series: str | None) -> BuildPlan:
     """Fragments of a cell on a source.
 
     The feature's own fragments are left out only where the user said
@@ -106,7 +106,7 @@ def plan(cell: Cell, source: Source, series: str | None) -> Plan:
     nothing to ask for, and the suites will say so.
     """
     without = bool(cell.feature) and series == "none" and not source.has_feature
-    return Plan(cell, source, cell.fragments + (() if without else cell.feature), without)
+    return BuildPlan(cell, source, cell.fragments + (() if without else cell.feature), without)
 
 
 def toolchain(compiler: str = "gcc", prefix: str = "") -> str:
@@ -131,7 +131,7 @@ def tools_of(cell: Cell) -> str:
     return toolchain(cell.toolchain, cross_prefix(of(cell.arch)))
 
 
-def kernel(wanted: Plan, progress: Progress) -> Kernel:
+def kernel(wanted: BuildPlan, progress: Progress) -> Kernel:
     """The kernel of a plan, from the cache or built now.
 
     Raises BuildFailed when the tree does not compile or an option was
@@ -147,7 +147,7 @@ class OptionsDropped(BuildFailed):
 
 
 @contextmanager
-def prepared(wanted: Plan, progress: Progress, anew: bool = False) -> Iterator[Path]:
+def prepared(wanted: BuildPlan, progress: Progress, anew: bool = False) -> Iterator[Path]:
     """The build directory of a plan, brought to its state and nobody else's
     for as long as the block lasts. For the module. With `anew` nothing is left of
     what was built in it before."""
@@ -162,7 +162,7 @@ def prepared(wanted: Plan, progress: Progress, anew: bool = False) -> Iterator[P
 
 
 @contextmanager
-def _directories(wanted: Plan, progress: Progress) -> Iterator[tuple[Path, Path]]:
+def _directories(wanted: BuildPlan, progress: Progress) -> Iterator[tuple[Path, Path]]:
     """Work tree and build directory, the latter locked; other cells may be
     built from the same tree meanwhile."""
     with cache.locked(cache.entry("worktrees", f"{wanted.build_name}.lock")):
@@ -174,12 +174,12 @@ def _directories(wanted: Plan, progress: Progress) -> Iterator[tuple[Path, Path]
             yield tree, tree / f"build-{wanted.cell.name}"
 
 
-def log_of(wanted: Plan) -> Path:
+def log_of(wanted: BuildPlan) -> Path:
     """Where the log of the last build of this plan lies, failed or not."""
     return cache.entry("logs", f"{wanted.build_name}.log")
 
 
-def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
+def _build(wanted: BuildPlan, directory: Path, progress: Progress) -> None:
     need_disk(NEEDED_BYTES)
     with _directories(wanted, progress) as (tree, build_dir):
         _compile_surely(wanted, tree, build_dir, directory, progress)
@@ -196,7 +196,7 @@ def _build(wanted: Plan, directory: Path, progress: Progress) -> None:
         (directory / MODULE_INPUTS).write_text(_module_inputs(wanted, build_dir))
 
 
-def _compile_surely(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
+def _compile_surely(wanted: BuildPlan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
     """Compile, and before a failure counts once more from nothing: what an earlier build has left,
     or lost since, is no fault of the kernel's."""
     history = build_dir.is_dir()
@@ -218,7 +218,7 @@ def _empty(build_dir: Path) -> None:
         removal.remove(build_dir, cache.entry("worktrees", ""))
 
 
-def _compile(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
+def _compile(wanted: BuildPlan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
     log_of(wanted).parent.mkdir(parents=True, exist_ok=True)
     (build_dir / STAMP).unlink(missing_ok=True)
     _configure(wanted, tree, build_dir, output, progress)
@@ -226,7 +226,7 @@ def _compile(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: 
     (build_dir / STAMP).write_text(wanted.key)
 
 
-def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
+def _configure(wanted: BuildPlan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
     """A .config of this tree and these fragments, and not one requested option less in it."""
     build_dir.mkdir(parents=True, exist_ok=True)
     config, stamp = build_dir / ".config", build_dir / CONFIGURED
@@ -247,14 +247,14 @@ def _configure(wanted: Plan, tree: Path, build_dir: Path, output: Path, progress
     stamp.write_text(f"{key} {cache.digest(config.read_bytes())}")
 
 
-def _files(wanted: Plan, pattern: str) -> str:
+def _files(wanted: BuildPlan, pattern: str) -> str:
     """The files of a plan's source whose paths match, with their contents' ids, as git lists them."""
     matches = re.compile(pattern.format(of(wanted.cell.arch).srcarch)).fullmatch
     lines = wanted.source.git("ls-tree", "-r", wanted.source.commit).splitlines()
     return "\n".join(line for line in lines if matches(line.partition("\t")[2]))
 
 
-def _module_inputs(wanted: Plan, build_dir: Path) -> str:
+def _module_inputs(wanted: BuildPlan, build_dir: Path) -> str:
     """The key of what a module of this kernel is built from: headers, written and
     generated, tools, options and exported symbols. The kernel's own code is no part
     of it, unless its types are: as BTF, a module's refer to the kernel's."""
@@ -291,7 +291,7 @@ class _Runtime(NullRuntime):
 
 
 def _tuxmake(
-    wanted: Plan, tree: Path, build_dir: Path, output: Path, targets: Sequence[str], progress: Progress
+    wanted: BuildPlan, tree: Path, build_dir: Path, output: Path, targets: Sequence[str], progress: Progress
 ) -> None:
     cell = wanted.cell
     os.environ.setdefault("CCACHE_DIR", str(cache.root() / "ccache"))

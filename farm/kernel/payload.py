@@ -12,7 +12,7 @@ from farm.base.command import CommandFailed, run
 from farm.base.errors import BuildFailed, FarmError
 from farm.kernel import abi, build
 from farm.kernel.blame import check_host, first_errors
-from farm.kernel.build import Kernel, Plan, Progress
+from farm.kernel.build import BuildPlan, Kernel, Progress
 from farm.matrix import CHECKOUT
 
 SOURCES = CHECKOUT / "payload"
@@ -29,7 +29,7 @@ class Payload:
     module: Ref
 
 
-def payload(wanted: Plan, kernel: Kernel, progress: Progress) -> Payload:
+def payload(wanted: BuildPlan, kernel: Kernel, progress: Progress) -> Payload:
     """The payload for a kernel, from the cache or built now."""
     return Payload(programs(progress), _module(wanted, kernel, progress))
 
@@ -48,7 +48,7 @@ def programs(progress: Progress) -> Ref:
     return artifact.make("programs", key, make)
 
 
-def _module(wanted: Plan, kernel: Kernel, progress: Progress) -> Ref:
+def _module(wanted: BuildPlan, kernel: Kernel, progress: Progress) -> Ref:
     parts = ("module", f"arch/{wanted.cell.arch}", "include", "abi")
     sources = [cache.digest_files(SOURCES / part) for part in parts]
     key = cache.digest("module-2", kernel.module_inputs, *sources)
@@ -63,7 +63,7 @@ def _module(wanted: Plan, kernel: Kernel, progress: Progress) -> Ref:
     return artifact.make("modules", key, make)
 
 
-def _build_module(wanted: Plan, directory: Path, progress: Progress, anew: bool = False) -> None:
+def _build_module(wanted: BuildPlan, directory: Path, progress: Progress, anew: bool = False) -> None:
     # the build directory may stand at another state of the tree by now
     with build.prepared(wanted, progress, anew) as build_dir, cache.scratch("modules") as scratch:
         if wanted.cell.machine:

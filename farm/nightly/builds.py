@@ -107,14 +107,14 @@ def of_mutants(mutants: Iterable[Mutant], matrix: Matrix, known: Past) -> dict[s
 def of_own_tests(cell: str, tree: str | None, series: str | None, matrix: Matrix, known: Past) -> list[Build]:
     """What `farm selftests` has to build: the base and the patched kernel."""
     try:
-        orders = comparison.orders(comparison.Request(cell, tree=tree, series=series)).values()
+        orders = comparison.orders(comparison.SelftestsRequest(cell, tree=tree, series=series)).values()
         wanted = [Wanted(matrix.cells[cell], order.tree, order.series) for order in orders]
     except Blamed:  # no such tree; as with `lacking`
         wanted = [Wanted(matrix.cells[cell], tree, which) for which in ("none", series)]
     return list(lacking(wanted, matrix, known).values())
 
 
-def _plans(wanted: Iterable[Wanted], matrix: Matrix) -> dict[Wanted, kernels.Plan]:
+def _plans(wanted: Iterable[Wanted], matrix: Matrix) -> dict[Wanted, kernels.BuildPlan]:
     """What decides each kernel, without those whose source cannot be had. None at all where the cache has no
     kernel: nothing has to be unpacked to know that."""
     if not any(cache.root().glob("kernels/[!.]*")):
@@ -137,7 +137,7 @@ def _source(wanted: Wanted, matrix: Matrix) -> Source | None:
         return None
 
 
-def _built(plan: kernels.Plan) -> bool:
+def _built(plan: kernels.BuildPlan) -> bool:
     """Whether the cache has the kernel."""
     try:
         return artifact.exists(Ref("kernels", plan.key))
@@ -145,6 +145,6 @@ def _built(plan: kernels.Plan) -> bool:
         return False
 
 
-def _begun(plan: kernels.Plan) -> bool:
+def _begun(plan: kernels.BuildPlan) -> bool:
     """Whether a build in its directory compiles only what differs."""
     return (work_tree(plan.source) / f"build-{plan.cell.name}" / kernels.STAMP).exists()

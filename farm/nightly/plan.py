@@ -41,7 +41,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Plan:
+class NightPlan:
     """Cells in the order in which they run, whether the kernel's own tests do, and mutants; what
     each of the three is expected to take, in seconds. `left` do not fit, with the reason."""
 
@@ -63,7 +63,7 @@ def plan(
     mutants: Sequence[str],
     hunts: Sequence[Mutation],
     budget: float,
-) -> Plan:
+) -> NightPlan:
     """Choose within `budget` seconds: the cells of the most worth first, then the kernel's own tests, then
     mutants, those that were not tried for longest. What was chosen runs longest first, so that no worker
     waits long for the last. A kernel that two of them need is built once."""
@@ -90,7 +90,7 @@ def plan(
         missing = min(SAMPLE, len(mutants)) - len(sample)
         left.append(f"{missing} of tonight's mutants: {rest - of_mutants:.0f} s are left")
     ordered = sorted(chosen, key=lambda cell: (-costs.cell(cell), cells.index(cell)))
-    return Plan(tuple(ordered), fits, sample, (of_cells, of_own if fits else 0.0, of_mutants), tuple(left))
+    return NightPlan(tuple(ordered), fits, sample, (of_cells, of_own if fits else 0.0, of_mutants), tuple(left))
 
 
 def _needs(seconds: float, builds: Sequence[Build]) -> str:

@@ -219,7 +219,7 @@ def _serve(
 
 
 @dataclass(frozen=True)
-class Request:
+class SelftestsRequest:
     """What the command line asks to be compared."""
 
     cell: str
@@ -233,7 +233,7 @@ class Request:
     matrix: Path = MATRIX
 
 
-def orders(request: Request) -> dict[str, Order]:
+def orders(request: SelftestsRequest) -> dict[str, Order]:
     """What has to be built for it. The base of a tree that has the feature
     already is the farm's own source, unless the user names another; patches are put on
     the other kernel. Raises UsageError for a cell without a guest."""
@@ -250,7 +250,7 @@ def orders(request: Request) -> dict[str, Order]:
     }
 
 
-def execute(request: Request, built: Mapping[str, Built], watcher: Watcher) -> tuple[Path, Exit]:
+def execute(request: SelftestsRequest, built: Mapping[str, Built], watcher: Watcher) -> tuple[Path, Exit]:
     """Compare the kernels that were built; the run directory and the exit status."""
     matrix = load(request.matrix)
     (cell,) = choose(matrix, [request.cell])

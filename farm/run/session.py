@@ -42,7 +42,7 @@ configuration or the compiler has changed since. Undo that, or start a new run""
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What the command line asks of a run.
 
     `patches` go on top of the series; with `partial` the kernel has only a part
@@ -79,7 +79,7 @@ def worker_count(cells: list[Cell], wish: int) -> int:
     return max(1, min(len(os.sched_getaffinity(0)), available // largest))
 
 
-def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
+def execute(request: RunRequest, watcher: Watcher) -> tuple[Path, Exit]:
     """Build, boot, test. The run directory and the exit status.
 
     Raises UsageError for what is wrong with the request, FarmError when
@@ -118,7 +118,7 @@ def execute(request: Request, watcher: Watcher) -> tuple[Path, Exit]:
 
 
 def _execute(
-    request: Request, directory: Path, run: Run, watcher: Watcher, done: Sequence[VerdictRecord] = ()
+    request: RunRequest, directory: Path, run: Run, watcher: Watcher, done: Sequence[VerdictRecord] = ()
 ) -> tuple[Path, Exit]:
     watcher.began(directory, run)
     collector = Collector(directory, run.cells, watcher, done)
@@ -131,7 +131,7 @@ def _execute(
     return directory, _finish(directory, collector, ended)
 
 
-def _left(request: Request, directory: Path, collector: Collector, error: Blamed) -> str:
+def _left(request: RunRequest, directory: Path, collector: Collector, error: Blamed) -> str:
     """Leave of a run that trouble has ended what can be gone on with, and nothing of a request that
     was wrong. What is said of it: how many tests it cost their verdicts, which are not listed."""
     if error.exit == Exit.USAGE and not request.resume:
@@ -168,7 +168,7 @@ def begin(results: Path, chosen: accel.Accelerator, **asked: Any) -> tuple[Path,
     return directory, run
 
 
-def _build_and_test(request: Request, run: Run, directory: Path, collector: Collector, watcher: Watcher) -> str:
+def _build_and_test(request: RunRequest, run: Run, directory: Path, collector: Collector, watcher: Watcher) -> str:
     """Builder and workers side by side; the run's status then: finished, stopped, interrupted."""
     order = builder.Order(run.cells, request.tree, request.series, str(request.matrix), request.patches)
     process = builder.start(order)
@@ -204,7 +204,7 @@ def _build_and_test(request: Request, run: Run, directory: Path, collector: Coll
     return ended
 
 
-def _pytest_arguments(request: Request, run: Run, directory: Path) -> list[str]:
+def _pytest_arguments(request: RunRequest, run: Run, directory: Path) -> list[str]:
     # PDEATHSIG through execnet's own idea of which python to start: a worker
     # does not outlive the controller, and its guests do not outlive a worker
     python = shlex.join(leashed([sys.executable]))

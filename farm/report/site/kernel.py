@@ -11,7 +11,7 @@ from farm.record.records import Run
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelFacts:
     """`facts` are names and texts; `files` names and addresses, from the site's
     directory; `lacks` sentences. `config` is None where the run has none, and
     `dropped` are the options that the tree left away."""
@@ -28,13 +28,13 @@ class Kernel:
 FILES = ("config", "dropped-options", "build.log", "metadata.json", "reproducer.sh")
 
 
-def kernel(results: Path, place: str, run: Run, cell: str) -> Kernel:
+def kernel(results: Path, place: str, run: Run, cell: str) -> KernelFacts:
     """What is known of the kernel that a run tested in a cell. `place` is the run's
     directory below the results, "" if it is gone."""
     where = results / place / "cells" / cell
     lacks: list[str] = []
     if not place:
-        return Kernel(
+        return KernelFacts(
             _told(run, {}, {}), (), ("The run directory is gone, only the history knows of it.",), None, (), ""
         )
     built, failed = _json(where / "built.json", []), _json(where / "failed.json", [])
@@ -52,7 +52,7 @@ def kernel(results: Path, place: str, run: Run, cell: str) -> Kernel:
     names += sorted(logs, key=lambda name: (len(name), name))
     config = (where / "config").read_text(errors="replace") if "config" in names else None
     dropped = (where / "dropped-options").read_text(errors="replace") if "dropped-options" in names else ""
-    return Kernel(
+    return KernelFacts(
         facts=_told(run, built, metadata),
         files=tuple((name, f"../{quote(f'{place}/cells/{cell}/{name}')}") for name in names),
         lacks=tuple(lacks),
