@@ -41,7 +41,6 @@ PROOF = {
     "libelf-dev": f"/usr/lib/{MULTIARCH}/libelf.a",
     "libjansson-dev": f"/usr/lib/{MULTIARCH}/libjansson.a",
     "libzstd-dev": f"/usr/lib/{MULTIARCH}/libzstd.a",
-    "linux-source-6.12": "/usr/src/linux-source-6.12.tar.xz",
     "lld-19": "ld.lld-19",
     "llvm": "llvm-strip",
     "llvm-19": "llvm-ar-19",
@@ -90,7 +89,7 @@ def _packages() -> list[Finding]:
 
 
 def _package(name: str) -> Finding:
-    proof = PROOF[name]
+    proof = {**PROOF, **{tree.package: str(tree.archive) for tree in load().trees.values()}}[name]
     found = os.path.exists(proof) if proof.startswith("/") else bool(shutil.which(proof))
     remedy = "" if found else f"sudo apt-get install {name}"
     return Finding(name, found, f"{proof}: {'there' if found else 'missing'}", remedy)

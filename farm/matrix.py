@@ -118,7 +118,7 @@ class _Tree(Strict):
 class _Cell(Strict):
     about: str
     arch: str = FIRST
-    tree: _Name = "debian-6.12"
+    tree: _Name | None = None  # the first of `trees`
     fragments: list[_Name] = Field(min_length=1)
     feature: list[_Name] = Field(default=[])
     patches: list[str] = Field(default=[])
@@ -169,12 +169,11 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
         known = ", ".join(ARCHITECTURES)
         said = f"no architecture {spec.arch!r}; {near(spec.arch, ARCHITECTURES)}there is: {known}"
         raise UsageError(complaint(path, root, (*here, "arch"), said))
-    if spec.tree not in parsed.trees:
+    tree = spec.tree or next(iter(parsed.trees), "")
+    if tree not in parsed.trees:
         known = ", ".join(parsed.trees)
         raise UsageError(
-            complaint(
-                path, root, (*here, "tree"), f"no tree {spec.tree!r}; {near(spec.tree, parsed.trees)}there is: {known}"
-            )
+            complaint(path, root, (*here, "tree"), f"no tree {tree!r}; {near(tree, parsed.trees)}there is: {known}")
         )
     for key, names in (("fragments", spec.fragments), ("feature", spec.feature)):
         for i, fragment in enumerate(names):
@@ -192,7 +191,7 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
         name=name,
         about=spec.about,
         arch=spec.arch,
-        tree=spec.tree,
+        tree=tree,
         fragments=files("fragments", spec.fragments),
         feature=files("feature", spec.feature),
         patches=files("patches", spec.patches),

@@ -2,48 +2,13 @@
 """The kernel's ABI before the series, and what the series adds to it.
 
 Written down, not read from the tree under test: an ABI is what may not change.
+What does depend on the kernel's version is in suites/versions.py.
 """
 
-#: enum bpf_prog_type of v6.12 (include/uapi/linux/bpf.h), whose members are
-#: numbered from 0 in this order.
-BASE_PROG_TYPES = (
-    "BPF_PROG_TYPE_UNSPEC",
-    "BPF_PROG_TYPE_SOCKET_FILTER",
-    "BPF_PROG_TYPE_KPROBE",
-    "BPF_PROG_TYPE_SCHED_CLS",
-    "BPF_PROG_TYPE_SCHED_ACT",
-    "BPF_PROG_TYPE_TRACEPOINT",
-    "BPF_PROG_TYPE_XDP",
-    "BPF_PROG_TYPE_PERF_EVENT",
-    "BPF_PROG_TYPE_CGROUP_SKB",
-    "BPF_PROG_TYPE_CGROUP_SOCK",
-    "BPF_PROG_TYPE_LWT_IN",
-    "BPF_PROG_TYPE_LWT_OUT",
-    "BPF_PROG_TYPE_LWT_XMIT",
-    "BPF_PROG_TYPE_SOCK_OPS",
-    "BPF_PROG_TYPE_SK_SKB",
-    "BPF_PROG_TYPE_CGROUP_DEVICE",
-    "BPF_PROG_TYPE_SK_MSG",
-    "BPF_PROG_TYPE_RAW_TRACEPOINT",
-    "BPF_PROG_TYPE_CGROUP_SOCK_ADDR",
-    "BPF_PROG_TYPE_LWT_SEG6LOCAL",
-    "BPF_PROG_TYPE_LIRC_MODE2",
-    "BPF_PROG_TYPE_SK_REUSEPORT",
-    "BPF_PROG_TYPE_FLOW_DISSECTOR",
-    "BPF_PROG_TYPE_CGROUP_SYSCTL",
-    "BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE",
-    "BPF_PROG_TYPE_CGROUP_SOCKOPT",
-    "BPF_PROG_TYPE_TRACING",
-    "BPF_PROG_TYPE_STRUCT_OPS",
-    "BPF_PROG_TYPE_EXT",
-    "BPF_PROG_TYPE_LSM",
-    "BPF_PROG_TYPE_SK_LOOKUP",
-    "BPF_PROG_TYPE_SYSCALL",
-    "BPF_PROG_TYPE_NETFILTER",
-)
+from suites.versions import PROG_TYPES
 
 #: New types only ever go to the end of the enum.
-FTRACE_TYPE = len(BASE_PROG_TYPES)
+FTRACE_TYPE = len(PROG_TYPES)
 
 #: struct bpf_ftrace_args: name and offset in bytes of each member.
 ARGS_OFFSETS = {"arg1": 0, "arg2": 8, "arg3": 16, "arg4": 24, "arg5": 32}
@@ -66,7 +31,7 @@ ALL_CAPABILITIES = frozenset(range(41))
 
 def prog_type(name: str) -> int:
     """The number of a program type of the base."""
-    return BASE_PROG_TYPES.index(f"BPF_PROG_TYPE_{name}")
+    return PROG_TYPES.index(f"BPF_PROG_TYPE_{name}")
 
 
 #: Of enum bpf_func_id.

@@ -7,7 +7,8 @@ from farm.artifact import locate
 from farm.guest.agent import Agent, Refused
 from farm.kernel import abi
 from farm.kernel.builder import Built
-from suites.contract import ARGS_OFFSETS, ARGS_SIZE, BASE_PROG_TYPES, FTRACE_TYPE
+from suites.contract import ARGS_OFFSETS, ARGS_SIZE, FTRACE_TYPE
+from suites.versions import PROG_TYPES
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.needs("bpf_ftrace")
 def test_program_types_keep_their_numbers(built: Built) -> None:
     """Every member of enum bpf_prog_type that the base has, and one more at the end."""
     numbers = abi.read(locate(built.module)).prog_types
-    expected = {name: number for number, name in enumerate(BASE_PROG_TYPES)}
+    expected = {name: number for number, name in enumerate(PROG_TYPES)}
     moved = {name: numbers.get(name) for name, number in expected.items() if numbers.get(name) != number}
     assert not moved, f"program types with another number than before: {moved}"
     assert numbers.get("BPF_PROG_TYPE_FTRACE") == FTRACE_TYPE, (

@@ -17,12 +17,12 @@
 #include <linux/kthread.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
-#include <linux/version.h>
 #include <uapi/linux/sched/types.h>
 #include <asm/apic.h>
 #include <asm/msr.h>
 #include <asm/nmi.h>
 
+#include "compat.h"
 #include "contexts.h"
 #include "functions.h"
 
@@ -152,14 +152,8 @@ static int in_idle_context(struct ftrace_target_call *call)
 	pending = call;
 	idle_tries = IDLE_TRIES;
 	reinit_completion(&done);
-#if KERNEL_VERSION(6, 13, 0) <= LINUX_VERSION_CODE
 	hrtimer_setup_on_stack(&timer, idle_timer, CLOCK_MONOTONIC,
 			       HRTIMER_MODE_REL_PINNED_HARD);
-#else
-	hrtimer_init_on_stack(&timer, CLOCK_MONOTONIC,
-			      HRTIMER_MODE_REL_PINNED_HARD);
-	timer.function = idle_timer;
-#endif
 	/* The task that waits here leaves the CPU to the idle one. */
 	hrtimer_start(&timer, IDLE_WAIT_NS, HRTIMER_MODE_REL_PINNED_HARD);
 	wait_for_completion(&done);

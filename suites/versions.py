@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the suites need of a kernel's version, all in one place.
+
+Each value says since which version, or until which one, it holds.
+"""
+
+#: enum bpf_prog_type without the series (include/uapi/linux/bpf.h), whose members are
+#: numbered from 0 in this order. NETFILTER, the last one, came with v6.4.
+PROG_TYPES = (
+    "BPF_PROG_TYPE_UNSPEC",
+    "BPF_PROG_TYPE_SOCKET_FILTER",
+    "BPF_PROG_TYPE_KPROBE",
+    "BPF_PROG_TYPE_SCHED_CLS",
+    "BPF_PROG_TYPE_SCHED_ACT",
+    "BPF_PROG_TYPE_TRACEPOINT",
+    "BPF_PROG_TYPE_XDP",
+    "BPF_PROG_TYPE_PERF_EVENT",
+    "BPF_PROG_TYPE_CGROUP_SKB",
+    "BPF_PROG_TYPE_CGROUP_SOCK",
+    "BPF_PROG_TYPE_LWT_IN",
+    "BPF_PROG_TYPE_LWT_OUT",
+    "BPF_PROG_TYPE_LWT_XMIT",
+    "BPF_PROG_TYPE_SOCK_OPS",
+    "BPF_PROG_TYPE_SK_SKB",
+    "BPF_PROG_TYPE_CGROUP_DEVICE",
+    "BPF_PROG_TYPE_SK_MSG",
+    "BPF_PROG_TYPE_RAW_TRACEPOINT",
+    "BPF_PROG_TYPE_CGROUP_SOCK_ADDR",
+    "BPF_PROG_TYPE_LWT_SEG6LOCAL",
+    "BPF_PROG_TYPE_LIRC_MODE2",
+    "BPF_PROG_TYPE_SK_REUSEPORT",
+    "BPF_PROG_TYPE_FLOW_DISSECTOR",
+    "BPF_PROG_TYPE_CGROUP_SYSCTL",
+    "BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE",
+    "BPF_PROG_TYPE_CGROUP_SOCKOPT",
+    "BPF_PROG_TYPE_TRACING",
+    "BPF_PROG_TYPE_STRUCT_OPS",
+    "BPF_PROG_TYPE_EXT",
+    "BPF_PROG_TYPE_LSM",
+    "BPF_PROG_TYPE_SK_LOOKUP",
+    "BPF_PROG_TYPE_SYSCALL",
+    "BPF_PROG_TYPE_NETFILTER",
+)
