@@ -2,6 +2,7 @@
 #
 #   make run    set everything up, then build, boot and test the main cells
 #   make test   set everything up, then pass the farm's own tests
+#   make check  those of them that need no guest and start no command: a minute
 #   make nightly  all there is to be run, in BUDGET (6h)
 #   make hosts  the first two on new machines with Debian 12 and 13 (as root)
 #
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: run test nightly lint setup packages hosts
+.PHONY: run test check unit nightly lint setup packages hosts
 .DEFAULT_GOAL := run
 
 run: setup
@@ -21,6 +22,13 @@ nightly: setup
 
 test: setup lint
 	$(VENV)/bin/pytest tests
+
+# No guest, no kernel, no network: a change is checked in a minute.
+check: setup
+	@$(MAKE) --no-print-directory --jobs=2 lint unit
+
+unit: setup
+	$(VENV)/bin/pytest tests --ignore tests/guest --ignore tests/command
 
 lint: setup
 	$(VENV)/bin/ruff check farm suites tests benchmarks hosts docs

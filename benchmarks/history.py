@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from farm.history import index, query, reading, store
-from farm.history.model import Case, Seen, Summary, TestedKernel
+from farm.history.model import Case, RunKernel, Seen, Summary
 from farm.matrix import MATRIX
 from farm.record import records
 from farm.record.records import Run, VerdictRecord
@@ -77,7 +77,7 @@ def fill(results: Path, runs: int, cells: list[str], tests: int) -> None:
                 counts.setdefault((case.cell, case.suite), Counter())[one.verdict] += 1
             empty = reading.Reading(run, (), ())
             summary: Summary = reading.summary(results / run.id, empty, {})
-            kernels = {cell: TestedKernel("linux", "c" * 40, "t" * 40, f"{number}", 60.0, (1.0,)) for cell in cells}
+            kernels = {cell: RunKernel("linux", "c" * 40, "t" * 40, f"{number}", 60.0, (1.0,)) for cell in cells}
             store.put_run(db, replace(summary, place="", counts=counts, kernels=kernels), "", seen)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from farm.history import reading, store
 from farm.history.changes import WINDOW
-from farm.history.model import Case, Mutation, Seen, Summary, TestedKernel
+from farm.history.model import Case, Mutation, RunKernel, Seen, Summary
 from farm.matrix import MATRIX
 from farm.record import records
 from farm.record.records import VerdictRecord
@@ -131,7 +131,7 @@ def summary_of(number: int, of: Sequence[Case], seen: Mapping[Case, Seen]) -> Su
         workers=8,
         planned=len(of),
         kernels={
-            cell: TestedKernel("debian-6.12", f"{number:040x}", "", f"{number:020x}", 90.0, (2.0,)) for cell in cells
+            cell: RunKernel("debian-6.12", f"{number:040x}", "", f"{number:020x}", 90.0, (2.0,)) for cell in cells
         },
         counts=counts,
     )

@@ -17,7 +17,7 @@ from farm.base.errors import UsageError
 from farm.history import changes, query, retention, steps, store
 from farm.history.changes import Change, Comparison, Kind, Side, compare, last_comparable, rate
 from farm.history.index import index, reindex
-from farm.history.model import Case, Planted, Seen, Summary, TestedKernel, Timeline
+from farm.history.model import Case, Planted, RunKernel, Seen, Summary, Timeline
 from farm.record import records
 from farm.record.records import VerdictRecord
 from farm.record.verdict import MEANING, Verdict
@@ -56,7 +56,7 @@ def run(day: int, **more: object) -> Summary:
         accel="tcg",
         workers=1,
         planned=1,
-        kernels={"regs": TestedKernel(key=f"{day}")},
+        kernels={"regs": RunKernel(key=f"{day}")},
     )
     return replace(made, **more)  # type: ignore[arg-type]
 
@@ -88,7 +88,7 @@ def timeline(seen: Sequence[Seen | None]) -> Timeline:
 
 def ends(seen: Sequence[Seen | None], same_kernel: bool = False) -> list[Change]:
     """What is said behind these nights of one case, the last against the one before."""
-    kernel = {"regs": TestedKernel(key="k")}
+    kernel = {"regs": RunKernel(key="k")}
     runs = [run(day, **({"kernels": kernel} if same_kernel else {})) for day in range(1, len(seen) + 1)]
     old, new = seen[-2], seen[-1]
     before, after = Side(runs[-2], {CASE: old} if old else {}), Side(runs[-1], {CASE: new} if new else {})
@@ -225,7 +225,7 @@ def test_what_is_planted_is_compared_with_the_clean() -> None:
     ],
 )
 def test_a_poke_makes_no_flake(nights: tuple[Seen, ...], expected: Kind) -> None:
-    same = {"regs": TestedKernel(key="k")} if nights[0] is P and len(nights) == 3 else None
+    same = {"regs": RunKernel(key="k")} if nights[0] is P and len(nights) == 3 else None
     runs = [run(day, line=CLEAN, **({"kernels": same} if same else {})) for day in range(1, len(nights))]
     poked = replace(planted(len(nights), pokes=["f:00=01"]), kernels=same or {})
     sides = Side(runs[-1], {CASE: nights[-2]}), Side(poked, {CASE: nights[-1]})

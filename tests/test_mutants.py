@@ -3,7 +3,6 @@
 that is really built and caught."""
 
 import re
-import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,10 @@ from rich.console import Console
 from farm.base.errors import Exit, UsageError
 from farm.hunt.mutant import Mutant, Symptom, choose, load, parse
 from farm.hunt.mutants import Outcome, Score, Scores, clean, judge, keep, load_scores, pace, settle
-from farm.kernel import series
-from farm.kernel.tree import IDENTITY
 from farm.matrix import load as load_matrix
 from farm.record.records import VerdictRecord
 from farm.record.verdict import Verdict
 from farm.report import mutants as report
-from tests.test_run import FARM, LIMIT
 
 MATRIX = load_matrix()
 
@@ -101,22 +97,6 @@ def test_two_of_one_name(tmp_path: Path) -> None:
         (tmp_path / folder / "S-mine.patch").write_text(TEXT)
     with pytest.raises(UsageError, match=r"b/S-mine.patch: .*a/S-mine.patch has the same name"):
         load(MATRIX, tmp_path)
-
-
-def test_all_apply(tmp_path: Path) -> None:
-    """Each of them, alone, to the series; in an index, as 85,000 files take a minute to write."""
-    cell = MATRIX.cells["x86_64-regs"]
-    source = series.resolve(cell, MATRIX.trees[cell.tree], None, None)
-    env = {**IDENTITY, "GIT_DIR": str(source.store), "GIT_INDEX_FILE": str(tmp_path / "index")}
-    subprocess.run(["git", "read-tree", source.commit], env=env, check=True)
-    mutants = load(MATRIX)
-    assert len(mutants) >= 60
-    wrong = []
-    for mutant in mutants:
-        argv = ["git", "apply", "--check", "--cached", str(mutant.path)]
-        done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
-        wrong += [f"{mutant.path}: {done.stderr}"] if done.returncode else []
-    assert not wrong
 
 
 def test_no_two_are_the_same() -> None:
@@ -217,16 +197,3 @@ def test_clean_kernel_over_the_same_cells() -> None:
     asked = clean(mutants, [], 7)
     assert (asked.cells, asked.repeat, asked.stop) == (["x86_64-regs", "x86_64-regs-fp", "x86_64-off"], 7, False)
     assert clean(mutants, ["x86_64-regs"], 7).cells == ["x86_64-regs"]
-
-
-def test_mutant_is_caught(tmp_path: Path) -> None:
-    """From patch to verdict, with the command."""
-    name = "S-r10-not-restored"
-    argv = [str(FARM), "mutants", name, "--cell", "x86_64-regs", "-n", "1", "--results", str(tmp_path)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (directory,) = tmp_path.iterdir()
-    (score,) = load_scores(directory).scores
-    assert (score.outcome, score.suite) == (Outcome.CAUGHT, "registers")
-    assert re.search(r"\br10 is", score.reason)
-    assert (directory / score.run / "verdicts.jsonl").is_file()

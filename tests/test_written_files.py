@@ -31,7 +31,7 @@ from farm.record.records import Run, Slot, VerdictRecord
 from farm.record.verdict import Verdict
 from farm.run import resume
 from farm.tell import config
-from tests.bad_input import DIFF, GOOD_MATRIX, PATCH
+from tests.command.bad_input import DIFF, GOOD_MATRIX, PATCH
 
 RUN = Run(
     id="r", command=["farm"], tree=None, series="s", select="", cells=["c"], accel="tcg", accel_reason="", workers=2,

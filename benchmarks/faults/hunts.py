@@ -3,7 +3,7 @@
 
 The night is real, of two cells that are built and not booted, and take seconds so. The
 bisection is real but for its kernels: what they would do stands in their commits, as in
-tests/test_bisect.py; processes, git and files are as always.
+tests/command/test_bisect.py; processes, git and files are as always.
 """
 
 import json
@@ -24,7 +24,7 @@ from farm.hunt import evidence, judge
 from farm.hunt.bisect import BisectRequest, bisect
 from farm.nightly import night
 from farm.record import records
-from tests import test_bisect
+from tests.command import test_bisect
 
 #: The kernel of x86_64-regs, which the cache has, under names for which there is no guest.
 CELLS = {

@@ -26,7 +26,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from farm.history import steps
-from farm.history.model import Case, Seen, Summary, TestedKernel, Timeline
+from farm.history.model import Case, RunKernel, Seen, Summary, Timeline
 from farm.record.verdict import MEANING, TELLING, Verdict
 from farm.run.causes import alike
 
@@ -279,7 +279,7 @@ class _Past:
         self.case, self.line, self.over = case, line, over
 
     @cached_property
-    def telling(self) -> list[tuple[int, Seen, TestedKernel | None]]:
+    def telling(self) -> list[tuple[int, Seen, RunKernel | None]]:
         """Position, what was seen, of which kernel: where it says something of the kernel."""
         return [
             (position, seen, self.over[position].kernels.get(self.case.cell))

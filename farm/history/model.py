@@ -55,7 +55,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class TestedKernel:
+class RunKernel:
     """What a cell ran in a run. `key` is the hash of all that went into the build,
     `commit` and `content` name the source; all are empty where there was no kernel,
     `failure` then says why. Seconds are of the build (0: it was in the cache, or
@@ -113,7 +113,7 @@ class Summary:
     accel: str
     workers: int
     planned: int
-    kernels: Mapping[str, TestedKernel] = field(default_factory=dict)
+    kernels: Mapping[str, RunKernel] = field(default_factory=dict)
     counts: Mapping[tuple[str, str], Counter[Verdict]] = field(default_factory=dict)
     troubles: tuple[str, ...] = ()
 

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from farm.guest.splat import normal
-from farm.history.model import Case, Mutation, Planted, Seen, Summary, TestedKernel
+from farm.history.model import Case, Mutation, Planted, RunKernel, Seen, Summary
 from farm.record import records
 from farm.record.records import Run, VerdictRecord
 from farm.record.verdict import Verdict
@@ -234,11 +234,11 @@ def _judge(attempts: list[VerdictRecord]) -> Seen:
     return Seen(chosen.verdict, normal(line), round(mean, 3), len(ones), len(bad), line)
 
 
-def kernel(directory: Path, cell: str) -> TestedKernel:
+def kernel(directory: Path, cell: str) -> RunKernel:
     """What a cell ran, by the files in its directory."""
     where = directory / "cells" / cell
     built, failed = _json(where / "built.json"), _json(where / "failed.json")
-    return TestedKernel(
+    return RunKernel(
         source=str(built.get("source", "")),
         commit=str(built.get("commit", "")),
         content=str(built.get("content", "")),

@@ -23,7 +23,7 @@ from typing import Any
 
 from farm.base.deadline import Deadline
 from farm.base.errors import FarmError, UsageError
-from farm.history.model import Case, Mutation, Seen, Summary, TestedKernel, Timeline
+from farm.history.model import Case, Mutation, RunKernel, Seen, Summary, Timeline
 from farm.record.verdict import BY_CODE, MEANING, Verdict
 
 #: Raised when what is in the file changes. The file is then made anew.
@@ -229,7 +229,7 @@ def load_summary(text: str) -> Summary:
     for name in ("command", "cells", "troubles"):
         raw[name] = tuple(raw[name])
     raw["kernels"] = {
-        cell: TestedKernel(**{**kernel, "boot_seconds": tuple(kernel["boot_seconds"])})
+        cell: RunKernel(**{**kernel, "boot_seconds": tuple(kernel["boot_seconds"])})
         for cell, kernel in raw["kernels"].items()
     }
     raw["counts"] = {(cell, suite): _tally(tally) for cell, suite, tally in raw["counts"]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""For tests that do wrong on purpose: tests/test_canaries.py has them run as
+"""For tests that do wrong on purpose: tests/guest/test_canaries.py has them run as
 `farm run` runs the suites, and judges their verdicts."""
 
 from collections.abc import Generator

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from farm.record.verdict import Verdict
-from tests.test_run import farm_run, refused
+from tests.guest.test_run import farm_run, refused
 
 #: `mov $1,%eax; ret` and `xor %eax,%eax; ret`, to be put over a function's start.
 TRUE, FALSE = "b801000000c3", "31c0c3"

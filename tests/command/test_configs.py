@@ -27,7 +27,7 @@ from farm.record.verdict import Verdict
 from farm.report import configs as reports
 from farm.run import session
 from farm.run.watcher import Watcher
-from tests.test_bisect import Nothing
+from tests.command.test_bisect import Nothing
 
 pytestmark = pytest.mark.usefixtures("cache_root")
 

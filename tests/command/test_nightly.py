@@ -647,7 +647,7 @@ class Nights:
     def __init__(self, place: Path) -> None:
         self.results = place / "results"
         self.program = place / "python"
-        self.program.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.fakefarm "$@"\n')
+        self.program.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.command.fakefarm "$@"\n')
         self.program.chmod(0o755)
         self.environment = {**os.environ, "HOME": str(place), "XDG_CONFIG_HOME": str(place / "config")}
 

@@ -10,7 +10,7 @@ import pytest
 
 from farm.cli import main
 from farm.matrix import load
-from tests import bad_input
+from tests.command import bad_input
 
 #: What fits on a screen.
 SCREEN = 24
