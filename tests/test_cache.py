@@ -311,7 +311,10 @@ def test_cache_that_is_a_file(tmp_path: Path) -> None:
 )
 def test_file_system_that_takes_nothing(tmp_path: Path, options: str, size: int, said: str) -> None:
     mount = f'mount -t tmpfs -o {options} none {tmp_path} && exec "$@"'
-    shell = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this host lets nobody make a user namespace, as in a chroot")
+    shell = [*unshare, "sh", "-c", mount, "sh"]
     out = use(tmp_path, "key", *shell, size=size)
     assert out.startswith(f"FarmError: {tmp_path}/"), out
     assert said in out

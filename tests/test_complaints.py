@@ -42,6 +42,11 @@ ENTRY = "do_syscall_64+0x37 < entry_SYSCALL_64_after_hwframe+0x4b"
             "call trace: ftrace_bug+0x104 < ftrace_replace_code+0xc6 < ftrace_modify_all_code+0x120"
             " < ftrace_startup+0xb3 < register_ftrace_function+0xe6 < function_trace_init+0x71 < …",
         ]),
+        ("panic-vpanic", [  # 6.12.118: what makes the report is no part of it
+            "panic: Kernel panic - not syncing: sysrq triggered crash",
+            "call trace: sysrq_handle_crash+0x16 < __handle_sysrq.cold+0x95 < write_sysrq_trigger+0x51"
+            " < proc_reg_write+0x4f < vfs_write+0xd2 < ksys_write+0x5b < …",
+        ]),
         # where a lockup is noticed is chance: it is not part of the complaint, by which it is known again
         ("rcu-stall", [
             "RCU stall: rcu: INFO: rcu_sched self-detected stall on CPU",

@@ -56,6 +56,7 @@ EXPECTED: dict[str, list[tuple[str, str]]] = {
     ],
     "panic-on-warn": [("WARN", "WARNING: CPU: 0 PID: 1 at kernel/trace/ftrace.c:7030")],
     "panic-sysrq": [("panic", "Kernel panic - not syncing: sysrq triggered crash")],
+    "panic-vpanic": [("panic", "Kernel panic - not syncing: sysrq triggered crash")],
     "rcu-expedited": [("RCU stall", "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks")],
     "rcu-stall": [("RCU stall", "rcu: INFO: rcu_sched self-detected stall on CPU")],
     "rcu-tasks-stall": [("RCU stall", "INFO: rcu_tasks detected stalls on tasks:")],

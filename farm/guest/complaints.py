@@ -29,7 +29,7 @@ _CALL = re.compile(r"^ (\? )?(\S+)\+(0x[0-9a-f]+)/0x[0-9a-f]+")
 
 #: What makes the report, and stands above what it is about.
 _REPORTERS = re.compile(
-    r"^(__?)?(dump_stack\w*|show_stack\w*|print_\w+|kasan_report|kcsan_\w+|ubsan_\w+|__ubsan_\w+|panic|nmi_panic"
+    r"^(__?)?(dump_stack\w*|show_stack\w*|print_\w+|kasan_report|kcsan_\w+|ubsan_\w+|__ubsan_\w+|v?panic|nmi_panic"
     r"|lockdep_rcu_suspicious|__might_\w*|__schedule_bug|check_preemption_disabled\w*|report_bug)$"
 )
 
