@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from farm.base import atomic
 from farm.base.command import run
 from farm.base.errors import Exit, FarmError, UsageError
 
@@ -109,9 +110,7 @@ def install(command: Sequence[str], at: str) -> tuple[Path, str]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            partial = directory / f".{name}.partial"
-            partial.write_text(text)
-            partial.replace(directory / name)
+            atomic.write(directory / name, text)
     except OSError as error:
         raise FarmError(f"{directory}: {error.strerror}") from error
     run([*systemctl, "daemon-reload"], timeout=SYSTEMCTL_SECONDS)

@@ -2,6 +2,7 @@
 """Files that are replaced whole: a reader sees the old content or the new, never half."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,25 @@ def save_json(path: Path, value: Any) -> None:
     write(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file by way of another one beside it. Raises OSError that names `path`; it is as before then."""
+def write(path: Path, data: str | bytes, mode: int | None = None, sync: bool = False) -> None:
+    """Write a file through another one beside it, text in UTF-8.
+
+    `mode` are its permissions, those of a new file if None. With `sync` its content is on
+    disk before it is seen. Raises OSError that names `path`, which is then as before.
+    """
     partial = path.with_name(f".{path.name}.partial")
     with naming(path):
-        partial.write_text(text)
-        partial.replace(path)
+        try:
+            partial.write_bytes(data.encode() if isinstance(data, str) else data)
+            if sync:
+                with partial.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            if mode is not None:
+                partial.chmod(mode)
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager

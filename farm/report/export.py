@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from farm.base import atomic
 from farm.base.errors import Blamed, FarmError, UsageError
 from farm.base.strict import near
 from farm.history import reading
@@ -93,15 +94,7 @@ def _replace(path: Path, text: str, mode: int | None) -> None:
     """Put a file in the place of another, or of none. Raises OSError."""
     if mode is not None and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        if mode is not None:
-            partial.chmod(mode)
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    atomic.write(path, text, mode)
 
 
 def say(text: str) -> None:

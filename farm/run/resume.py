@@ -2,11 +2,10 @@
 """Going on with a run that was interrupted or killed: what has a verdict keeps it."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
-from farm.base import stored
+from farm.base import atomic, stored
 from farm.base.atomic import save_json
 from farm.base.errors import UsageError
 from farm.record import cellstate, records
@@ -28,12 +27,8 @@ def resume(directory: Path) -> tuple[Run, list[VerdictRecord]]:
     if run.status not in ("running", "interrupted"):
         raise UsageError(f"{directory}: the run is {run.status}, there is nothing to go on with")
     done = [one for one in records.load_verdicts(directory) if one.verdict not in (Verdict.LOST, Verdict.INFRA)]
-    partial = directory / ".verdicts.jsonl.partial"
-    with partial.open("w") as handle:
-        handle.writelines(json.dumps(asdict(one)) + "\n" for one in done)
-        handle.flush()
-        os.fsync(handle.fileno())
-    partial.replace(directory / "verdicts.jsonl")
+    lines = "".join(json.dumps(asdict(one)) + "\n" for one in done)
+    atomic.write(directory / "verdicts.jsonl", lines, sync=True)
     for failed in directory.glob("cells/*/failed.json"):
         failed.unlink()  # the builder may have been killed with the run
     for cell in run.cells:

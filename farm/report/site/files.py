@@ -4,11 +4,11 @@ and only if they are not what lies there already."""
 
 import errno
 import hashlib
-import os
 import re
 from functools import cache
 from pathlib import Path
 
+from farm.base import atomic
 from farm.base.errors import FarmError
 
 #: Of the results directory, the site's.
@@ -60,13 +60,10 @@ def write(path: Path, text: str) -> bool:
     data = _NO_TEXT.sub("\ufffd", text).encode()
     if path.is_file() and path.read_bytes() == data:
         return False
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        os.replace(partial, path)
+        atomic.write(path, data)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             said = "the disk is full; make room and give the same command again, it writes what is missing"
         else:
