@@ -157,6 +157,37 @@ def test_storm(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell, filtera
     check_slots(agent, tracing, filterable)
 
 
+#: Workers that open something before the storm starts.
+OPENERS = (
+    {"do": "seek", "rounds": 1},
+    {"do": "call", "args": 2},
+    {"do": "module", "path": "/payload/agent", "name": VISITOR},
+)
+
+#: What keeps a storm from starting: workers behind those, and the error.
+OBSTACLES = {
+    "unknown": ([*OPENERS, {"do": "nothing"}], "REQUEST"),
+    "bad_option": ([*OPENERS, {"do": "call", "args": 9}], "REQUEST"),
+    "no_file": ([*OPENERS, {"do": "module", "path": "/payload/missing", "name": VISITOR}], "ENOENT"),
+    "no_module": ([*OPENERS, {"do": "module", "path": "/payload", "name": VISITOR}], "EISDIR"),
+    "endless": ([*OPENERS[1:], {"do": "seek"}], "REQUEST"),
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_refused_storm_holds_nothing(agent: Agent, obstacle: str) -> None:
+    """Where one worker cannot be had, the agent gives back what those before it opened."""
+    workers, error = OBSTACLES[obstacle]
+    looks = {"op": "file_list", "path": "/proc/self/fd"}
+    before, answer, after = agent.request("batch", requests=[looks, {"op": "storm", "workers": workers}, looks])[
+        "answers"
+    ]
+    assert answer["name"] == error, f"the storm gave {answer}"
+    assert after["entries"] == before["entries"], (
+        f"the agent had the descriptors {before['entries']}, and has {after['entries']}"
+    )
+
+
 # The ends of filters' lives.
 
 

@@ -66,6 +66,8 @@ int leftovers(json_t *request, json_t *answer);
 
 /* load.c */
 int storm(json_t *request, json_t *answer);
+
+/* load_race.c */
 int set_bpf_race(json_t *request, json_t *answer);
 
 /* process.c */

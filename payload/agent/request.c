@@ -219,3 +219,41 @@ int request_array(json_t *request, const char *key, size_t max, json_t **value,
 
 	return 0;
 }
+
+int request_strings(json_t *request, const char *key, struct strings *strings,
+		    json_t *answer)
+{
+	json_t *array, *item;
+	size_t i;
+
+	if (request_array(request, key, REQUEST_LIST_MAX, &array, answer))
+		return -1;
+
+	json_array_foreach(array, i, item) {
+		strings->items[i] = json_string_value(item);
+		if (!strings->items[i])
+			return fail_request(answer, "\"%s\" has an entry that is no string", key);
+	}
+	strings->nr = json_array_size(array);
+
+	return strings->nr ? 0 : fail_request(answer, "\"%s\" is empty", key);
+}
+
+int request_numbers(json_t *request, const char *key, struct numbers *numbers,
+		    json_t *answer)
+{
+	json_t *array, *item;
+	size_t i;
+
+	if (request_array(request, key, REQUEST_LIST_MAX, &array, answer))
+		return -1;
+
+	json_array_foreach(array, i, item) {
+		if (!json_is_integer(item))
+			return fail_request(answer, "\"%s\" has an entry that is no number", key);
+		numbers->items[i] = json_integer_value(item);
+	}
+	numbers->nr = json_array_size(array);
+
+	return numbers->nr ? 0 : fail_request(answer, "\"%s\" is empty", key);
+}

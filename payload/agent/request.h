@@ -19,6 +19,18 @@ struct bytes {
 	size_t size;
 };
 
+#define REQUEST_LIST_MAX 64
+
+struct strings {
+	const char *items[REQUEST_LIST_MAX];
+	size_t nr;
+};
+
+struct numbers {
+	int items[REQUEST_LIST_MAX];
+	size_t nr;
+};
+
 /*
  * That a request has no keys but these, separated by blanks: a misspelt option
  * must not go unnoticed.
@@ -43,5 +55,11 @@ int request_bytes(json_t *request, const char *key, struct bytes *bytes, json_t 
 int request_object(json_t *request, const char *key, json_t **value, json_t *answer);
 int request_array(json_t *request, const char *key, size_t max, json_t **value,
 		  json_t *answer);
+
+/* Lists that have one entry at least. The strings belong to the request. */
+int request_strings(json_t *request, const char *key, struct strings *strings,
+		    json_t *answer);
+int request_numbers(json_t *request, const char *key, struct numbers *numbers,
+		    json_t *answer);
 
 #endif /* AGENT_REQUEST_H */
