@@ -234,6 +234,8 @@ def run_pytest(arguments: list[str], plugin: object) -> int | pytest.ExitCode:
 def collecting(suites: Path, directory: Path, select: str) -> list[str]:
     """The arguments by which pytest finds the tests of a run."""
     arguments = [str(suites), "--strict-markers", "--rootdir", str(suites.parent), "-c", os.devnull]
+    # or every directory above takes part in -k: with a checkout in ~/slots, `-k slots` would be all tests
+    arguments += ["--confcutdir", str(suites)]
     arguments += ["-p", "farm.run.plugin", "-p", "no:cacheprovider", "-p", "no:terminal", "--farm-run", str(directory)]
     # pytest would keep what the watcher prints while it loads the suites, and show it at the end
     arguments += ["--capture=no"]

@@ -4,6 +4,7 @@ and one with a bug: as processes."""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from farm.matrix import load
+from farm.matrix import CHECKOUT, load
+from farm.run import selection
 
 pytestmark = pytest.mark.usefixtures("cache_root")
 
@@ -109,6 +111,15 @@ def test_an_expression_that_selects_nothing(words: str, said: str, tmp_path: Pat
     assert done.returncode == 2
     assert said in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_directories_above_the_suites_are_not_selected(tmp_path: Path) -> None:
+    """By -k, whatever a user's checkout is called."""
+    checkout = tmp_path / "slots"
+    shutil.copytree(CHECKOUT / "suites", checkout / "suites", ignore=shutil.ignore_patterns("__pycache__"))
+    cell = load().cells["x86_64-regs"]
+    found = selection.find([cell], "slots", checkout / "suites")
+    assert {test.suite for test in found} == {"slots"}
 
 
 def test_tests_are_listed_with_what_they_need() -> None:
