@@ -35,7 +35,9 @@ def test_shell_in_a_guest(typed: Start) -> None:
     child.expect_exact("# ")
     child.sendline("cat /proc/sys/kernel/osrelease; stty size")
     child.expect(r"\d+\.\d+\.\d+-farm\s+24 80\s")
+    child.expect_exact("# ")
     child.sendline("cat")
+    child.expect_exact("cat\r\n")
     child.sendline("typed")
     child.expect(r"typed\s+typed")  # the second one is cat's: before that the key would find nobody
     child.sendintr()
