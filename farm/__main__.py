@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The way in, as `farm` and as `python -m farm`.
+"""The entry point, as `farm` and as `python -m farm`.
 
-What takes half a second, loading the farm, is done in here: a Ctrl-C at that time ends it with a line,
-as it does later. Nothing has been started by then that would have to be ended.
+Loading the farm takes half a second, and happens inside main(): a Ctrl-C during that time ends the farm
+with one line, as it does later. Nothing that would have to be ended has been started by then.
 """
 
 import atexit
@@ -13,22 +13,22 @@ import signal
 import sys
 from types import FrameType
 
-#: As farm.base.errors has it, which is not loaded yet.
+#: The same as in farm.base.errors, which is not loaded yet.
 FARM = 3
 
-#: Signs that the farm writes, and what a terminal without them shows.
+#: Characters that the farm prints, and what a terminal without them shows instead.
 PLAIN = str.maketrans(
     {"…": "...", "–": "-", "—": "--", "→": "->", "×": "x", "•": "*", "·": "-", "─": "-", "│": "|", "’": "'"}
 )
 
 
 def main() -> None:
-    """Run the command line; it ends with SystemExit."""
+    """Run the command line. It ends with SystemExit."""
     _open_streams()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is ignored below nohup
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup ignores it
         signal.signal(signal.SIGINT, _interrupted)
-        # what is registered first runs last: Python would take its own handlers away then, and die
-        # of a Ctrl-C when everything is done and only the exit status is left to be given
+        # what is registered first runs last: Python then removes its own handlers, and would die of
+        # a Ctrl-C when everything is done and only the exit status is left
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     from farm.cli import main as command_line
 
@@ -47,8 +47,8 @@ def _interrupted(_number: int, _frame: FrameType | None) -> None:
 
 
 class Output(io.TextIOWrapper):
-    """stdout or stderr. A disk that is full or a reader who has had enough (`farm run | head`) ends no
-    run: what is to be printed after that is lost, and `trouble` says why."""
+    """stdout or stderr. A full disk, or a reader that stops reading (`farm run | head`), does not end a
+    run: all later output is lost, and `trouble` says why."""
 
     trouble: OSError | None = None
 
@@ -73,10 +73,10 @@ class Output(io.TextIOWrapper):
 
 
 def _open_streams() -> None:
-    """Make stdin, stdout and stderr such that writing to them raises nothing.
+    """Replace stdin, stdout and stderr by streams that raise nothing when they are written to.
 
-    One that the caller has closed becomes the null device, or the next file that is opened would get
-    its number, and what is printed. A sign that the encoding lacks is written in another way.
+    One that the caller has closed becomes the null device. Otherwise the next file that is opened
+    would get its number, and all that is printed. A character that the encoding lacks is replaced.
     """
     codecs.register_error("plain", _plainer)
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
@@ -96,7 +96,7 @@ def _open_streams() -> None:
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:
-    """A handler for `codecs`: the nearest that ASCII has."""
+    """A handler for `codecs`: the nearest text in ASCII."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end].translate(PLAIN)

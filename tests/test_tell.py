@@ -622,7 +622,7 @@ def test_command(tmp_path: Path, sendmail: Path) -> None:
     assert (told.returncode, told.stdout) == (0, f"told you@example.org through {sendmail}\n")
     assert f"+ {sendmail} -i -f farm@example.org -- you@example.org" in told.stderr
     quiet = farm(str(third), "--config", str(file))
-    assert (quiet.returncode, quiet.stdout) == (0, "nothing changed, nobody was told\n")
+    assert (quiet.returncode, quiet.stdout) == (0, "nothing changed, so nothing was sent\n")
 
 
 def test_command_that_fails_loses_no_verdict(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The command line: one command a phase, no logic."""
+"""The command line: one command for each phase, and no logic."""
 
 import errno
 import sys
@@ -38,11 +38,11 @@ def _common(
 
 
 def main() -> None:
-    """The command line: errors with blame become a message and an exit status."""
+    """Run the command line. Errors with blame become a message and an exit status."""
     try:
         app(standalone_mode=True)
     except SystemExit as ended:
-        # typer makes 130 of a Ctrl-C, which `farm exec` may have of the guest's command as well
+        # typer turns a Ctrl-C into 130, but the guest's command of `farm exec` may end with 130 too
         if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
             _end("interrupted", Exit.FARM)
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
@@ -55,15 +55,15 @@ def main() -> None:
 
 
 def told(error: Blamed) -> str:
-    """The error as it is printed: whose it is, and what it is."""
+    """The error as it is printed: who is to blame, and the message."""
     kind = "kernel" if isinstance(error, KernelError) else "error" if isinstance(error, UsageError) else "farm"
     return f"{kind}: {error}"
 
 
 def _end(said: str, status: int) -> None:
-    """Say why on stderr, see that stdout took what was written, and exit.
+    """Say why on stderr, check that stdout took all output, and exit.
 
-    A reader who has had enough (`farm cells | head -1`) is no trouble, a disk that is full is.
+    A reader that stops reading (`farm cells | head -1`) is no error; a full disk is.
     """
     sys.stdout.flush()
     trouble = getattr(sys.stdout, "trouble", None)

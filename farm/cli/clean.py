@@ -22,20 +22,25 @@ app = typer.Typer()
 
 @app.command()
 def clean(
-    everything: Annotated[bool, typer.Option("--all", help="Sources, ccache and finished kernels as well.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also remove sources, ccache and finished kernels.")
+    ] = False,
     runs: Annotated[
-        float | None, typer.Option("--runs", metavar="DAYS", min=0, help="Instead: run directories that are older.")
+        float | None,
+        typer.Option("--runs", metavar="DAYS", min=0, help="Instead: remove run directories that are older."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, print what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Remove nothing, only list what would be removed.")
+    ] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="With --all: do not ask.")] = False,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """Remove build directories and what interrupted builds left; kernels stay.
+    """Remove build directories and what interrupted builds left. Kernels stay.
 
-    The next build of a cell starts anew, from ccache. `--all` empties the
-    cache, unless a farm is using it, and takes the time of a first run to fill again.
-    `--runs` leaves of the run directories those that a failure is hunted from, the last
-    good and the first bad one; the history keeps the verdicts of all.
+    The next build of a cell starts from scratch, with ccache. `--all` empties the
+    cache, unless a farm is using it; the next run then takes as long as the first one.
+    `--runs` removes old run directories, but keeps the last good and the first bad run
+    of each failure. The history keeps the verdicts of all runs.
 
     Examples: `farm clean`, `farm clean --all --dry-run`, `farm clean --runs 90 --dry-run`
     """

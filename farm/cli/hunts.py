@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Hunts: series, bisections, mutants."""
+"""Commands that search: series, bisections, mutants."""
 
 from dataclasses import replace
 from typing import Annotated
@@ -47,21 +47,23 @@ app = typer.Typer()
 def check_series(
     cell: Annotated[
         list[str] | None,
-        typer.Argument(help="Cells with the feature and without; default: x86_64-off x86_64-regs.", metavar="[CELL]…"),
+        typer.Argument(
+            help="Cells with the feature and without it; default: x86_64-off x86_64-regs.", metavar="[CELL]…"
+        ),
     ] = None,
     select: SelectOption = "",
     tree: TreeOption = None,
     series: Annotated[str | None, typer.Option("--series", metavar="DIR", help="Patches; default: the farm's.")] = None,
-    first: Annotated[int, typer.Option("--from", metavar="N", min=1, help="Begin with the Nth patch.")] = 1,
-    goon: Annotated[bool, typer.Option("--all", help="Go on behind a patch that fails.")] = False,
+    first: Annotated[int, typer.Option("--from", metavar="N", min=1, help="Start with the Nth patch.")] = 1,
+    goon: Annotated[bool, typer.Option("--all", help="Continue after a patch that fails.")] = False,
     accelerator: AccelOption = "auto",
     results: ResultsOption = RESULTS,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """Check that each patch of a series stands by itself: checkpatch, the ABI, the
-    build with the feature off and on, the suites that apply so far. Names the
-    first that does not. Takes some minutes a patch.
+    """Check each patch of a series by itself: checkpatch, the ABI, the build with the
+    feature off and on, and the suites that apply so far. Names the first patch that
+    fails. Takes a few minutes for each patch.
 
     Examples:
 
@@ -105,7 +107,8 @@ def check_series(
 def bisect(
     good: Annotated[str, typer.Option("--good", metavar="REV", help="A revision that passes.")],
     bad: Annotated[
-        str, typer.Option("--bad", metavar="REV", help="A later one that fails; default: that of --tree PATH@REV.")
+        str,
+        typer.Option("--bad", metavar="REV", help="A later revision that fails; default: the REV of --tree PATH@REV."),
     ] = "",
     tree: Annotated[str, typer.Option("--tree", metavar="PATH[@REV]", help="A git tree of yours.")] = ".",
     cell: Annotated[str, typer.Option("--cell", metavar="CELL", help="A cell of the matrix.")] = "x86_64-regs",
@@ -122,14 +125,14 @@ def bisect(
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """Find the commit that broke a test, by `git bisect`; your tree is only read.
+    """Find the commit that broke a test, by `git bisect`. Your tree is only read.
 
-    Tests both ends first. Only the failure of the bad end counts as bad;
-    what does not build, does not boot or fails in another way is skipped. A
-    failure that comes and goes is waited for until the confidence is reached.
-    A `--patch` goes on top of the series at every commit. Stopped or killed, the
-    same command goes on. Exit status: 0 found, 1 only skipped commits are left,
-    2 wrong ends or wrong usage, 3 the farm failed.
+    Tests both ends first. A commit is bad only if it fails as the bad end does. A
+    commit that does not build, does not boot or fails in another way is skipped. If
+    the failure comes and goes, each commit is tested until the confidence is reached.
+    A `--patch` is applied on top of the series at every commit. If the hunt was
+    stopped or killed, the same command continues it. Exit status: 0 found, 1 only
+    skipped commits are left, 2 wrong ends or wrong usage, 3 the farm failed.
 
     Examples:
 
@@ -169,9 +172,10 @@ def bisect(
 @app.command()
 def config_bisect(
     good: Annotated[str, typer.Option("--good", metavar="CELL", help="A cell that passes.")] = "",
-    bad: Annotated[str, typer.Option("--bad", metavar="CELL", help="One that fails.")] = "",
+    bad: Annotated[str, typer.Option("--bad", metavar="CELL", help="A cell that fails.")] = "",
     minimise: Annotated[
-        str, typer.Option("--minimise", metavar="CELL", help="Instead: the fewest options with which this one fails.")
+        str,
+        typer.Option("--minimise", metavar="CELL", help="Instead: find the fewest options with which this cell fails."),
     ] = "",
     select: SelectOption = "",
     failure: FailureOption = "",
@@ -186,14 +190,14 @@ def config_bisect(
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """Find the options that make a test fail, or the fewest with which it does.
+    """Find the options that make a test fail, or the fewest options with which it fails.
 
-    Tests both ends first, and then what lies between them, by leaving away what
-    can be left away: a kernel a step, of some minutes. Only the failure of the bad
-    end counts. Tree, toolchain, patches and guest are the bad cell's for all.
-    A cell is minimised beside its fragment `base`, which a guest needs to boot.
-    Stopped or killed, the same command goes on. Exit status: 0 found, 2 wrong
-    cells or wrong usage, 3 the farm failed.
+    Tests both ends first. Then it leaves out options, step by step; each step builds
+    one kernel and takes a few minutes. Only the failure of the bad end counts. Tree,
+    toolchain, patches and guest are always those of the bad cell. `--minimise` never
+    leaves out the fragment `base`, which a guest needs to boot. If the hunt was stopped
+    or killed, the same command continues it. Exit status: 0 found, 2 wrong cells or
+    wrong usage, 3 the farm failed.
 
     Examples:
 
@@ -230,18 +234,20 @@ def config_bisect(
 def mutants(
     name: Annotated[
         list[str] | None,
-        typer.Argument(help="Mutants, folders of mutants, or patterns; all if none is named.", metavar="[NAME]…"),
+        typer.Argument(help="Mutants, folders of mutants, or patterns; default: all.", metavar="[NAME]…"),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option("--cell", metavar="CELL", help="Try them in this cell only; may be given again.")
+        list[str] | None, typer.Option("--cell", metavar="CELL", help="Try them only in this cell; may be repeated.")
     ] = None,
     clean: Annotated[
         int,
-        typer.Option("--clean", metavar="N", min=0, help="No mutant: the clean kernel, N times. Counts false alarms."),
+        typer.Option(
+            "--clean", metavar="N", min=0, help="Test the clean kernel N times instead, and count false alarms."
+        ),
     ] = 0,
-    listed: Annotated[bool, typer.Option("--list", help="Only list them: what each is.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Only list the mutants, with what each changes.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say where each would be tried, and build nothing.")
+        bool, typer.Option("--dry-run", help="Build nothing; list where each mutant would be tried.")
     ] = False,
     accelerator: AccelOption = "auto",
     guests: GuestsOption = 0,
@@ -249,9 +255,9 @@ def mutants(
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """Put bugs into the kernel, one after the other, and see what goes red. Exit
+    """Put bugs into the kernel, one by one, and check that a test fails. Exit
     status: 0 all were caught, 1 some survived, 2 wrong usage or a patch that does
-    not fit, 3 the farm failed.
+    not apply, 3 the farm failed.
 
     Examples:
 
@@ -265,7 +271,7 @@ def mutants(
     known = load(matrix)
     only = [chosen.name for chosen in choose(known, cell)] if cell else []
     if clean and (listed or dry_run):
-        raise UsageError("--clean tries no mutant: leave --list and --dry-run away")
+        raise UsageError("--clean tries no mutant: leave out --list and --dry-run")
     chosen = mutant_files.choose(mutant_files.load(known), name or [])
     request = mutant_hunt.MutantsRequest(chosen, only, bool(name), accelerator, guests, results, matrix)
     if listed or dry_run:

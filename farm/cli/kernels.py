@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The host, the matrix, kernels and guests by hand."""
+"""Commands for the host, the matrix, and kernels and guests by hand."""
 
 import shlex
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ from farm.run.spec import guest_spec
 
 app = typer.Typer()
 
-#: Of a kernel's log so much is printed: with what is said of it, a screen.
+#: How many lines of a kernel's log are printed. With the message below them they fit on a screen.
 LOG_LINES = 18
 
 
@@ -55,7 +55,7 @@ def _limit(seconds: float) -> float:
 
 @app.command()
 def doctor(verbose: Verbose = False) -> None:
-    """What this host can and lacks, and how to get what is missing."""
+    """Show what this host has and lacks, and how to get what is missing."""
     table = Table("requirement", "state", "what to do")
     findings = requirements.check()
     for finding in findings:
@@ -67,12 +67,14 @@ def doctor(verbose: Verbose = False) -> None:
 
 @app.command()
 def cells(
-    cell: Annotated[list[str] | None, typer.Argument(help="Only these, with all details.", metavar="[CELL]…")] = None,
+    cell: Annotated[
+        list[str] | None, typer.Argument(help="Only these cells, with all details.", metavar="[CELL]…")
+    ] = None,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """The cells of the matrix, in a line or two each; with names or `-v` their
-    fragments as well, and what they declare to support.
+    """List the cells of the matrix, in a line or two each. With names or `-v`, also
+    their fragments, and what they declare to support.
 
     Examples:
 
@@ -114,7 +116,7 @@ def build(
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """Build the kernels of cells, and nothing that the cache has.
+    """Build the kernels of cells, except those that the cache has.
 
     Examples:
 
@@ -132,13 +134,13 @@ def build(
 
 
 def check(order: builder.Order) -> None:
-    """Raise UsageError for what cannot be built, as far as that is known at once."""
+    """Raise UsageError for what cannot be built, as far as that is known without building."""
     known = load(Path(order.matrix))
     patches.check(choose(known, order.cells), known.trees, order.tree, order.series, order.patches)
 
 
 def build_kernels(order: builder.Order) -> list[builder.Built]:
-    """Build with progress on the screen; raise the gravest failure at the end."""
+    """Build, with progress on the screen. Raise the gravest failure at the end."""
     built: list[builder.Built] = []
     failed: list[builder.Event] = []
     check(order)
@@ -168,7 +170,7 @@ def build_kernels(order: builder.Order) -> list[builder.Built]:
 
 
 def _spec(order: builder.Order, wish: str) -> vm.Spec:
-    """The guest of the one cell of an order, whose kernel is built if need be."""
+    """The guest of the only cell of an order. Its kernel is built if the cache has none."""
     (cell,) = choose(load(Path(order.matrix)), order.cells)
     if cell.machine is None:
         raise UsageError(f"{cell.name} is only built, it has no guest; see `farm cells`")
@@ -179,7 +181,7 @@ def _spec(order: builder.Order, wish: str) -> vm.Spec:
 
 @contextmanager
 def _guest(spec: vm.Spec) -> Iterator[vm.Guest]:
-    """A guest for a person; its log goes with it."""
+    """A guest for interactive use. Its log is removed with it."""
     with ExitStack() as stack:
         log = stack.enter_context(cache.scratch("consoles")) / "console.log"
         guest, distrust = start(stack, spec, lambda: log)
@@ -195,11 +197,11 @@ def boot(
     series: SeriesOption = None,
     patch: PatchOption = None,
     accelerator: AccelOption = "auto",
-    append: Annotated[str, typer.Option("--append", metavar="TEXT", help="More for the kernel's command line.")] = "",
+    append: Annotated[str, typer.Option("--append", metavar="TEXT", help="Add to the kernel's command line.")] = "",
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """A shell in a guest of a cell; leaving it ends the guest.
+    """Open a shell in a guest of a cell. Leaving the shell ends the guest.
 
     Examples:
 
@@ -218,20 +220,20 @@ def boot(
 @app.command(context_settings={"ignore_unknown_options": True})
 def exec(
     cell: OneCell,
-    command: Annotated[list[str], typer.Argument(help="What to run, after --.", metavar="-- CMD…")],
+    command: Annotated[list[str], typer.Argument(help="The command to run, after --.", metavar="-- CMD…")],
     tree: TreeOption = None,
     series: SeriesOption = None,
     patch: PatchOption = None,
     accelerator: AccelOption = "auto",
     limit: Annotated[
-        float, typer.Option("--limit", metavar="SECONDS", callback=_limit, help="How long it may take.")
+        float, typer.Option("--limit", metavar="SECONDS", callback=_limit, help="How long the command may take.")
     ] = 600.0,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """Run one command in a fresh guest of a cell: with this command's stdin, output and
-    status, byte by byte. Words arrive as they were given; a single one is a line for the
-    guest's shell.
+    """Run one command in a fresh guest of a cell. Its stdin, stdout, stderr and exit status
+    are those of `farm exec`, byte by byte. Several words arrive as they were given. A single
+    word is a line for the guest's shell.
 
     Examples:
 
@@ -255,7 +257,7 @@ def exec(
 
 
 def _last_of(log: str) -> str:
-    """What the kernel said last: its first complaint, or else the end of its log."""
+    """What to print of the kernel's log: its first complaint, or else its end."""
     found = splat.find(log)
     lines = log[found[0].start : found[0].end].splitlines() if found else log.splitlines()[-LOG_LINES:]
     return "\n".join(plain(line) for line in lines[:LOG_LINES])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Nights, and what is made of many runs."""
+"""Commands for nights, and for what is made from many runs."""
 
 import os
 import sys
@@ -37,23 +37,26 @@ app = typer.Typer()
 @app.command()
 def nightly(
     ctx: typer.Context,
-    budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="How long it may take: 6h, 90m.")] = "6h",
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="How long the night may take: 6h, 90m.")
+    ] = "6h",
     tree: TreeOption = None,
     series: SeriesOption = None,
-    install: Annotated[bool, typer.Option("--install", help="Run nothing now, but every night from now on.")] = False,
-    at: Annotated[str, typer.Option("--at", metavar="HH:MM", help="When, with --install.")] = "02:00",
+    install: Annotated[bool, typer.Option("--install", help="Run every night from now on, but not now.")] = False,
+    at: Annotated[str, typer.Option("--at", metavar="HH:MM", help="When the night starts, with --install.")] = "02:00",
     restart: RestartOption = False,
     results: ResultsOption = RESULTS,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """All cells and suites, the kernel's own tests and a sample of the mutants that
-    changes every night, as much as fits; then what changed since the last night, the
-    site of `farm report`, and `farm tell` if tell.yaml is there.
+    """Test all cells and suites, run the kernel's own tests, and try a sample of the
+    mutants, a different one each night: as much as fits into the budget. Then report
+    what changed since the last night, make the site of `farm report`, and run `farm tell`
+    if there is a tell.yaml.
 
-    Killed at any moment, the same command goes on within 20 hours. `--install` makes a
-    timer of your systemd's, or prints a line for cron where there is none. Exit
-    status: the highest of its steps', 3 if one has not ended.
+    If a night was killed, the same command continues it within 20 hours. `--install`
+    makes a timer in your own systemd, or prints a line for cron if there is no systemd.
+    Exit status: the highest of the steps, 3 if a step did not finish.
 
     Examples:
 
@@ -64,7 +67,7 @@ def nightly(
     ```
     """
     if was_typed(ctx, "at") and not install:
-        raise UsageError("--at says when --install has the night begin; without that it begins now")
+        raise UsageError("--at is the time for --install; without --install the night begins now")
     tree = os.path.abspath(os.path.expanduser(tree)) if tree else None
     series = os.path.abspath(os.path.expanduser(series)) if series and series != "none" else series
     asked = night.Asked(results, matrix.resolve(), tree, series)
@@ -90,14 +93,14 @@ def nightly(
 def report(
     run: Annotated[
         str,
-        typer.Argument(help="The run of the first page; the newest if none is named, patched or not.", metavar="[RUN]"),
+        typer.Argument(help="The run on the first page; default: the newest one, patched or not.", metavar="[RUN]"),
     ] = "",
-    reindex: Annotated[bool, typer.Option("--reindex", help="Make the history anew from the run directories.")] = False,
+    reindex: Annotated[bool, typer.Option("--reindex", help="Rebuild the history from the run directories.")] = False,
     results: ResultsOption = RESULTS,
 ) -> None:
     """Make the site of the results: how the newest run differs from the last clean one, all
-    runs, each test, each failure, each cell, trends. Static pages below `results/site`;
-    only what changed is written.
+    runs, each test, each failure, each cell, and trends. The pages are static and lie in
+    `results/site`; only pages that changed are written.
 
     Examples:
 
@@ -115,13 +118,13 @@ def report(
 
 @app.command()
 def compare(
-    before: Annotated[str, typer.Argument(help="A run: its id or its directory; RUN:CELL: one cell of it.")],
-    after: Annotated[str, typer.Argument(help="Another one, the later.")],
-    markdown: Annotated[bool, typer.Option("--markdown", help="For a mail or a pull request.")] = False,
+    before: Annotated[str, typer.Argument(help="A run, by id or directory, or one cell of it: RUN:CELL.")],
+    after: Annotated[str, typer.Argument(help="A later run, or one cell of it.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a mail or a pull request.")] = False,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """What is different between two runs, test by test: of two nights, trees, series
-    or cells. Exit status: 0 nothing is worse, 1 something is, 2 wrong usage.
+    """Compare two runs, test by test: two nights, trees, series or cells. Exit
+    status: 0 nothing is worse, 1 something is, 2 wrong usage.
 
     Examples:
 

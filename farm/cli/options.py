@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the commands have in common: two consoles, the options."""
+"""What the commands share: two consoles, and the options."""
 
 import os
 from pathlib import Path
@@ -14,13 +14,13 @@ from farm.matrix import load
 from farm.run import selection
 
 out = Console()
-#: For what is told on the way to a result: `farm exec` leaves stdout to the guest.
+#: For progress and messages: `farm exec` leaves stdout to the guest.
 err = Console(stderr=True)
 
 
 def _verbose(verbose: bool) -> bool:
     if verbose:
-        os.environ[VERBOSE] = "1"  # for the builder as well, which is a process of its own
+        os.environ[VERBOSE] = "1"  # the builder, a process of its own, reads it too
     return verbose
 
 
@@ -31,14 +31,14 @@ def _accelerator(name: str) -> str:
 
 
 def _filled(param: typer.CallbackParam, value: str | None) -> str | None:
-    """A value that is not left empty, as a shell's variable without one leaves it."""
+    """The value, if it is not empty. An unset shell variable leaves an option empty."""
     if value is not None and not value.strip():
-        raise UsageError(f"{param.opts[0]} is empty; give {param.metavar}, or leave the option away")
+        raise UsageError(f"{param.opts[0]} is empty; give {param.metavar}, or leave out the option")
     return value
 
 
 def _expression(ctx: typer.Context, param: typer.CallbackParam, value: str) -> str:
-    """What pytest takes for -k; here, before anything is built for it."""
+    """Check an expression for pytest's -k before anything is built."""
     if value or was_typed(ctx, param.name):
         _filled(param, value)
         selection.check_expression(value)
@@ -46,14 +46,14 @@ def _expression(ctx: typer.Context, param: typer.CallbackParam, value: str) -> s
 
 
 def was_typed(ctx: typer.Context, name: str | None) -> bool:
-    """Whether a parameter stands on the command line."""
+    """Whether a parameter was given on the command line."""
     source = ctx.get_parameter_source(name or "")
     return source is not None and source.name == "COMMANDLINE"
 
 
 Cells = Annotated[
     list[str] | None,
-    typer.Argument(help="Cells of the matrix; those of the main road if none is named.", metavar="[CELL]…"),
+    typer.Argument(help="Cells of the matrix; default: those of the main road.", metavar="[CELL]…"),
 ]
 All = Annotated[bool, typer.Option("--all", help="Every cell of the matrix.")]
 OneCell = Annotated[str, typer.Argument(help="A cell of the matrix.", metavar="CELL")]
@@ -63,7 +63,7 @@ TreeOption = Annotated[
         "--tree",
         metavar="PATH[@REV]",
         callback=_filled,
-        help="A git tree of yours; without @REV as it stands, changes included.",
+        help="Your git tree; without @REV as it stands, with uncommitted changes.",
     ),
 ]
 SeriesOption = Annotated[
@@ -72,57 +72,64 @@ SeriesOption = Annotated[
         "--series",
         metavar="DIR|none",
         callback=_filled,
-        help="Patches to apply; default: the tree's own, unless they are in it.",
+        help="Patches to apply; default: the farm's series, unless the tree has it.",
     ),
 ]
 PatchOption = Annotated[
     list[str] | None,
-    typer.Option("--patch", metavar="FILE", help="One more patch, on top of the series; may be given again."),
+    typer.Option("--patch", metavar="FILE", help="A patch on top of the series; may be repeated."),
 ]
 PokeOption = Annotated[
     list[str] | None,
     typer.Option(
         "--poke",
         metavar="SYMBOL[+OFFSET][:OLD]=NEW",
-        help="Break the running kernel first: bytes of a symbol, in hex. To see a check fail.",
+        help="Break the running kernel first, to see a check fail: bytes of a symbol, in hex.",
     ),
 ]
 AccelOption = Annotated[
-    str, typer.Option("--accel", metavar="auto|kvm|tcg", callback=_accelerator, help="What runs the guests.")
+    str,
+    typer.Option(
+        "--accel", metavar="auto|kvm|tcg", callback=_accelerator, help="What runs the guests: KVM, or emulation by TCG."
+    ),
 ]
 SelectOption = Annotated[
     str,
     typer.Option(
-        "-k", metavar="EXPR", callback=_expression, help="Only tests that match, as with pytest; see `farm tests`."
+        "-k",
+        metavar="EXPR",
+        callback=_expression,
+        help="Only tests that match, as with pytest; `farm tests` lists names.",
     ),
 ]
 GuestsOption = Annotated[int, typer.Option("-n", "--guests", min=0, max=512, help="Guests at once; 0: as many as fit.")]
 ResultsOption = Annotated[
     Path, typer.Option("--results", metavar="DIR", resolve_path=True, help="Where run directories go.")
 ]
-OneRun = Annotated[str, typer.Argument(help="A run directory, or the name of one among the results.", metavar="RUN")]
+OneRun = Annotated[str, typer.Argument(help="A run directory, or its name in the results.", metavar="RUN")]
 FailureOption = Annotated[
-    str, typer.Option("--failure", metavar="TEXT", help="Of several failures the one with this text in its name.")
+    str,
+    typer.Option("--failure", metavar="TEXT", help="If there are several failures: the one whose name has this text."),
 ]
 ConfidenceOption = Annotated[
-    float, typer.Option("--confidence", help="How sure the result must be, where the failure comes and goes.")
+    float, typer.Option("--confidence", help="How sure the result must be if the failure comes and goes.")
 ]
 TriesOption = Annotated[
-    int, typer.Option("--tries", metavar="N", min=1, help="The bad end may pass so often before it is called good.")
+    int, typer.Option("--tries", metavar="N", min=1, help="If the bad end passes N times, it counts as good.")
 ]
-RestartOption = Annotated[bool, typer.Option("--restart", help="Begin anew what was left or has ended.")]
-MatrixOption = Annotated[Path, typer.Option("--matrix", help="Another matrix.yaml.", metavar="FILE")]
+RestartOption = Annotated[bool, typer.Option("--restart", help="Start from the beginning; do not continue.")]
+MatrixOption = Annotated[Path, typer.Option("--matrix", help="Use this matrix.yaml instead.", metavar="FILE")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", callback=_verbose, help="Print the external commands.")]
 
 
 def paths(patch: list[str] | None) -> list[str]:
-    """The patches that were named, such that another directory and another day name the same."""
+    """The patches by their absolute paths, so that they are the same from any directory."""
     return [os.path.realpath(os.path.expanduser(path)) if path else path for path in patch or []]
 
 
 def names(matrix: Path, cell: list[str] | None, everything: bool) -> list[str]:
-    """The cells that were named, all with --all; none stands for those of the main road. Raises
-    UsageError for both at once."""
+    """The cells that were named, or all with --all. An empty list means those of the main road.
+    Raises UsageError for both at once."""
     if everything and cell:
         raise UsageError(f"--all and {' '.join(cell)}: name cells, or give --all")
     return list(load(matrix).cells) if everything else cell or []

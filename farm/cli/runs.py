@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Runs, and what is made of one."""
+"""Commands that run tests, and that use one run."""
 
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -57,21 +57,21 @@ def run(
     poke: PokeOption = None,
     partial: Annotated[
         bool,
-        typer.Option("--partial", help="The tree has only a part of the feature: test neither it nor its absence."),
+        typer.Option("--partial", help="The tree has only part of the feature: test neither it nor its absence."),
     ] = False,
     repeat: Annotated[
-        int, typer.Option("--repeat", metavar="N", min=1, max=100_000, help="Run each test so often.")
+        int, typer.Option("--repeat", metavar="N", min=1, max=100_000, help="Run each test N times.")
     ] = 1,
     stop: Annotated[bool, typer.Option("-x", "--stop", help="Stop at the first failure.")] = False,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with this interrupted run, as it was asked for."),
+        typer.Option("--resume", metavar="RUN", help="Continue this interrupted run, with its own options."),
     ] = None,
     results: ResultsOption = RESULTS,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """Build, boot and test cells. Exit status: 0 passed, 1 the kernel failed
+    """Build, boot and test cells. Exit status: 0 all passed, 1 the kernel failed
     something, 2 wrong usage, 3 the farm failed.
 
     Examples:
@@ -109,20 +109,20 @@ def run(
     carry_out(request)
 
 
-#: What may stand beside --resume: where the run is, and how this part of it goes on.
+#: What may be given with --resume: where the run is, and how this part of it runs.
 BESIDE_RESUME = ("resume", "results", "stop", "verbose")
 
 
 def _refuse_besides_resume(ctx: typer.Context) -> None:
-    """Raise UsageError for options that a run which is gone on with has already."""
+    """Raise UsageError for options that the resumed run has already."""
     typed = [param for param in ctx.command.params if was_typed(ctx, param.name) and param.name not in BESIDE_RESUME]
     if typed:
         named = ", ".join(param.opts[0] if param.opts[0].startswith("-") else "CELL" for param in typed)
-        raise UsageError(f"--resume goes on with a run as it was asked for: leave {named} away, or start a new run")
+        raise UsageError(f"--resume continues a run with its own options: leave out {named}, or start a new run")
 
 
 def carry_out(request: session.RunRequest) -> NoReturn:
-    """Run, show what came of it, and exit with its status."""
+    """Run, show the result, and exit with its status."""
     with Live(out) as live:
         directory, status = session.execute(request, live)
     finished, verdicts = records.load_run(directory), records.load_verdicts(directory)
@@ -142,8 +142,8 @@ def list_tests(
     select: SelectOption = "",
     matrix: MatrixOption = MATRIX,
 ) -> None:
-    """The suites and their tests, as `-k` takes their names: what each is about, and the
-    facts that a cell must declare for it (`farm cells -v`).
+    """List the suites and their tests, by the names that `-k` takes: what each one checks,
+    and the facts that a cell must declare for it (`farm cells -v`).
 
     Examples:
 
@@ -168,15 +168,20 @@ def list_tests(
 @app.command()
 def export(
     run: OneRun,
-    format: Annotated[str, typer.Option("--format", metavar="|".join(exports.FORMATS), help="What to make of it.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Instead of stdout.")] = None,
+    format: Annotated[str, typer.Option("--format", metavar="|".join(exports.FORMATS), help="The format.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this file instead of stdout.")
+    ] = None,
     origin: Annotated[
-        str, typer.Option("--origin", metavar="NAME", envvar="FTRACE_FARM_ORIGIN", help="Who reports it, for KCIDB.")
+        str,
+        typer.Option(
+            "--origin", metavar="NAME", envvar="FTRACE_FARM_ORIGIN", help="The origin of the report, for KCIDB."
+        ),
     ] = kcidb.ORIGIN,
     results: ResultsOption = RESULTS,
 ) -> None:
-    """A run in the format of another program: JUnit XML, KTAP, KCIDB, JSON lines.
-    `docs/formats.md` describes each.
+    """Export a run for other programs: JUnit XML, KTAP, KCIDB or JSON lines.
+    `docs/formats.md` describes each format.
 
     Examples:
 
@@ -194,16 +199,16 @@ def export(
 @app.command()
 def tell(
     run: OneRun,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the mail, send nothing.")] = False,
-    always: Annotated[bool, typer.Option("--always", help="Also if nothing changed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the mail, but send nothing.")] = False,
+    always: Annotated[bool, typer.Option("--always", help="Send it even if nothing changed.")] = False,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Instead of tell.yaml in your configuration.")
+        Path | None, typer.Option("--config", metavar="FILE", help="Use this file instead of your tell.yaml.")
     ] = None,
     results: ResultsOption = RESULTS,
     verbose: Verbose = False,
 ) -> None:
-    """Tell what came of a run, and what changed, by mail or webhook, as tell.yaml
-    says; docs/telling.md has one. Exit status: 0 told or nothing to tell, 2 wrong
+    """Send the result of a run, and what changed, by mail or webhook, as tell.yaml says;
+    `docs/telling.md` has an example. Exit status: 0 sent or nothing to send, 2 wrong
     configuration, 3 it could not be delivered.
 
     Examples:
@@ -220,21 +225,23 @@ def tell(
     else:
         done = telling.tell(told, tell_config.load(path), always)
         out.print(
-            f"told {'; '.join(done)}" if done else "nothing changed, nobody was told", highlight=False, soft_wrap=True
+            f"told {'; '.join(done)}" if done else "nothing changed, so nothing was sent",
+            highlight=False,
+            soft_wrap=True,
         )
 
 
 @app.command()
 def selftests(
     cell: Annotated[str, typer.Argument(help="A cell of the matrix.")] = "x86_64-regs",
-    select: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only tests with this in their names.")] = "",
+    select: Annotated[str, typer.Option("-k", metavar="TEXT", help="Only tests whose names have this text.")] = "",
     tree: TreeOption = None,
     series: SeriesOption = None,
     patch: PatchOption = None,
     base: Annotated[
         str | None,
         typer.Option(
-            "--base", metavar="PATH[@REV]", help="What to compare with; default: the tree without the series."
+            "--base", metavar="PATH[@REV]", help="The kernel to compare with; default: the tree without the series."
         ),
     ] = None,
     accelerator: AccelOption = "auto",
@@ -242,8 +249,8 @@ def selftests(
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
-    """Run the kernel's own tests of ftrace (ftracetest) on a cell's kernel and on
-    its base, side by side: none may end worse. Takes some ten minutes.
+    """Run the kernel's own tests of ftrace (ftracetest) on a cell's kernel and on its
+    base, and compare: no test may end worse than on the base. Takes about ten minutes.
 
     Examples:
 

@@ -89,7 +89,7 @@ def check_files(series: str | None, extra: Sequence[str]) -> None:
 
 def _file(patch: str) -> Path:
     if not patch:
-        raise UsageError("--patch is empty; give FILE, or leave the option away")
+        raise UsageError("--patch is empty; give FILE, or leave out the option")
     path = os.path.realpath(os.path.expanduser(patch))
     if os.path.isdir(path):
         raise UsageError(f"--patch {patch}: this is a directory; for all patches in it give --series {patch}")
@@ -168,7 +168,7 @@ def _am_one(where: Path, patch: Path) -> None:
         run(["git", "-C", where, "am", "--quiet", "--committer-date-is-author-date", patch], env=IDENTITY)
     except CommandFailed as error:
         if "patch failed" in error.output and _reverses(where, patch):
-            raise UsageError(f"{patch}: the tree has this patch already; leave it away") from error
+            raise UsageError(f"{patch}: the tree has this patch already; leave it out") from error
         raise UsageError(explain(patch, error.output)) from error
 
 
