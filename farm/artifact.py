@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Artifacts: kernels, programs, modules, images and keys, named by kind and key.
 
-Between rooms, processes and hosts an artifact goes as a Ref. It becomes a path
-where it is used, in the cache of the host that uses it. What is in it is checked
-against what was put there: a disk, a crash or a person may have changed it.
+Packages, processes and hosts pass an artifact to each other as a Ref. It becomes a path
+where it is used, in the cache of that host. Its content is checked against what was
+stored: a disk, a crash or a person may have changed it.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SEAL = cache.SEAL
 
 @dataclass(frozen=True)
 class Ref:
-    """The name of an artifact. The `key` follows from everything that it is made of."""
+    """The name of an artifact. The `key` follows from everything that it is made from."""
 
     kind: str
     key: str
@@ -30,12 +30,12 @@ class Ref:
 
 
 class Unusable(FarmError):
-    """An artifact that is named and not there, or that is not what was put there."""
+    """An artifact that is missing, or that has changed since it was stored."""
 
 
 def parse(text: str) -> Ref:
-    """The Ref that is written as `KIND/KEY`. Run directories of before there were Refs have the path
-    of a directory in somebody's cache, which ends so. Raises ValueError for anything else."""
+    """The Ref that is written as `KIND/KEY`. Older run directories have the full path of a directory
+    in a cache, which ends in the same way. Raises ValueError for anything else."""
     kind, _, key = "/".join(text.split("/")[-2:]).partition("/")
     if kind not in cache.KINDS or not key:
         raise ValueError(f"{text!r} names no artifact")
@@ -43,9 +43,9 @@ def parse(text: str) -> Ref:
 
 
 def make(kind: str, key: str, fill: Callable[[Path], None]) -> Ref:
-    """An artifact, made by `fill(directory)` where the cache has none, or one that was changed.
+    """An artifact. `fill(directory)` makes it if the cache has none, or one that was changed.
 
-    Raises FarmError where the cache cannot be written, and what `fill` raises.
+    Raises FarmError if the cache cannot be written, and whatever `fill` raises.
     """
 
     def sealed(directory: Path) -> None:
@@ -64,8 +64,8 @@ def exists(ref: Ref) -> bool:
 def locate(ref: Ref, cell: str = "") -> Path:
     """The artifact's directory in this host's cache. It stays there until this process ends.
 
-    Raises Unusable, which names the `cell` that wants it, where there is none and where
-    it is not what was put there.
+    Raises Unusable, which names the `cell` that wants it, if the artifact is missing or has
+    changed since it was stored.
     """
     cache.hold()
     path = cache.entry(ref.kind, ref.key)
@@ -78,7 +78,7 @@ def locate(ref: Ref, cell: str = "") -> Path:
 
 
 def _is_sound(path: Path) -> bool:
-    """Whether an artifact is what was put there. One of a farm that sealed none is taken as it is."""
+    """Whether an artifact is unchanged. One without a seal, from an older farm, counts as unchanged."""
     try:
         sealed = (path / SEAL).read_text()
     except FileNotFoundError:
@@ -89,5 +89,5 @@ def _is_sound(path: Path) -> bool:
 
 @remember
 def _contents(path: Path, _: tuple[int, int]) -> str:
-    """Once a process and directory: what was checked nobody changes meanwhile."""
+    """Computed once for each process and directory: nothing changes an artifact after its check."""
     return cache.digest_files(path)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What `farm clean` removes from the cache, and who uses what it leaves.
+"""What `farm clean` removes from the cache, and who uses what it keeps.
 
-Only what the farm makes is removed, by its name, from a directory that is a cache of
-the farm's. Symbolic links are left, and so is what they point to.
+It removes only what the farm makes, by its name, and only from a directory that is a cache
+of the farm. Symbolic links and their targets stay.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from farm.base.errors import FarmError, UsageError
 
 @dataclass(frozen=True)
 class Removal:
-    """Something that goes, with its bytes on the disk; or that stays, where `kept` says why."""
+    """Something that is removed, with its bytes on the disk. If it stays, `kept` says why."""
 
     path: Path
     bytes: int = 0
@@ -24,11 +24,11 @@ class Removal:
 
 
 def leftovers(dry_run: bool = False) -> Iterator[Removal]:
-    """Build directories, and what farms left that were killed: each is removed, and then reported.
-    What somebody uses stays.
+    """Remove build directories and what killed farms left, and yield each one after its removal.
+    Those in use stay.
 
-    With `dry_run` nothing is changed. Raises UsageError where this is no cache, FarmError
-    where something cannot be removed.
+    With `dry_run` nothing is changed. Raises UsageError if this is no cache, FarmError if
+    something cannot be removed.
     """
     top = cache.root()
     if not _checked(top):
@@ -40,13 +40,13 @@ def leftovers(dry_run: bool = False) -> Iterator[Removal]:
 
 
 def _take(top: Path, path: Path, lock: Path, dry_run: bool) -> Iterator[Removal]:
-    """Remove `path`, unless somebody has its lock."""
+    """Remove `path`, unless another process has its lock."""
     if why := _unfit(top, path):
         yield Removal(path, kept=why)
         return
     try:
         with ExitStack() as stack:
-            # what takes long is done when the lock is given up
+            # the slow part happens after the lock is released
             trash = None if dry_run else stack.enter_context(removal.trash(_kind(top, path)))
             with locks.attempt(lock, create=not dry_run and lock != path) as free:
                 if not free:
@@ -57,19 +57,19 @@ def _take(top: Path, path: Path, lock: Path, dry_run: bool) -> Iterator[Removal]
                     return  # another `farm clean` was faster
             yield Removal(path, size)
     except FileNotFoundError:
-        return  # its maker came to its end
+        return  # its maker has finished
     except OSError as error:
         yield Removal(path, kept=str(error.strerror))
 
 
 def _kind(top: Path, path: Path) -> Path:
-    """The directory of the cache that `path` is in; it may be on another file system than the others."""
+    """The directory of the cache that `path` is in. It may be on a file system of its own."""
     parts = path.relative_to(top).parts
     return top / parts[0] if len(parts) > 1 else top
 
 
 def _builds(top: Path) -> dict[Path, Path]:
-    """Build directories, each with the lock that a build has."""
+    """Build directories, each with the lock that a build takes."""
     found = {}
     for tree in (top / "worktrees").glob("[!.]*"):  # not what is being removed
         with suppress(FileNotFoundError):  # another `farm clean` was faster
@@ -79,14 +79,14 @@ def _builds(top: Path) -> dict[Path, Path]:
 
 
 def _abandonable(top: Path) -> dict[Path, Path]:
-    """What is being filled or removed, or was when its farm was killed. Each is its own lock."""
+    """Directories that are being filled or removed, or were when their farm was killed. Each is its own lock."""
     places = [top, *(top / kind for kind in sorted(cache.KINDS))]
     patterns = (f"{cache.PARTIAL}*", f"{removal.REMOVING}*")
     return {path: path for place in places for pattern in patterns for path in place.glob(pattern) if path.is_dir()}
 
 
 def everything() -> list[Removal]:
-    """What `empty` removes from the cache, and what it leaves. Raises UsageError where this is no cache."""
+    """What `empty` removes from the cache, and what it keeps. Raises UsageError if this is no cache."""
     top = cache.root()
     if not _checked(top):
         return []
@@ -95,7 +95,7 @@ def everything() -> list[Removal]:
 
 
 def _parts(top: Path) -> list[tuple[Path, str]]:
-    """What of a cache is the farm's, each with why it stays, if it does."""
+    """The parts of a cache that belong to the farm. If one stays, it comes with the reason."""
     there = {path.name: path for path in top.iterdir()}
     ours = [path for name, path in sorted(there.items()) if name in cache.KINDS or name.startswith(removal.REMOVING)]
     return [(path, _unfit(top, path)) for path in ours]
@@ -107,9 +107,9 @@ def users() -> list[locks.Holder]:
 
 
 def empty() -> None:
-    """Remove all that the farm keeps in the cache; the directory itself stays, with its tag.
+    """Remove everything that the farm keeps in the cache. The directory itself stays, with its tag.
 
-    Raises UsageError where this is no cache, FarmError where it is in use: nothing is removed then.
+    Raises UsageError if this is no cache, and FarmError if it is in use; then nothing is removed.
     """
     top = cache.root()
     if not _checked(top):
@@ -123,12 +123,12 @@ def empty() -> None:
 
 
 def in_use_by(holders: list[locks.Holder]) -> str:
-    """Who uses something; those of another container are not visible from here."""
+    """Who uses something. Processes of another container are not visible from here."""
     return "in use by " + (", ".join(map(str, holders)) or "another farm")
 
 
 def _checked(top: Path) -> bool:
-    """Whether there is a cache. Raises UsageError where this is something else."""
+    """Whether there is a cache. Raises UsageError if this is something else."""
     try:
         if cache.is_ours(top):
             return True
@@ -142,7 +142,7 @@ def _checked(top: Path) -> bool:
 
 
 def _unfit(top: Path, path: Path) -> str:
-    """Why something in the cache is not removed, whoever uses it."""
+    """Why something in the cache is not removed, even if it is not in use."""
     below = path.relative_to(top)
     for place in (top / part for part in (*reversed(below.parents), below)):
         if place != top and place.is_symlink():

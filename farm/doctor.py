@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the farm needs of its host, and how to get what is missing."""
+"""What the farm needs from its host, and how to get what is missing."""
 
 import os
 import shutil
@@ -15,13 +15,13 @@ from farm.guest.start import try_again
 from farm.kernel.tree import disk_left
 from farm.matrix import CHECKOUT, load
 
-#: The list that `make` installs from: a Debian package a line.
+#: The list that `make` installs: one Debian package a line.
 PACKAGES = CHECKOUT / "debian-packages.txt"
 
 #: The directory of this host's libraries and headers, as Debian names it.
 MULTIARCH = sysconfig.get_config_var("MULTIARCH")
 
-#: A program that each of the packages brings, or a file of it.
+#: For each package, one program or file that it installs.
 PROOF = {
     "bc": "bc",
     "bison": "bison",
@@ -61,7 +61,7 @@ MEMORY_MIB = 1024
 
 @dataclass(frozen=True)
 class Finding:
-    """One requirement. An optional one only makes things slower."""
+    """One requirement. Without an optional one, things are only slower."""
 
     name: str
     good: bool
@@ -71,7 +71,7 @@ class Finding:
 
 
 def check() -> list[Finding]:
-    """Everything the farm needs, in the order in which it needs it."""
+    """Everything that the farm needs, in the order of its use."""
     return [_python(), *_packages(), _cache(), _memory(), _kvm(), _matrix()]
 
 
@@ -112,7 +112,7 @@ def _memory() -> Finding:
 
 def _kvm() -> Finding:
     try:
-        try_again()  # whoever asks has perhaps mended it
+        try_again()  # the user may have repaired it
         chosen = accel.choose("auto")
     except FarmError as error:
         return Finding("KVM", False, str(error), optional=True)

@@ -21,8 +21,8 @@ RESULTS = CHECKOUT / "results"
 
 @dataclass(frozen=True)
 class Machine:
-    """What the guest of a cell is made of. Memory in MiB. `boot` is how many
-    times longer than usual it may take to be ready."""
+    """The guest of a cell. Memory is in MiB. `boot` is how many times longer than
+    usual the guest may take to be ready."""
 
     memory: int
     cpus: int
@@ -34,12 +34,12 @@ class Machine:
 class Cell:
     """One entry of the matrix: architecture, tree, fragments, guest.
 
-    `supports` is what the cell must support: what its fragments are declared
-    to bring, never asked of the kernel under test. `feature` are the fragments
-    that ask for what the series adds; they are left out where there is no
-    series. A cell of the `main` road runs where no cell is named. One without
-    a `machine` is built and not booted. Of a `lenient` one the tree may drop
-    options: what `farm config-bisect` tries is what is left of them.
+    `supports` is what the cell must support: the declared facts of its fragments,
+    never an answer of the kernel under test. `feature` are the fragments for what
+    the series adds; they are left out if there is no series. Cells of the `main`
+    road run if no cell is named. A cell without a `machine` is built, but not
+    booted. In a `lenient` cell the tree may drop options: `farm config-bisect`
+    tries whatever is left of them.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Tree:
-    """A kernel source that a Debian package brings, and the series for it."""
+    """A kernel source from a Debian package, and the series for it."""
 
     name: str
     package: str
@@ -72,7 +72,7 @@ class Matrix:
     cells: dict[str, Cell]
 
 
-#: What a cell can support; a test names what it needs of these.
+#: What a cell can support. A test names those that it needs.
 FACTS = {
     "bpf_ftrace": "BPF programs can filter ftrace",
     "dynamic_ftrace": "call sites are patched, and functions can be chosen",
@@ -95,10 +95,10 @@ FACTS = {
     "with_regs": "the trampoline can save every register",
 }
 
-#: The fact that the series is there for.
+#: The fact that the series brings.
 FEATURE = "bpf_ftrace"
 
-#: A name becomes that of a directory, with something behind it.
+#: A name becomes part of a directory's name, with a suffix.
 _Name = Annotated[str, form(r"[a-z0-9][a-z0-9_.-]{0,99}", "up to 100 of a-z, 0-9 and _.-, a letter or digit first")]
 
 
@@ -136,7 +136,7 @@ class _Matrix(Strict):
 
 @cache
 def load(path: Path = MATRIX) -> Matrix:
-    """The matrix in `path`. Raises UsageError that names file, line and key."""
+    """The matrix in `path`. Raises a UsageError that names file, line and key."""
     root, parsed = read(path, _Matrix)
     trees = {
         name: Tree(name, t.package, Path(t.archive), _existing(path, root, ("trees", name, "series"), t.series))
@@ -154,7 +154,7 @@ def load(path: Path = MATRIX) -> Matrix:
 
 
 def choose(matrix: Matrix, names: list[str]) -> list[Cell]:
-    """The named cells in the order of the matrix; if none is named, those of the main road."""
+    """The named cells, in the order of the matrix. If none is named, those of the main road."""
     for name in names:
         if name not in matrix.cells:
             raise UsageError(
@@ -206,6 +206,6 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
 def _existing(path: Path, root: yaml.Node | None, where: tuple[str | int, ...], relative: str) -> Path:
     """A file or directory of the checkout that the matrix names."""
     file = path.parent.parent / relative
-    if not os.path.exists(file):  # which a name that no file can have is none for
+    if not os.path.exists(file):  # never raises, unlike Path.exists()
         raise UsageError(complaint(path, root, where, f"there is no {file}"))
     return file

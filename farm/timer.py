@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The farm every night: units for the user's own systemd, or a line for cron."""
+"""Running the farm every night: units for the user's own systemd, or a line for cron."""
 
 import getpass
 import os
@@ -14,10 +14,11 @@ from farm.base.errors import Exit, FarmError, UsageError
 
 NAME = "ftrace-farm-nightly"
 
-#: What systemd is given to answer, in seconds.
+#: How long systemd may take to answer, in seconds.
 SYSTEMCTL_SECONDS = 60
 
-#: What of the environment says where things are, and is not there at night. Secrets are not in it.
+#: The variables that say where things are. The timer's environment lacks them, so its unit sets them.
+#: No secrets are among them.
 CARRIED = ("PATH", "FTRACE_FARM_CACHE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
 
 
@@ -27,8 +28,8 @@ def environment() -> dict[str, str]:
 
 
 def units(command: Sequence[str], at: str, carried: Mapping[str, str]) -> dict[str, str]:
-    """The files of the service and its timer, by name. `at` is HH:MM of this host's
-    clock, `carried` the environment that the farm gets. Raises UsageError."""
+    """The files of the service and its timer, by name. `at` is HH:MM of this host's clock, and
+    `carried` is the environment for the farm. Raises UsageError."""
     hour, minute = _time(at)
     lines = "".join(f"Environment={_quoted(f'{name}={value}', expanded=False)}\n" for name, value in carried.items())
     service = f"""\
@@ -39,16 +40,16 @@ StartLimitBurst=5
 
 [Service]
 Type=oneshot
-# by env: the name of a program itself may hold no quotes and no dollar signs here
+# by env: systemd allows no quotes and dollar signs in the name of the program itself
 ExecStart=/usr/bin/env {" ".join(map(_quoted, command))}
-{lines}# a kernel that failed something is a result, and no failure of the service
+{lines}# a kernel that failed something is a result, not a failure of the service
 SuccessExitStatus={int(Exit.KERNEL)}
 TimeoutStartSec=infinity
-# killed, it goes on where it was; of a guest that the host has no memory for the farm tells itself
+# after a kill it continues where it was; the farm itself reports a guest that ran out of the host's memory
 Restart=on-abnormal
 RestartSec=60
 OOMPolicy=continue
-# the farm ends its guests itself; what is left behind it is killed
+# the farm ends its guests itself; systemd kills what is left after that
 KillMode=mixed
 TimeoutStopSec=60
 Nice=10
@@ -59,7 +60,7 @@ Description=ftrace farm, every night
 
 [Timer]
 OnCalendar=*-*-* {hour:02}:{minute:02}:00
-# a night that the host slept through is made up for
+# if the host was off at that time, the night starts later
 Persistent=true
 
 [Install]
@@ -76,27 +77,27 @@ def _time(at: str) -> tuple[int, int]:
 
 
 def _quoted(word: str, expanded: bool = True) -> str:
-    """A word as systemd reads it: quoted, and nothing in it expanded. Only in a command
-    are variables."""
+    """A word quoted for systemd, so that nothing in it is expanded. Variables are `expanded` only
+    in a command."""
     if not word.isprintable():
-        raise UsageError(f"{word!r}: systemd cannot be told of such a name; move the farm")
+        raise UsageError(f"{word!r}: systemd cannot take such a name; move the farm")
     coded = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     coded = coded.replace("$", "$$") if expanded else coded
     return f'"{coded}"'
 
 
 def cron_line(command: Sequence[str], at: str, carried: Mapping[str, str]) -> str:
-    """The same for `crontab -e`. Raises UsageError."""
+    """The line for `crontab -e`. Raises UsageError."""
     hour, minute = _time(at)
     words = ["/usr/bin/env", *(f"{name}={value}" for name, value in carried.items()), *command]
-    # to cron a percent sign ends the line
+    # for cron, a percent sign ends the line
     return f"{minute} {hour} * * * {shlex.join(words)}".replace("%", "\\%")
 
 
 def install(command: Sequence[str], at: str) -> tuple[Path, str]:
-    """Install and start the timer in the user's systemd; where its files are, and what there is left to do
-    for it. Again with another time it replaces them. Raises UsageError, and FarmError with the line for
-    cron where there is no systemd of the user's."""
+    """Install and start the timer in the user's systemd. Returns where its files are, and what is left
+    to do. A second call replaces the files. Raises UsageError, and FarmError with the line for cron if
+    the user has no systemd."""
     carried = environment()
     files = units(command, at, carried)
     configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
@@ -119,7 +120,7 @@ def install(command: Sequence[str], at: str) -> tuple[Path, str]:
 
 
 def _alone() -> str:
-    """What is to be done for a timer that must go off while its user is not logged in; empty if that is done."""
+    """What to do so that the timer starts while its user is not logged in; empty if nothing is left to do."""
     user = getpass.getuser()
     try:
         lingers = run(["loginctl", "show-user", user, "--property=Linger"], timeout=SYSTEMCTL_SECONDS)
@@ -127,4 +128,4 @@ def _alone() -> str:
         lingers = ""
     if lingers.strip() == "Linger=yes":
         return ""
-    return f"; it goes off while you are logged in only, until `loginctl enable-linger {user}` was given once"
+    return f"; it runs only while you are logged in, unless you run `loginctl enable-linger {user}` once"

@@ -57,8 +57,8 @@ def test_locate() -> None:
     "text, said",
     [
         ("three=c3", "no symbol three"),
-        ("one:c4=c3", "not within 1024 bytes behind one"),
-        ("two:c3=90", "not within 1024 bytes behind two"),
+        ("one:c4=c3", "not within 1024 bytes after one"),
+        ("two:c3=90", "not within 1024 bytes after two"),
     ],
 )
 def test_locate_refuses(text: str, said: str) -> None:

@@ -57,7 +57,7 @@ def test_wrong_time(at: str) -> None:
 
 
 def test_name_that_would_be_another_line() -> None:
-    with pytest.raises(UsageError, match="systemd cannot be told of such a name"):
+    with pytest.raises(UsageError, match="systemd cannot take such a name"):
         timer.units(["/farm\nUser=root"], "01:00", {})
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The architectures that kernels are tested on, each a record of what it spells differently."""
+"""The architectures that kernels are tested on. Each one is a record of what differs there."""
 
 import platform
 
@@ -8,18 +8,18 @@ from farm.arch.x86_64 import X86_64
 
 __all__ = ["ARCHITECTURES", "FIRST", "HOST", "Architecture", "cross_prefix", "of"]
 
-#: By the name that a cell has in kconfigs/matrix.yaml.
+#: By the name that kconfigs/matrix.yaml uses.
 ARCHITECTURES: dict[str, Architecture] = {one.name: one for one in (X86_64,)}
 
-#: The architecture of a cell that names none, and of every cell before there was a second one.
+#: The architecture of a cell that names none. Older runs have only cells of it.
 FIRST = X86_64.name
 
-#: That of this host; None where the farm has no guests of it.
+#: The architecture of this host; None if the farm has no guests of it.
 HOST = ARCHITECTURES.get(platform.machine())
 
 
 def cross_prefix(arch: Architecture) -> str:
-    """What the names of compiler and binutils begin with here: empty for the host's own architecture."""
+    """The prefix of compiler and binutils on this host: empty for the host's own architecture."""
     return "" if arch == HOST else arch.cross_compile
 
 

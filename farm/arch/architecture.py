@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is spelled differently on each architecture: one frozen record."""
+"""Everything that differs between architectures, as one frozen record."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from typing import Literal
 class RegisterLayout:
     """The registers of a processor as QEMU's gdbstub numbers and sends them.
 
-    `sizes` maps each register to its size in bytes, in the order in which they
-    begin the answer to `g`. `pc`, `sp` and `flags` name those that the farm
+    `sizes` maps each register to its size in bytes, in the order of the answer to
+    `g`, which begins with them. `pc`, `sp` and `flags` name those that the farm
     itself reads.
     """
 
@@ -25,10 +25,10 @@ class RegisterLayout:
 
 @dataclass(frozen=True)
 class Probe:
-    """The smallest of guests, which says whether an accelerator runs one.
+    """The smallest possible guest. It shows whether an accelerator can run one.
 
-    `firmware` is mapped where the processor starts. Started with `options`, QEMU
-    prints `says` on its standard output and exits with `status`.
+    `firmware` is mapped where the processor starts. With `options`, QEMU prints
+    `says` on its standard output and exits with `status`.
     """
 
     firmware: bytes
@@ -39,11 +39,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class CallSite:
-    """How the call is recognised that a traced function starts with.
+    """How to recognise the call at the start of a traced function.
 
     It takes `size` bytes and lies at one of `offsets` bytes from the function's
     start. `target` takes the address and the bytes of an instruction; it returns
-    where that calls, or None for what is no call.
+    the target of the call, or None if the instruction is no call.
     """
 
     size: int
@@ -53,38 +53,38 @@ class CallSite:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Everything that is spelled differently on another architecture.
+    """Everything that is different on another architecture.
 
     To add one: copy farm/arch/x86_64.py, add it to ARCHITECTURES, and write
     suites/arch/, payload/arch/ and kconfigs/ of the same name.
     """
 
-    #: In cells, and the name of kconfigs/, suites/arch/ and payload/arch/.
+    #: The name in cells, and of the directories in kconfigs/, suites/arch/ and payload/arch/.
     name: str
 
     # kbuild
-    kbuild: str  # ARCH=, as TuxMake takes it too
+    kbuild: str  # ARCH=, for TuxMake too
     srcarch: str  # the directory below arch/ of the source
-    image: Path  # what is booted, in the build directory
+    image: Path  # the file to boot, in the build directory
     cross_compile: str  # the prefix of its compiler and binutils on another host
-    cross_packages: tuple[str, ...]  # and the Debian packages that bring them
-    source_proof: str  # the file without which a tree is not of Linux, for this architecture
+    cross_packages: tuple[str, ...]  # the Debian packages with them
+    source_proof: str  # a file that every Linux tree has for this architecture
 
     # QEMU
     qemu: str
     qemu_package: str
     machine: str  # -M
     processor: str  # -cpu
-    tcg: str  # what is behind `-accel tcg,`
+    tcg: str  # the options after `-accel tcg,`
     cmdline: str  # the kernel's, for every guest
-    clock: Callable[[str], str]  # the kernel's parameters under TCG, by the host's /proc/cpuinfo
+    clock: Callable[[str], str]  # the kernel's parameters under TCG, from the host's /proc/cpuinfo
     probe: Probe
 
     # the trampoline, from outside
     registers: RegisterLayout
     call_site: CallSite
-    #: The kernel's trampolines, and the label of the call that each of them makes when
-    #: its frame is complete. Empty: the frame is read when the callback is entered.
+    #: The kernel's trampolines. Each has the label of the call that it makes when its frame
+    #: is complete. If the label is empty, the frame is read when the callback is entered.
     trampolines: Mapping[str, str]
 
     # the image

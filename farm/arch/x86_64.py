@@ -6,17 +6,17 @@ from pathlib import Path
 
 from farm.arch.architecture import Architecture, CallSite, Probe, RegisterLayout
 
-#: A machine without PCI, ACPI and a BIOS menu: under TCG it boots in a second.
-#: The old timers and interrupt controller stay on: without them a kernel with
-#: `acpi=off` waits for ever while it calibrates the TSC.
+#: A machine without PCI, ACPI and BIOS menu: under TCG it boots in a second.
+#: The old timers and interrupt controller stay on: without them, a kernel with
+#: `acpi=off` never finishes calibrating the TSC.
 _MICROVM = "microvm,rtc=on,pic=on,pit=on,acpi=off"
 
-#: `panic=-1` reboots at once, which `-no-reboot` turns into QEMU's end; that
-#: is also how the guest powers off, as there is no ACPI. `no_timer_check` spares
-#: the boot a wait for timer interrupts that QEMU is sure to deliver. Each change
-#: of tracers waits for grace periods of RCU, which are asked to be short. And pstore
-#: needs to know at boot of a memory that it may write to; all of it is for its
-#: tracer, 170 calls on each of two processors.
+#: `panic=-1` reboots at once, and `-no-reboot` turns that into QEMU's end. The guest
+#: powers off in the same way, as there is no ACPI. `no_timer_check` saves the boot a
+#: wait for timer interrupts, which QEMU delivers anyway. Each change of tracers waits
+#: for grace periods of RCU; `rcu_expedited` makes them short. pstore must know at boot
+#: which memory it may write to; all of it is for its tracer, 170 calls on each of two
+#: processors.
 _CMDLINE = (
     "console=ttyS0 ignore_loglevel panic=-1 reboot=t random.trust_cpu=1 nokaslr no_timer_check"
     " rcupdate.rcu_expedited=1"
@@ -24,8 +24,8 @@ _CMDLINE = (
     " ramoops.record_size=0 ramoops.console_size=0 ramoops.pmsg_size=0"
 )
 
-#: In TCG, translated code for the lean kernel and the suites fits this; the
-#: default of a quarter of the host's memory is not what a guest should take.
+#: TCG's translated code of the lean kernel and the suites fits into this. The default,
+#: a quarter of the host's memory, is too much for one guest.
 _TRANSLATION_MIB = 64
 
 #: What the processor runs first, at 16 bytes below 4 GiB, in real mode: write
@@ -43,9 +43,9 @@ _CALL = 0xE8
 
 
 def _clock(cpuinfo: str) -> str:
-    """The host's TSC, which is the guest's under TCG. On a busy host a guest that measures
-    it gives up and counts ticks of 4 ms, in which no latency is seen and udelay() is too
-    short. The nominal frequency may be off by a few per cent, which harms nobody."""
+    """The frequency of the host's TSC, which the guest sees under TCG. On a busy host, a guest
+    that measures it gives up and counts ticks of 4 ms. Then it sees no latency, and udelay() is
+    too short. The nominal frequency may be wrong by a few per cent, which does no harm."""
     found = re.search(r"^cpu MHz\s*: (\d+)\.(\d{3})$", cpuinfo, re.M)
     return f"tsc=reliable tsc_early_khz={found[1]}{found[2]}" if found else ""
 
@@ -69,9 +69,9 @@ X86_64 = Architecture(
     qemu_package="qemu-system-x86",
     machine=_MICROVM,
     processor="max",
-    # One thread for all virtual processors: with one each, QEMU 7.2 loses now and
-    # then a patched byte that another processor is about to run, and a guest
-    # whose ftrace patches much dies of `Oops: int3` with a sound kernel.
+    # One thread for all virtual processors. With one thread each, QEMU 7.2 sometimes loses
+    # a patched byte that another processor is about to run: a guest whose ftrace patches
+    # a lot then dies of `Oops: int3`, although its kernel is correct.
     tcg=f"thread=single,tb-size={_TRANSLATION_MIB}",
     cmdline=_CMDLINE,
     clock=_clock,
@@ -80,7 +80,7 @@ X86_64 = Architecture(
         firmware=_RESET_VECTOR.ljust(16, b"\xf4").rjust(1 << 16, b"\xf4"),
         options=("-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-serial", "stdio"),
         says=b"K",
-        status=1,  # isa-debug-exit makes (value << 1) | 1 of the 0
+        status=1,  # isa-debug-exit turns the 0 into (value << 1) | 1
     ),
     registers=RegisterLayout(
         sizes={
@@ -94,7 +94,7 @@ X86_64 = Architecture(
         sp="rsp",
         flags="rflags",
     ),
-    # the first instruction, or behind the ENDBR64 with which a function starts for IBT
+    # the first instruction, or the one after the ENDBR64 that IBT needs
     call_site=CallSite(size=5, offsets=(0, 4), target=_called),
     trampolines={"ftrace_caller": "ftrace_call", "ftrace_regs_caller": "ftrace_regs_call", "__fentry__": ""},
     libraries=(Path("/lib/x86_64-linux-gnu"), Path("/usr/lib/x86_64-linux-gnu")),

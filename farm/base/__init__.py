@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What every room of the farm stands on: blame, time, commands, the cache."""
+"""What every other package uses: blame, time, commands, the cache."""

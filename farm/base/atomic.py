@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Files that are replaced whole: a reader sees the old content or the new, never half."""
+"""Files that are replaced whole: a reader sees the old or the new content, never a mixture."""
 
 import json
 import os
@@ -10,15 +10,15 @@ from typing import Any
 
 
 def save_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, sorted by its keys, as `write` does."""
+    """Write `value` as JSON, sorted by keys, in the same way as `write`."""
     write(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def write(path: Path, data: str | bytes, mode: int | None = None, sync: bool = False) -> None:
-    """Write a file through another one beside it, text in UTF-8.
+    """Write a file by writing another one beside it and renaming that. Text is UTF-8.
 
-    `mode` are its permissions, those of a new file if None. With `sync` its content is on
-    disk before it is seen. Raises OSError that names `path`, which is then as before.
+    `mode` are its permissions; None means those of a new file. With `sync`, the content is on
+    disk before readers see it. Raises an OSError that names `path`; the file is then unchanged.
     """
     partial = path.with_name(f".{path.name}.partial")
     with naming(path):
@@ -37,7 +37,7 @@ def write(path: Path, data: str | bytes, mode: int | None = None, sync: bool = F
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError of the block name `path`: one of write(), as of a full disk, names nothing."""
+    """Add `path` to any OSError of the block: one from write(), as on a full disk, names no file."""
     try:
         yield
     except OSError as error:

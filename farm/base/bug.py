@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is said of an error that nobody foresaw: a line, and a file to be reported."""
+"""How an unexpected error is reported: one line, and a file to attach to an issue."""
 
 import platform
 import shlex
@@ -12,8 +12,8 @@ from farm.base.errors import Blamed, FarmError, refused
 
 
 def blamed(error: Exception) -> Blamed:
-    """An error that has no blame yet with one: what the system refused is the host's, what is
-    unknown is a bug of the farm's. The traceback of a bug is left in a file, which is named."""
+    """Give an error blame, if it has none: the host is to blame for what the system refused, and
+    anything unknown is a bug of the farm. The traceback of a bug goes to a file that the message names."""
     if isinstance(error, Blamed):
         return error
     if isinstance(error, OSError):
@@ -24,7 +24,7 @@ def blamed(error: Exception) -> Blamed:
 
 
 def about() -> str:
-    """Which farm this is, for reports."""
+    """The farm's version, for reports."""
     return f"farm {version('ftrace-farm')}, Python {platform.python_version()}"
 
 
@@ -35,6 +35,6 @@ def _report(error: Exception) -> str:
     try:
         with tempfile.NamedTemporaryFile("w", prefix="farm-bug-", suffix=".txt", delete=False) as file:
             file.write(text)
-    except OSError:  # with no place for a file the screen has to do
+    except OSError:  # no place for a file: print the text instead
         return f"{said} this:\n{text}"
     return f"{said} {file.name} and what `farm doctor` prints"

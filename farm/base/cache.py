@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The cache of artifacts: addressed by content, filled once, whole or not at all.
 
-Who uses the cache holds it: `farm clean --all` removes nothing as long as
-anybody does. What is being made lies in a directory that its maker has locked.
+A process that uses the cache holds it: `farm clean --all` removes nothing while any
+process does. An unfinished artifact lies in a directory that its maker has locked.
 """
 
 import errno
@@ -21,7 +21,7 @@ from farm.base import locks, removal
 from farm.base.errors import FarmError
 from farm.base.removal import REMOVING
 
-#: The directories of a cache: kinds of artifacts, and what else the farm keeps there.
+#: The directories of a cache: kinds of artifacts, and other things that the farm keeps there.
 KINDS = frozenset(
     {"abi", "am", "bytecode", "ccache", "checkpatch", "configs", "consoles", "hypothesis", "images", "kernels", "keys"}
     | {"kvm", "logs", "modules", "programs", "selftests", "sources", "worktrees"}
@@ -36,22 +36,22 @@ Signature: 8a477f597d28d172789f06886806bc55
 # `farm clean` removes from it; FTRACE_FARM_CACHE names another place.
 """
 
-#: In a cache: the lock that is shared by all who use it.
+#: In a cache: the lock that all its users share.
 IN_USE = ".in-use"
 
-#: In an artifact: what farm.artifact knows of its contents.
+#: In an artifact: what farm.artifact records about its contents.
 SEAL = ".contents"
 
-#: What a directory is called that is being filled.
+#: The prefix of a directory that is being filled.
 PARTIAL = ".partial-"
 
 _OWN_NAME = re.compile(rf"[0-9a-f]{{20}}(\.json)?|\.[0-9a-f]{{20}}\.lock|{re.escape(PARTIAL)}\w+")
 
-#: What a full disk says.
+#: The errors of a full disk.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
-#: The lock on IN_USE that this process has, by the cache. Never given up: paths into the
-#: cache go from hand to hand, and no one place knows when the last of them is used.
+#: The lock on IN_USE that this process has, for each cache. It is never released: paths into
+#: the cache are passed around, and no single place knows when the last one is used.
 _holds: dict[Path, int] = {}
 
 
@@ -65,7 +65,7 @@ def root() -> Path:
 
 
 def digest(*parts: str | bytes) -> str:
-    """A key of 20 hex digits for the parts, their borders included."""
+    """A key of 20 hex digits for the parts; where one part ends makes a difference too."""
     state = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -75,7 +75,7 @@ def digest(*parts: str | bytes) -> str:
 
 
 def digest_files(directory: Path) -> str:
-    """The key of a directory: the names, modes and contents of its files, but for the SEAL."""
+    """The key of a directory: the names, modes and contents of its files, except the SEAL."""
     parts: list[str | bytes] = []
     for path in sorted(p for p in directory.rglob("*") if p.is_file() and p.name != SEAL):
         executable = "x" if os.access(path, os.X_OK) else "-"
@@ -84,9 +84,9 @@ def digest_files(directory: Path) -> str:
 
 
 def hold() -> None:
-    """Keep everything in the cache until this process ends. A cache that is not there is made.
+    """Keep everything in the cache until this process ends. Makes the cache if there is none.
 
-    Waits while `farm clean --all` removes it. Raises FarmError.
+    Waits while `farm clean --all` empties it. Raises FarmError.
     """
     top = root()
     held = _holds.get(top)
@@ -102,15 +102,15 @@ def hold() -> None:
 
 
 def _mark(top: Path) -> None:
-    """Mark a cache that is new, or that a farm of old made. A directory with anything else in it is not marked."""
+    """Mark a cache that is new, or that an older farm made. Do not mark a directory with other things in it."""
     if not _tag(top) and is_ours(top):
-        with suppress(OSError):  # no room, or another user's: it is a cache all the same
+        with suppress(OSError):  # no room, or another user's: it is a cache anyway
             (top / TAG).write_text(TAG_TEXT)
 
 
 @contextmanager
 def _blaming(path: Path) -> Iterator[None]:
-    """Of what goes wrong with the cache itself: where, why, and what to do."""
+    """Turn an OSError of the cache itself into a message: where, why, and what to do."""
     try:
         yield
     except OSError as error:
@@ -129,7 +129,7 @@ def _trouble(path: Path, error: OSError) -> FarmError:
 
 
 def _owner(path: Path) -> str:
-    """Whose a path is, or the directory that it would be in."""
+    """Who owns a path, or the directory that it would be in."""
     for place in (path, *path.parents):
         with suppress(OSError):
             owner = place.lstat().st_uid
@@ -142,10 +142,10 @@ def _owner(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path, shared: bool = False) -> Iterator[None]:
-    """Hold a lock on `path`, a file in the cache that is made for it: alone, or beside others that share it.
+    """Hold a lock on `path`, a file in the cache that is made for it: alone, or with others that share it.
 
-    The kernel drops it when the holder dies, however it dies. Nobody removes the file, except
-    with the whole cache: who has it open would lock what another one does not see. Raises FarmError.
+    The kernel drops the lock when the holder dies, however it dies. The file is removed only with
+    the whole cache: otherwise two processes could lock two different files of the same name. Raises FarmError.
     """
     hold()
     with _blaming(path):
@@ -160,7 +160,7 @@ def locked(path: Path, shared: bool = False) -> Iterator[None]:
 
 def entry(kind: str, key: str) -> Path:
     """Where the artifact of that kind and key lies, or would lie."""
-    if kind not in KINDS:  # `farm clean --all` would take the directory for somebody else's
+    if kind not in KINDS:  # `farm clean --all` would leave the directory as one that is not the farm's
         raise ValueError(f"{kind!r} is none of farm.base.cache.KINDS")
     return root() / kind / key
 
@@ -170,12 +170,12 @@ def _as_it_is(_: Path) -> bool:
 
 
 def fill(kind: str, key: str, make: Callable[[Path], None], sound: Callable[[Path], bool] = _as_it_is) -> Path:
-    """The artifact directory for `key`; `make(directory)` fills it if it is not there, or is there and not `sound`.
+    """The artifact directory for `key`. `make(directory)` fills it if it is missing or not `sound`.
 
-    It stays until this process ends. Of two farms that want the same one, the second
-    waits and finds it done. What `make` leaves appears by one rename: an interruption
-    at any moment leaves nothing that could be taken for an artifact. Raises FarmError
-    where the cache cannot be written, and what `make` raises.
+    It stays until this process ends. If two farms want the same one, the second waits
+    and finds it done. The result of `make` appears by one rename: an interruption at
+    any moment leaves nothing that looks like an artifact. Raises FarmError if the cache
+    cannot be written, and whatever `make` raises.
     """
     hold()
     final = entry(kind, key)
@@ -196,10 +196,10 @@ def fill(kind: str, key: str, make: Callable[[Path], None], sound: Callable[[Pat
 
 @contextmanager
 def scratch(kind: str) -> Iterator[Path]:
-    """A directory beside the artifacts, removed at the end, whatever happens.
+    """A directory beside the artifacts. It is removed at the end on every path.
 
-    It is locked as long as its maker lives. Raises FarmError where it cannot be made, or
-    where the disk is full in the end.
+    It is locked as long as its maker lives. Raises FarmError if it cannot be made, or if
+    the block fails because the disk is full.
     """
     hold()
     parent = entry(kind, "")
@@ -218,8 +218,8 @@ def scratch(kind: str) -> Iterator[Path]:
 
 
 def is_ours(top: Path) -> bool:
-    """Whether a directory is a cache of the farm's: it is marked as one, it is empty, or it looks like
-    one of a farm that left no mark, with artifacts in it and nothing else beside them."""
+    """Whether a directory is a cache of the farm: it is marked as one, it is empty, or it has artifacts
+    and nothing else, as the cache of an older farm that set no mark."""
     if "ftrace farm" in _tag(top):
         return True
     kinds = KINDS.intersection(path.name for path in top.iterdir())
@@ -227,7 +227,7 @@ def is_ours(top: Path) -> bool:
 
 
 def strangers(top: Path) -> list[str]:
-    """The names of what is in a directory and is no part of a cache of the farm's."""
+    """The names in a directory that do not belong to a cache of the farm."""
     known = {*KINDS, IN_USE, "lost+found"} | ({TAG} if TAG_TEXT.startswith(_tag(top)) else set())
     return sorted(path.name for path in top.iterdir() if not (path.name in known or path.name.startswith(REMOVING)))
 
@@ -240,6 +240,6 @@ def _tag(top: Path) -> str:
 
 
 def _artifacts(top: Path) -> Iterator[Path]:
-    """What only the farm makes, by its name: artifacts, their locks, what is being filled."""
+    """What only the farm makes, by its name: artifacts, their locks, unfinished directories."""
     for kind in KINDS:
         yield from (path for path in (top / kind).glob("*") if _OWN_NAME.fullmatch(path.name))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Running external commands: echoed when asked, blamed when they fail."""
+"""Running external commands: with `-v` they are printed, and a failure gets blame."""
 
 import os
 import shlex
@@ -20,14 +20,14 @@ class CommandFailed(FarmError):
         super().__init__(f"`{shlex.join(argv)}` exited with {status}\n{tail}".rstrip())
 
 
-#: Environment variable that makes every command echo itself. It is one, and
-#: not a parameter, because the builder and the workers are processes of their
-#: own that must do as the command line said.
+#: The environment variable that makes every command echo itself. It is not a
+#: parameter, because the builder and the workers are separate processes that
+#: must follow the command line too.
 VERBOSE = "FARM_VERBOSE"
 
 
 def echo(argv: Sequence[str], cwd: Path | None = None) -> None:
-    """Print a command as one can paste it, if `-v` was given."""
+    """Print a command, ready to be pasted, if `-v` was given."""
     if os.environ.get(VERBOSE):
         place = f"cd {shlex.quote(str(cwd))} && " if cwd else ""
         print(f"+ {place}{shlex.join(argv)}", file=sys.stderr, flush=True)
@@ -74,11 +74,11 @@ def run(
 
 
 def leashed(argv: Sequence[str], signal: str = "KILL", *privileges: str) -> list[str]:
-    """The command, made to die with the process that starts it.
+    """The command, changed so that it dies with the process that starts it.
 
-    `privileges` are further options of setpriv's.
+    `privileges` are further options for setpriv.
 
-    PR_SET_PDEATHSIG through util-linux's setpriv: no code of ours runs
-    between fork and exec, and it holds even when the parent gets SIGKILL.
+    setpriv of util-linux sets PR_SET_PDEATHSIG: so no code of ours runs between
+    fork and exec, and it works even if the parent gets SIGKILL.
     """
     return ["setpriv", "--pdeathsig", signal, *privileges, "--", *argv]

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One notion of time: a point by which something must have happened."""
+"""Deadlines: the moment by which something must have happened."""
 
 import time
 from collections.abc import Iterator
 
 
 class Deadline:
-    """A point in time that is handed down instead of a timeout.
+    """A point in time that is passed down instead of a timeout.
 
-    Two waits under one deadline share it; two timeouts would add up.
+    Two waits with one deadline share it; two timeouts would add up.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -24,10 +24,10 @@ class Deadline:
         return self.left() == 0.0
 
     def poll(self, interval: float = 0.02) -> Iterator[None]:
-        """Yield at once and then every `interval` seconds until it passes.
+        """Yield at once, and then every `interval` seconds until the deadline passes.
 
-        The loop that runs dry has missed its deadline; leave it with `return`
-        or `break` when what was waited for is there::
+        A loop that runs to its end has missed the deadline. Leave it with `return`
+        or `break` when the wait is over::
 
             for _ in deadline.poll():
                 if ready():

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Errors carry blame in their type: who has to act on them.
+"""The type of an error says who is to blame, and so who has to act.
 
-What is not classified here (any other exception) is the farm's own fault.
+Any other exception is the farm's own fault.
 """
 
 import errno
@@ -19,7 +19,7 @@ class Exit(IntEnum):
 
 
 class Blamed(Exception):
-    """An error that knows whose it is. The message says what to do."""
+    """An error that knows who is to blame. The message says what to do."""
 
     exit = Exit.FARM
 
@@ -65,10 +65,10 @@ class GuestHung(KernelError):
     verdict = "HANG"
 
 
-#: What the host lacks or refuses, whatever was typed.
+#: Errors of the host, whichever file the user named.
 _OF_HOST = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
-#: What is to be done about it, where one can say that much.
+#: What to do about an error, where that is known.
 _ADVICE = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there",
@@ -80,15 +80,16 @@ _ADVICE = {
     errno.EMFILE: "raise `ulimit -n`",
 }
 
-#: Of a longer name the middle is left out: a message is no screenful.
+#: The middle of a longer name is left out, so that a message does not fill the screen.
 _LONGEST_NAME = 200
 
 
 def refused(error: OSError, place: object = "", user: bool = False) -> Blamed:
-    """What the system refused as a message: the file, else `place`, the reason and what to do.
+    """The error for what the system refused. The message names the file (or else `place`), the reason
+    and what to do.
 
-    It is the host's, unless a `user` named the file and the host lacks nothing; a name that is too long
-    is always a user's.
+    The host is to blame, unless a `user` named the file and the host lacks nothing. For a name that is
+    too long, the user always is.
     """
     named = error.filename if isinstance(error.filename, (str, bytes)) else str(place)
     name = os.fsdecode(named)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Locks on files and directories, and who holds them.
 
-They are flock(2)'s: the kernel drops one when its holder dies, however it dies, and
-/proc/locks lists the holders. So nothing on disk says that a lock is held, and
-nothing there can be out of date.
+The locks are those of flock(2): the kernel drops one when its holder dies, however it
+dies, and /proc/locks lists the holders. So nothing on disk says that a lock is held,
+and nothing there can be out of date.
 """
 
 import fcntl
@@ -19,10 +19,10 @@ from pathlib import Path
 
 from farm.base.deadline import Deadline
 
-#: How long a lock is waited for in silence.
+#: How long a process waits for a lock before it says so.
 SILENT_SECONDS = 1.0
 
-#: What the line about a wait begins with.
+#: How the line about a wait begins.
 WAITING = "waiting for another farm"
 
 
@@ -36,7 +36,7 @@ notice: ContextVar[Callable[[str], None]] = ContextVar("notice", default=_print)
 
 @dataclass(frozen=True)
 class Holder:
-    """A farm that holds a lock; `command` is what was typed to start it."""
+    """A farm that holds a lock; `command` is its command line as typed."""
 
     pid: int
     command: str
@@ -47,10 +47,10 @@ class Holder:
 
 
 def take(path: Path, shared: bool = False, what: str = "") -> int:
-    """Lock `path`, a file that is made if it is missing: alone, or beside others that share it.
+    """Lock `path`, alone or with others that share it. The file is made if it is missing.
 
-    The lock is held until the descriptor that this returns is closed. A wait of more
-    than SILENT_SECONDS is announced by `notice`, with `what` is waited for. Raises OSError.
+    The lock is held until the returned descriptor is closed. If the wait takes longer than
+    SILENT_SECONDS, `notice` is called with a line that says what for (`what`). Raises OSError.
     """
     descriptor = _open(path)
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
@@ -69,10 +69,10 @@ def take(path: Path, shared: bool = False, what: str = "") -> int:
 
 @contextmanager
 def attempt(path: Path, create: bool = True) -> Iterator[bool]:
-    """Lock a file or a directory alone if nobody holds it; whether that worked.
+    """Lock a file or a directory alone if no process holds it, and yield whether that worked.
 
-    With `create` a file that is missing is made, so that it can be held; without, it counts
-    as free. Raises OSError.
+    With `create`, a missing file is made so that it can be locked; without it, a missing file
+    counts as free. Raises OSError.
     """
     if not create and not path.exists():
         yield True
@@ -91,7 +91,7 @@ def attempt(path: Path, create: bool = True) -> Iterator[bool]:
 
 @contextmanager
 def new_directory(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new directory, locked while the block lasts: one that nobody has locked was
+    """A new directory, locked while the block lasts. So a directory without a lock was
     abandoned by its maker. Raises OSError."""
     descriptor = None
     while descriptor is None:
@@ -104,7 +104,7 @@ def new_directory(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def _own(directory: Path) -> int | None:
-    """Lock a directory that was made just now; None if somebody took it for abandoned before that."""
+    """Lock a directory that was just made. None if another process took it for abandoned and removed it first."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def _open(path: Path) -> int:
     except OSError:
         if not path.is_file():
             raise
-        # another user's, or on a file system that is mounted read-only: a lock needs no right to write
+        # another user's, or on a read-only file system: a lock needs no permission to write
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -136,27 +136,27 @@ def _announce(path: Path, what: str) -> None:
     own = _farm_of(os.getpid())
     others = holders(path)
     if own in others:
-        return  # a worker and its builder: one farm
+        return  # a worker and its builder belong to one farm
     who = "".join(f", {holder}" for holder in others)
     notice.get()(f"{WAITING}{who}: {what}")
 
 
 def holders(path: Path) -> list[Holder]:
-    """Who holds a lock on `path`: the farms that are visible from here, each once."""
+    """The farms that hold a lock on `path`, as far as they are visible from here, each once."""
     try:
         status = path.stat()
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return []
     inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    # "1: FLOCK  ADVISORY  WRITE 26405 fe:00:2147505 0 EOF"; who waits for it has "->" behind the number
+    # "1: FLOCK  ADVISORY  WRITE 26405 fe:00:2147505 0 EOF"; a waiting process has "->" after the number
     locks = [words for line in lines if (words := line.split())[1] == "FLOCK" and words[5] == inode]
     return list(dict.fromkeys(_farm_of(int(words[4])) for words in locks))
 
 
 def _farm_of(pid: int) -> Holder:
     """The farm that a process belongs to: builder and workers are children of the command
-    that was typed. Of a process that belongs to none, the process itself."""
+    that was typed. If a process belongs to no farm, the process itself."""
     ancestor = pid
     while ancestor > 1:
         if command := _typed(_argv(ancestor)):
@@ -166,7 +166,7 @@ def _farm_of(pid: int) -> Holder:
 
 
 def _typed(argv: list[str]) -> str:
-    """`farm …` as it was typed, from the command line of its interpreter; empty for another program's."""
+    """`farm …` as it was typed, from the command line of its interpreter; empty for other programs."""
     match argv:
         case [python, "-m", "farm", *words] if "python" in python:
             return shlex.join(["farm", *words])

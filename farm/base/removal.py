@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Removing directories so that a kill at any moment leaves each of them whole or gone."""
+"""Removing directories so that a kill at any moment leaves each one either whole or gone."""
 
 import errno
 import os
@@ -12,20 +12,20 @@ from farm.base import locks
 from farm.base.deadline import Deadline
 from farm.base.errors import FarmError
 
-#: What a directory is called in which something is being removed.
+#: The prefix of a directory whose contents are being removed.
 REMOVING = ".removing-"
 
-#: How long a directory may get new files while it is removed: a compiler whose farm was
-#: killed writes a moment longer.
+#: How long new files may appear in a directory while it is removed: a compiler writes on for
+#: a moment after its farm was killed.
 WRITING_SECONDS = 5.0
 
 
 @contextmanager
 def trash(beside: Path) -> Iterator[Path]:
-    """A directory to move things into: it is removed with them at the end.
+    """A directory to move things into. It is removed with them at the end.
 
-    What was moved is gone from its place at once. A removal that is killed goes on with
-    the next `sweep` of `beside`. Raises FarmError.
+    What was moved is gone from its old place at once. If the removal is killed, the next
+    `sweep` of `beside` finishes it. Raises FarmError.
     """
     with ExitStack() as stack:
         try:
@@ -37,14 +37,14 @@ def trash(beside: Path) -> Iterator[Path]:
 
 
 def remove(path: Path, beside: Path) -> None:
-    """Remove a directory by way of `beside`, which is on the same file system. Of a
-    symbolic link the link goes, and not what it points to. Raises FarmError."""
+    """Remove a directory by moving it into `beside`, which is on the same file system. A
+    symbolic link is removed, but not its target. Raises FarmError."""
     with trash(beside) as directory:
         move(path, directory)
 
 
 def move(path: Path, directory: Path) -> bool:
-    """Move `path` into a `trash`; whether it was still there. Raises FarmError."""
+    """Move `path` into a `trash`, and return whether it was still there. Raises FarmError."""
     try:
         path.rename(directory / path.name)
     except FileNotFoundError:
@@ -55,7 +55,7 @@ def move(path: Path, directory: Path) -> bool:
 
 
 def sweep(beside: Path) -> None:
-    """Remove what removals that were killed have left in `beside`. Raises FarmError."""
+    """Remove what killed removals have left in `beside`. Raises FarmError."""
     for directory in sorted(beside.glob(f"{REMOVING}*")):
         if directory.is_symlink() or not directory.is_dir():
             continue
@@ -65,7 +65,7 @@ def sweep(beside: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove a directory and all in it; symbolic links are not followed. Raises FarmError."""
+    """Remove a directory and everything in it. Symbolic links are not followed. Raises FarmError."""
     for _ in Deadline(WRITING_SECONDS).poll(0.2):
         try:
             shutil.rmtree(path)
@@ -81,10 +81,10 @@ def clear(path: Path) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes that a directory takes on the disk, or as much of it as can be read."""
+    """Bytes that a directory takes on the disk, as far as it can be read."""
     total = 0
     for where, _, names in os.walk(path):
         for one in (where, *(os.path.join(where, name) for name in names)):
-            with suppress(OSError):  # it went meanwhile
+            with suppress(OSError):  # it was removed meanwhile
                 total += os.lstat(one).st_blocks * 512
     return total

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """JSON that the farm has written, read as a record. A crash, a full disk, another farm or a
-person may have changed it since: what does not fit is a complaint with file and key.
+person may have changed it since: what does not fit is reported with file and key.
 
-Not by pydantic, which has no strings with lone surrogates; names of files and what guests
-say may have them.
+It does not use pydantic, which refuses strings with lone surrogates; file names and the output
+of guests may have them.
 """
 
 import json
@@ -32,7 +32,7 @@ _CALLED = {
 
 
 class _Wrong(ValueError):
-    """`what` does not fit, at the place that `where` leads to, from its end."""
+    """`what` is wrong, at the place `where`: a path of keys, innermost first."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -44,11 +44,11 @@ class _Wrong(ValueError):
 
 
 def load(path: Path, kind: type[T], schema: int | None = None, advice: str = "") -> T:
-    """The record of that `kind`, a dataclass or a type made of such, in a file. Keys that it does not
-    know are left away: a newer farm may have written them.
+    """The record in a file. Its `kind` is a dataclass or a type made of dataclasses. Unknown keys
+    are ignored: a newer farm may have written them.
 
-    Raises UsageError for a file that holds something else, or another `schema` than that, with
-    `advice` behind it; OSError where there is none.
+    Raises UsageError, with `advice` at the end, if the file holds something else or has another
+    `schema`; OSError if there is no file.
     """
     behind = f"; {advice}" if advice else ""
     try:
@@ -62,12 +62,12 @@ def load(path: Path, kind: type[T], schema: int | None = None, advice: str = "")
 
 
 def parse(data: bytes, kind: type[T]) -> T:
-    """The record in a piece of JSON. Raises ValueError that names the key."""
+    """The record in a piece of JSON. Raises a ValueError that names the key."""
     return made(_json(data), kind)
 
 
 def made(raw: Any, kind: type[T]) -> T:
-    """The record that JSON was read from. Raises ValueError that names the key."""
+    """The record from parsed JSON. Raises a ValueError that names the key."""
     record: T = _made(raw, kind)
     return record
 
@@ -105,7 +105,7 @@ def _made(raw: Any, hint: Any) -> Any:
 
 
 def _may_be(raw: Any, hint: Any) -> bool:
-    """Whether a value of JSON may be of a type, by what it is and not by what is in it."""
+    """Whether a JSON value may be of a type, without looking at what is inside it."""
     whole = get_origin(hint) or hint
     if whole is Any:
         return True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Files that people write, read once at the edge: every complaint has file, line and key."""
+"""Files that people write, read once at the edge. Every complaint names file, line and key."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from farm.base.errors import UsageError, refused
 
 
 class Strict(BaseModel):
-    """What may be in a file: these keys, of these types, and no others."""
+    """What a file may have: these keys, with these types, and no others."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -25,7 +25,7 @@ Model = TypeVar("Model", bound=Strict)
 
 
 def form(pattern: str, words: str) -> AfterValidator:
-    """What text must match, and what is said of one that does not: `must be …`."""
+    """A pattern that text must match, and the words for the message if it does not: `must be …`."""
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -35,7 +35,7 @@ def form(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-#: What pydantic calls an error, and what is said of it. `{}` are filled from what it knows besides.
+#: pydantic's name of an error, and the message for it. pydantic's context fills in the `{}`.
 _PLAIN = {
     "missing": "is missing",
     "string_type": "must be text; put it into quotes",
@@ -55,8 +55,8 @@ _PLAIN = {
 
 
 def text(path: Path) -> str:
-    """What is in a text file that a person wrote. Raises UsageError that names file and line,
-    FarmError where the host cannot read it."""
+    """The text of a file that a person wrote. Raises a UsageError that names file and line, or
+    FarmError if the host cannot read it."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -69,15 +69,15 @@ def text(path: Path) -> str:
 
 
 def read(path: Path, model: type[Model]) -> tuple[yaml.Node | None, Model]:
-    """The file's nodes, for `complaint`, and what is in it. Raises UsageError that
-    names file, line and key, and no value."""
+    """The nodes of a file, for `complaint`, and its content. Raises a UsageError that
+    names file, line and key, but no value."""
     written = text(path)
     try:
         root = yaml.compose(written, Loader=yaml.SafeLoader)
         if twice := [*_twice(path, root)]:
             raise UsageError("\n".join(twice))
         raw = yaml.safe_load(written)
-    except yaml.MarkedYAMLError as error:  # whose own text quotes the line
+    except yaml.MarkedYAMLError as error:  # its own text would quote the line
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UsageError(f"{path}:{line}: not YAML: {error.problem}") from error
     except yaml.reader.ReaderError as error:
@@ -85,26 +85,26 @@ def read(path: Path, model: type[Model]) -> tuple[yaml.Node | None, Model]:
         raise UsageError(f"{path}:{line}: not YAML: the character {error.character!r}: {error.reason}") from error
     except RecursionError:
         raise UsageError(f"{path}:1: not YAML that can be read: it is nested too deep") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # of a date, of a number
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # from a date or a number
         raise UsageError(f"{path}:1: not YAML: {error}") from error
     if raw is None:
         raise UsageError(f"{path}:1: the whole file: is empty; it needs {', '.join(_needed(model))}")
     try:
         return root, model.model_validate(raw)
     except ValidationError as error:
-        # all at once: who has renamed a key has to do so everywhere
+        # all at once: a renamed key is wrong everywhere
         complaints = [complaint(path, root, tuple(one["loc"]), plain(one, model)) for one in error.errors()]
         more = [f"{path}: and {len(complaints) - MOST} complaints more"] if len(complaints) > MOST else []
         raise UsageError("\n".join([*complaints[:MOST], *more])) from error
 
 
-#: So many complaints about one file fit on a screen.
+#: How many complaints about one file are listed: they fit on a screen.
 MOST = 12
 
 
 def plain(error: ErrorDetails, model: type[Any] | None = None) -> str:
-    """What pydantic says of a value, in words that need no knowledge of it. For a key that `model`
-    does not have, those that it has."""
+    """pydantic's error about a value, in words for people who do not know pydantic. For a key that
+    `model` does not have, it lists those that it has."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         known = _keys(model, error["loc"][:-1])
@@ -128,7 +128,7 @@ def _keys(kind: Any, where: Sequence[str | int]) -> list[str]:
 
 
 def _model(kind: Any) -> Any:
-    """A type without Annotated, and of alternatives the one that has keys."""
+    """A type without Annotated; of a union, the member that has keys."""
     while get_origin(kind) in (Annotated, Union, UnionType):
         parts = get_args(kind)
         kind = parts[0] if get_origin(kind) is Annotated else next((p for p in parts if _model(p) not in _FLAT), str)
@@ -143,7 +143,7 @@ def _needed(model: type[Strict]) -> list[str]:
 
 
 def _twice(path: Path, root: yaml.Node | None) -> Iterator[str]:
-    """A complaint for each key that stands twice in one place: YAML would take the last."""
+    """A complaint for each key that appears twice in one mapping: YAML would take the last one."""
     todo: list[tuple[tuple[str | int, ...], yaml.Node]] = [((), root)] if root else []
     done: set[int] = set()  # an alias may lead back
     while todo:
@@ -177,12 +177,12 @@ def complaint(path: Path, root: yaml.Node | None, where: tuple[str | int, ...], 
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
             node = node.value[step]
             line = node.start_mark.line + 1
-    # pydantic's own word for a key, as against its value
+    # pydantic's own word for a key, as opposed to its value
     dotted = ".".join(str(step) for step in where if step != "[key]") or "the whole file"
     return f"{path}:{line}: {dotted}: {message}"
 
 
 def near(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """`did you mean …? ` for a word that is nearly one that is known, else nothing."""
+    """`did you mean …? ` for a word that is close to a known one, else nothing."""
     found = get_close_matches(word, list(known), 1)
     return f"did you mean {found[0]}? " if found else ""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which accelerator runs guests here: proved, not assumed.
 
-/dev/kvm can be there, open, create a machine and even run a few instructions,
-and still boot no kernel. So three things decide, from cheap to certain: whether
-guests may open the device, whether the smallest of guests runs in it, and what
-came of the kernels that were booted in it (farm.guest.start). The last is kept
-with its reason and its time, until the host boots again or the device changes.
+/dev/kvm may exist, open, create a machine and even run a few instructions, and
+still boot no kernel. So three things decide, from cheap to certain: whether
+guests may open the device, whether the smallest possible guest runs in it, and
+whether earlier kernels booted in it (farm.guest.start). The last answer is kept,
+with reason and time, until the host reboots or the device changes.
 """
 
 import grp
@@ -30,13 +30,13 @@ from farm.guest import privileges, qemu
 
 DEVICE = Path("/dev/kvm")
 
-#: A second is long for twelve bytes of machine code; a loaded host needs some.
+#: A second is long for twelve bytes of machine code, but a loaded host may need more.
 PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """`name` is kvm or tcg; `reason` says why it was chosen, for people."""
+    """`name` is kvm or tcg; `reason` says in words why it was chosen."""
 
     name: str
     reason: str
@@ -44,8 +44,8 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Experience:
-    """What guests under KVM have shown: whether they run, how that is known, and since when.
-    `guest` is what a kernel was booted by, for who wants to try it again; empty if none was."""
+    """What earlier guests under KVM have shown: whether they run, how that is known, and since when.
+    `guest` describes the guest that was booted, to try it again; empty if there was none."""
 
     works: bool
     reason: str
@@ -54,7 +54,7 @@ class Experience:
 
 
 def choose(wish: str) -> Accelerator:
-    """The accelerator for `auto`, `kvm` or `tcg`. FarmError if KVM is asked for and does not run guests."""
+    """The accelerator for `auto`, `kvm` or `tcg`. FarmError if KVM was requested and does not run guests."""
     if wish == "tcg":
         return Accelerator("tcg", "asked for")
     trouble = _trouble()
@@ -67,7 +67,7 @@ def choose(wish: str) -> Accelerator:
 
 
 def of_guest(chosen: str, arch: Architecture) -> str:
-    """The accelerator for a guest where `chosen` is that of the run: TCG for what is not of the host's architecture."""
+    """The accelerator for a guest, if `chosen` is that of the run: TCG for any but the host's architecture."""
     return chosen if arch == HOST else "tcg"
 
 
@@ -76,7 +76,7 @@ def experience() -> Experience | None:
     try:
         return Experience(**json.loads(_record().read_text()))
     except (OSError, ValueError, TypeError):
-        return None  # what a crash has left of it is found out again
+        return None  # a crash may have left half a file: find out again
 
 
 def trust(what: str, guest: dict[str, Any] | None = None) -> None:
@@ -105,7 +105,7 @@ def _trouble() -> str:
             "a virtual machine's host must allow nested guests"
         )
     if experience() is None and (trouble := probe("kvm", HOST)):
-        if "Permission denied" in trouble:  # quickly seen again, and quickly mended
+        if "Permission denied" in trouble:  # not remembered: the user can repair it at once
             return f"guests cannot open {DEVICE}; {_permission()}"
         distrust(trouble)
     known = experience()
@@ -129,7 +129,7 @@ def _permission() -> str:
 
 def _record() -> Path:
     """Where the experience is kept: for this boot of the host, this QEMU, this user and
-    the device as it is, permissions included."""
+    the present state of the device, permissions included."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     binary = (shutil.which(HOST.qemu) if HOST else "") or ""
     device = DEVICE.stat()
@@ -144,7 +144,7 @@ def _remember(known: Experience) -> None:
         _record().parent.mkdir(parents=True, exist_ok=True)
         save_json(_record(), asdict(known))
     except (OSError, FarmError):
-        pass  # the next farm finds out for itself
+        pass  # the next farm finds out again
 
 
 def _now() -> str:
@@ -152,11 +152,11 @@ def _now() -> str:
 
 
 def probe(accelerator: str, arch: Architecture) -> str:
-    """Run the smallest of guests, as guests are run; empty if it ran, else what went wrong."""
+    """Run the smallest possible guest in the way of all guests. Empty if it ran, else what went wrong."""
     with tempfile.TemporaryFile() as firmware:
         firmware.write(arch.probe.firmware)
         firmware.flush()
-        os.fchmod(firmware.fileno(), 0o644)  # nobody reads it, too
+        os.fchmod(firmware.fileno(), 0o644)  # the user nobody must read it too
         argv = [arch.qemu, "-M", arch.machine, *qemu.accelerator(accelerator, arch), "-m", "16M"]
         argv += ["-no-user-config", "-nodefaults", "-no-reboot", "-display", "none"]
         argv += ["-bios", f"/proc/self/fd/{firmware.fileno()}", *arch.probe.options]
@@ -179,5 +179,5 @@ def probe(accelerator: str, arch: Architecture) -> str:
     said = done.stderr.decode(errors="replace").strip().splitlines()
     if done.returncode == 127 and said and f"failed to execute {arch.qemu}" in said[-1]:  # setpriv's words
         raise FarmError(f"{arch.qemu}: no such command; see `farm doctor`")
-    # QEMU's first line is the cause, its last what it gives up for
+    # QEMU's first line is the cause; its last line says what it gave up
     return f"QEMU exited with {done.returncode}" + (f": {said[0]}" if said else "")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The agent in the guest: one JSON request a line, one answer a line.
 
-payload/agent/main.c documents the requests. What a session opened it holds
-open; closing the session closes it all.
+payload/agent/main.c documents the requests. What a session opens stays open until
+the session is closed.
 """
 
 import errno as errnos
@@ -19,16 +19,16 @@ from farm.guest.ssh import Connection
 
 PATH = "/payload/agent"
 
-#: How often it is looked whether the kernel has complained, and how long it is then given: what
-#: it says of it may be long, but a lock that it died with is not given back.
+#: How often to check whether the kernel has complained, and how long to wait after that: its
+#: report may be long, but a kernel that died with a lock held never answers.
 LOOK_SECONDS, LAST_SECONDS = 1.0, 10.0
 
-#: How a failure is told that only follows from one before: no reason of its own.
+#: How the message of a failure begins that only follows from an earlier one. It is no reason of its own.
 FOLLOWS = "no request is made after"
 
 
 class Refused(OSError):
-    """The kernel answered a system call with an error. `log` is the verifier's."""
+    """The kernel answered a system call with an error. `log` is the verifier's log."""
 
     def __init__(self, number: int, call: str, message: str, log: str = "") -> None:
         super().__init__(number, message)
@@ -43,16 +43,16 @@ class Refused(OSError):
 
 
 def name_of(number: int | None) -> str:
-    """An errno as the contract writes it. 524 is the kernel's own ENOTSUPP, and of
-    the two names for 95 the kernel uses the one that Python does not."""
+    """The name of an errno as in the contract. 524 is the kernel's own ENOTSUPP. 95 has
+    two names, and the kernel does not use the same one as Python."""
     special = {524: "ENOTSUPP", errnos.EOPNOTSUPP: "EOPNOTSUPP"}
     return special.get(number or 0) or errnos.errorcode.get(number or 0, str(number))
 
 
 class Agent:
-    """A session with the agent. No answer within `limit` seconds is a hang, and
-    the end of the session; who asks for something long may raise it. Of a kernel
-    that has `complained` none is waited for longer than `last` seconds."""
+    """A session with the agent. If no answer comes within `limit` seconds, that is a
+    hang, and the session ends; the limit may be raised for a long request. Once the
+    kernel has `complained`, the session waits at most `last` seconds for an answer."""
 
     def __init__(
         self,
@@ -75,16 +75,16 @@ class Agent:
     def request(self, op: str, **arguments: Any) -> dict[str, Any]:
         """The answer to one request.
 
-        Raises Refused for an error of the kernel's, GuestHung and GuestCrashed
-        when no answer comes, FarmError when the request made no sense.
+        Raises Refused for an error of the kernel, GuestHung or GuestCrashed if no
+        answer comes, FarmError if the request made no sense.
         """
         self.send(op, **arguments)
         return self.receive()
 
     def send(self, op: str, **arguments: Any) -> None:
-        """Make a request and do not wait, as the guest may be standing still.
-        `receive` takes the answer; it is there when `fileno` is readable."""
-        if self._lost:  # its answer may still come, and would be taken for that of this one
+        """Send a request without waiting, because the guest may be stopped. `receive`
+        takes the answer, which is there when `fileno` is readable."""
+        if self._lost:  # its answer may still come, and would be taken for the answer to this one
             raise GuestHung(f"{FOLLOWS} `{self._lost}`, which had no answer")
         self._number += 1
         self._op = op
@@ -94,7 +94,7 @@ class Agent:
             self._channel.sendall(line.encode())
 
     def receive(self) -> dict[str, Any]:
-        """The answer to the last request; raises as `request` does."""
+        """The answer to the last request. Raises what `request` raises."""
         with self._blame():
             answer = json.loads(self._line(Deadline(self.limit)))
         if answer.get("id") != self._number:
@@ -102,12 +102,12 @@ class Agent:
         return _accepted(self._op, answer)
 
     def batch(self, *requests: dict[str, Any]) -> list[dict[str, Any]]:
-        """The answers to several requests, in one round trip; raises as `request` does."""
+        """The answers to several requests, in one round trip. Raises what `request` raises."""
         answers = self.request("batch", requests=requests)["answers"]
         return [_accepted(request["op"], answer) for request, answer in zip(requests, answers, strict=True)]
 
     def fileno(self) -> int:
-        """For select(): readable when the agent has said something."""
+        """For select(): readable when the agent has sent something."""
         return self._channel.fileno()
 
     @contextmanager
@@ -142,7 +142,7 @@ class Agent:
         return line
 
     def _ended(self, how: str) -> KernelError:
-        """A server that says so has seen the agent end; else it is gone itself."""
+        """The error for a closed channel: with EOF from the server, the agent ended; without it, SSH did."""
         if self._channel.eof_received:
             return GuestCrashed(f"the agent ended during `{self._op}`{how}")
         return GuestHung(f"SSH to the guest broke off during `{self._op}`")
@@ -155,18 +155,18 @@ class Agent:
         """End the session and wait until the agent has closed what it held."""
         try:
             self._channel.shutdown_write()
-            # who did not answer will not end either: it has had its time
+            # an agent that did not answer will not end either; it has had its time
             while not self._lost and not deadline.passed and not self._channel.exit_status_ready():
                 self._channel.status_event.wait(min(0.2, deadline.left()))
                 if self._channel.closed:
                     break
         except OSError:
-            pass  # the guest is gone, and with it what the session held
+            pass  # the guest is gone, and so is all that the session held
         self._channel.close()
 
 
 def _accepted(op: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer, if it is one that says yes."""
+    """The answer, if the request succeeded."""
     if answer["ok"]:
         return answer
     if answer["name"] == "REQUEST":

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a kernel complained of, in few lines: the complaint, where in the kernel, and by which
-calls it came there. Pure functions over the text of a log."""
+"""A kernel's complaints in a few lines: the complaint, where in the kernel it was, and the calls
+that led there. Pure functions over the text of a log."""
 
 import re
 from collections import Counter
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 from farm.guest.splat import Splat, find, normal, strip
 
-#: So many bytes within one test are a flood: several times what the kernel itself keeps of its
-#: log. Tests of the suites make it say some kilobytes.
+#: More bytes than this within one test are a flood. It is several times what the kernel itself
+#: keeps of its log; a test of the suites usually causes some kilobytes.
 FLOOD_BYTES = 1 << 20
 
-#: What is searched of a flood, from its start and from its end.
+#: How many bytes of a flood are searched, from its start and from its end.
 _HEAD, _TAIL = 1 << 20, 1 << 18
 
-#: Different complaints that are listed, and calls of a trace.
+#: How many different complaints are listed, and how many calls of a trace.
 MOST, CALLS = 4, 6
 
-#: Where a complaint of these kinds is noticed is part of what it is. Elsewhere it is chance
-#: (a lockup is noticed wherever the processor is just then), or the title says it.
+#: For these kinds, the place is part of the complaint. For others it is chance (a lockup is
+#: noticed wherever the processor happens to be), or the title has it already.
 _PLACED = {"oops", "BUG"}
 
 #: In the kernel; 0033 is user space.
@@ -27,13 +27,13 @@ _RIP = re.compile(r"^RIP: 0010:(\S+)")
 _USER = re.compile(r"^RIP: 00(?!10)")
 _CALL = re.compile(r"^ (\? )?(\S+)\+(0x[0-9a-f]+)/0x[0-9a-f]+")
 
-#: What makes the report, and stands above what it is about.
+#: Functions that print the report; they are above the interesting ones in the trace.
 _REPORTERS = re.compile(
     r"^(__?)?(dump_stack\w*|show_stack\w*|print_\w+|kasan_report|kcsan_\w+|ubsan_\w+|__ubsan_\w+|v?panic|nmi_panic"
     r"|lockdep_rcu_suspicious|__might_\w*|__schedule_bug|check_preemption_disabled\w*|report_bug)$"
 )
 
-#: Registers, code bytes, what lockdep remembers of interrupts, the parentheses of a trace.
+#: Registers, code bytes, lockdep's record of interrupts, the brackets of a trace.
 _NOISE = re.compile(
     r"^((R(?!IP)..|E?FLAGS|[CDEFGS]S|CR\d|DR\d|PKRU|ORIG_RAX): |Code: |#PF: |PGD |Modules linked in:"
     r"|irq event stamp|(hard|soft)irqs last| </?(TASK|IRQ|NMI|#\w+)>|={8,}|-{8,}$)"
@@ -44,16 +44,16 @@ _STAMP = re.compile(r"^\[\s*(\d+\.\d+)\]", re.M)
 
 @dataclass(frozen=True)
 class Trace:
-    """How the kernel came to complain: `place` is the instruction, as function+offset/size, empty
-    where the report does not say; `calls` are functions+offsets, the innermost first."""
+    """How the kernel came to complain: `place` is the instruction, as function+offset/size, or empty
+    if the report does not say; `calls` are functions+offsets, the innermost first."""
 
     place: str = ""
     calls: tuple[str, ...] = ()
 
 
 def trace(report: str) -> Trace:
-    """The first call trace of a report. Registers, the user's too, and calls that the kernel
-    itself only guesses (`?`) are left out; guesses are taken where there is nothing else."""
+    """The first call trace of a report, without registers. Calls that the kernel itself only guesses
+    (`?`) are left out, unless there are no others."""
     place, within = "", False
     calls: list[str] = []
     guesses: list[str] = []
@@ -72,8 +72,8 @@ def trace(report: str) -> Trace:
 
 
 def told(log: str) -> list[str]:
-    """All that a log complains of, in lines: each different complaint with the place and, on a
-    line of its own, the call trace; how often one came again; a flood. Empty if there is nothing."""
+    """All complaints of a log, in lines: each different complaint with its place and, on the next
+    line, its call trace; how often it was repeated; a flood. Empty if there is none."""
     searched = log if len(log) <= _HEAD + _TAIL else f"{log[:_HEAD]}\n{log[-_TAIL:]}"
     splats = find(searched)
     often = Counter(found.signature for found in splats)
@@ -85,7 +85,7 @@ def told(log: str) -> list[str]:
         lines += _of_one(found, searched[found.start : found.end], often[found.signature])
     if len(different) > MOST:
         lines.append(f"and {len(different) - MOST} other complaints")
-    # the console ends each line with two bytes, of which one is left
+    # the console ends each line with two bytes, but only one is left here
     return lines + ([flood(log)] if len(log) + log.count("\n") > FLOOD_BYTES else [])
 
 
@@ -104,7 +104,7 @@ def _of_one(found: Splat, report: str, often: int) -> list[str]:
 
 
 def flood(log: str) -> str:
-    """What to say of a log that is a flood: how much, how fast, and of what."""
+    """The description of a flood: how much, how fast, and the most frequent line."""
     sample = [line for line in map(strip, log[:_HEAD].splitlines()) if line.strip()]
     stamps = _STAMP.findall(log[:_HEAD])[:1] + _STAMP.findall(log[-_TAIL:])[-1:]
     seconds = float(stamps[-1]) - float(stamps[0]) if len(stamps) == 2 else 0.0
@@ -118,8 +118,8 @@ def flood(log: str) -> str:
 
 
 def essence(log: str) -> list[str]:
-    """The lines of the first complaint that are worth reading: without registers, code bytes and
-    guessed calls, up to the end of its call trace. Empty if there is none."""
+    """The lines of the first complaint that are worth reading: up to the end of its call trace, without
+    registers, code bytes and guessed calls. Empty if there is none."""
     splats = find(log[: _HEAD + _TAIL])
     if not splats:
         return []

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The serial console: the kernel's log, and nothing else.
 
-The stream is read line by line, all the time: a guest whose console nobody
-reads stops at its next printk. What is read goes to a file first. QEMU's own
-`logfile=` is no second witness: up to 7.2 at least it has a byte twice that the
-stream did not take at once, which tears splats and moves every offset behind it.
+A thread reads the stream all the time: a guest whose console is not read stops
+at its next printk. Everything goes to a file first. QEMU's own `logfile=` cannot
+serve as that file: at least up to 7.2, it repeats a byte that the stream did not
+take at once. That breaks splats apart and moves every later offset.
 """
 
 import re
@@ -22,21 +22,21 @@ READY = "farm: ready"
 GIVES_UP = "farm: init:"
 _MARK = re.compile(r"farm: mark (\d+)$")
 
-#: Longest line that is taken as one; printk's own limit is 1 kB.
+#: The longest text that is taken as one line; printk's own limit is 1 kB.
 _LONGEST = 1 << 16
 
-#: No log grows beyond: a kernel that prints without end would fill the disk. What comes
-#: then is read, and marks are found in it, but it is kept nowhere.
+#: The largest size of a log: a kernel that prints without end would fill the disk. The rest
+#: is still read, and marks are found in it, but it is not kept.
 MOST_BYTES = 64 << 20
 _DROPPED = b"\nfarm: the log is full, what the kernel said after this was dropped\n"
 
-#: What `complaint` is where there is no splat, and so much was printed since the last mark.
+#: The `complaint` if there is no splat, but too much was printed since the last mark.
 FLOODED = "the console was flooded"
 
 
 class Console:
     """Follows the log of one guest. `complaint` is the first line of the first splat,
-    or that the console was flooded."""
+    or says that the console was flooded."""
 
     def __init__(self, stream: socket.socket, log: Path) -> None:
         self.log = log
@@ -62,7 +62,7 @@ class Console:
         while True:
             try:
                 data = self._stream.recv(_LONGEST)
-            except OSError:  # the socket was closed below us
+            except OSError:  # the socket was closed meanwhile
                 data = b""
             self._keep(data)
             *lines, rest = (rest + data).split(b"\n")
@@ -86,7 +86,7 @@ class Console:
             if 0 <= room < len(data):
                 self._file.write(_DROPPED)
             self._file.flush()
-        except OSError as error:  # the console is read all the same, or the guest would stop
+        except OSError as error:  # keep reading the console, or the guest would stop
             self._error = error
 
     def _take(self, raw: bytes) -> None:
@@ -108,11 +108,11 @@ class Console:
 
     @property
     def _ended(self) -> bool:
-        """Where there is no firmware a guest that has powered off only halts."""
+        """Whether the guest is finished: without firmware, a guest that powers off only halts."""
         return self._given_up or self._panicked or self.closed
 
     def wait_ready(self, deadline: Deadline) -> None:
-        """Return when the guest's init says it is ready; BootFailed otherwise."""
+        """Return when the guest's init says that it is ready. Raises BootFailed otherwise."""
         with self._changed:
             self._changed.wait_for(lambda: self._ready or self._ended, deadline.left())
             if self._ready:
@@ -121,10 +121,10 @@ class Console:
         raise BootFailed(f"the guest {what}{self.last_words()}")
 
     def wait_mark(self, number: int, deadline: Deadline) -> int:
-        """The offset in the log behind the line `farm: mark NUMBER`.
+        """The offset in the log after the line `farm: mark NUMBER`.
 
-        A log without the mark cannot be judged: it is GuestCrashed or
-        GuestHung, never "nothing found".
+        A log without the mark cannot be judged: this raises GuestCrashed or
+        GuestHung, and never means "nothing found".
         """
         with self._changed:
             self._changed.wait_for(lambda: number in self._marks or self.closed, deadline.left())
@@ -138,7 +138,7 @@ class Console:
 
     @property
     def size(self) -> int:
-        """How long the log is so far, in bytes: what was read, but for what was dropped."""
+        """How long the log is so far, in bytes: what was read, except what was dropped."""
         with self._changed:
             return min(self._read, MOST_BYTES)
 
@@ -154,13 +154,13 @@ class Console:
         return data.decode(errors="replace").replace("\r\n", "\n")
 
     def reason(self, during: str = "") -> str:
-        """What the kernel complained of, with the call trace, as a reason of several lines; `during`
-        is what else was seen, and goes with the first."""
+        """The kernel's complaints with their call traces, as a reason of several lines. `during`
+        is another observation; it is added to the first line."""
         first, *rest = complaints.told(self.text(self._complained_at)) or [self.complaint]
         return "\n".join([f"{first} ({during})" if during else first, *rest])
 
     def last_words(self) -> str:
-        """To be put behind what became of the guest."""
+        """The end of a message about the guest: its complaint, or its last line."""
         if self.complaint:
             return f": {self.reason()}"
         lines = [strip(line) for line in self.text().splitlines() if line.strip()]
@@ -178,5 +178,5 @@ class Console:
             pass  # QEMU has closed it
         self._thread.join(5)
         self._stream.close()
-        with suppress(OSError):  # it was reported when it came
+        with suppress(OSError):  # it was reported when it happened
             self._file.close()

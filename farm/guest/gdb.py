@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest from outside: QEMU's gdbstub, as much of GDB's remote protocol as
-takes to stop at an instruction and to read registers and memory.
+"""The guest from outside: as much of GDB's remote protocol as it takes to stop at an
+instruction and to read registers and memory, through QEMU's gdbstub.
 
-Breakpoints are hardware breakpoints, always: one in software would be an INT3
-in the guest's text, where ftrace's own code patching would fall over it.
+All breakpoints are hardware breakpoints: a software breakpoint would be an INT3
+in the guest's text, which would confuse ftrace's own code patching.
 """
 
 import re
@@ -16,10 +16,10 @@ from farm.base.deadline import Deadline
 from farm.base.errors import FarmError, GuestCrashed, GuestHung, KernelError
 from farm.guest.qmp import Monitor
 
-#: The character device of qemu.argv() that the stub is put on.
+#: The character device of qemu.argv() for the stub.
 CHARDEV = "debugger"
 
-#: QEMU answers at once while the guest stands still; this is for a loaded host.
+#: QEMU answers at once while the guest is stopped; this is for a loaded host.
 ANSWER_SECONDS = 20.0
 
 #: The longest piece of memory in one answer: QEMU's packets end at 4096 bytes.
@@ -34,16 +34,16 @@ _SIGINT, _SIGTRAP = 2, 5
 
 
 def packet(payload: bytes) -> bytes:
-    """A payload as it goes over the line: `$payload#checksum`."""
+    """A payload as it is sent: `$payload#checksum`."""
     escaped = b"".join(b"}%c" % (byte ^ 0x20) if byte in _SPECIAL else b"%c" % byte for byte in payload)
     return b"$%s#%02x" % (escaped, sum(escaped) % 256)
 
 
 def take_packet(data: bytes) -> tuple[bytes | None, bytes]:
-    """The payload of the first packet in `data`, and what stands behind it.
+    """The payload of the first packet in `data`, and the rest after it.
 
-    None as long as it is not whole. What stands before it, acknowledgements,
-    is left away.
+    None while the packet is incomplete. Acknowledgements before the packet are
+    dropped.
     """
     start = data.find(b"$")
     if start < 0:
@@ -58,7 +58,7 @@ def take_packet(data: bytes) -> tuple[bytes | None, bytes]:
 
 
 def _expand(body: bytes) -> bytes:
-    """Undo escapes, `}` and a byte, and runs, `*` and a byte that counts from 29."""
+    """Undo escapes (`}` and a byte) and runs (`*` and a byte that counts from 29)."""
     if not set(b"}*") & set(body):
         return body
     payload = bytearray()
@@ -79,7 +79,7 @@ def _expand(body: bytes) -> bytes:
 
 
 def registers(answer: str, layout: RegisterLayout) -> dict[str, int]:
-    """The registers of a layout out of the answer to `g`. FarmError where it is too short for them."""
+    """The registers of a layout, from the answer to `g`. FarmError if it is too short for them."""
     data, found = bytes.fromhex(answer), {}
     for name, size in layout.sizes.items():
         value, data = data[:size], data[size:]
@@ -96,11 +96,11 @@ class Readable(Protocol):
 
 
 class Debugger:
-    """QEMU's gdbstub of one guest. Use it through `Guest.debugger()`, which has
-    the guest stopped at the start and running at the end.
+    """QEMU's gdbstub of one guest. Use it through `Guest.debugger()`, which stops
+    the guest at the start and lets it run at the end.
 
-    The stub is started with the first Debugger, which stops the guest, and then
-    stays: QEMU 7.2 cannot start it twice on one character device.
+    The first Debugger starts the stub, which stops the guest. The stub then stays:
+    QEMU 7.2 cannot start it twice on one character device.
     """
 
     def __init__(self, monitor: Monitor, stream: socket.socket, layout: RegisterLayout) -> None:
@@ -110,7 +110,7 @@ class Debugger:
         self._acknowledge = True
         self._breakpoints: set[int] = set()
         self._thread = "0"  # any
-        #: KVM steps by the guest's own trap flag, which a PUSHF of the guest's would save
+        #: KVM steps with the guest's own trap flag, and a PUSHF in the guest would save it
         self.can_step = not monitor.execute("query-kvm")["enabled"]
         said = monitor.execute("human-monitor-command", **{"command-line": f"gdbserver chardev:{CHARDEV}"})
         if "Waiting for gdb connection" not in said:
@@ -119,13 +119,13 @@ class Debugger:
         self._ask("?")
         if self._ask("QStartNoAckMode") == "OK":
             self._acknowledge = False
-        # who has not asked for the description may not access single registers
+        # the stub gives single registers only to clients that asked for the description
         self._ask("qXfer:features:read:target.xml:0,1")
 
-    # While the guest stands still.
+    # While the guest is stopped.
 
     def read(self, address: int, size: int) -> bytes:
-        """Memory of the guest, as the processor that stopped sees it."""
+        """Memory of the guest, as seen by the processor that stopped."""
         pieces = []
         for start in range(0, size, LONGEST_READ):
             length = min(LONGEST_READ, size - start)
@@ -139,19 +139,19 @@ class Debugger:
         return int.from_bytes(self.read(address, 8), self.layout.byteorder)
 
     def write(self, address: int, data: bytes) -> None:
-        """Replace memory of the guest, its text too, as if it had always been so."""
+        """Replace memory of the guest, including its text, without the guest noticing."""
         self._ok(f"M{address:x},{len(data):x}:{data.hex()}")
 
     def registers(self) -> dict[str, int]:
-        """Of the processor that stopped."""
+        """The registers of the processor that stopped."""
         return registers(self._ask("g"), self.layout)
 
     def pc(self) -> int:
-        """The program counter alone, in an answer that is short."""
+        """Only the program counter: the answer is short."""
         return int.from_bytes(bytes.fromhex(self._ask(f"p{self._number(self.layout.pc):x}")), self.layout.byteorder)
 
     def set_register(self, name: str, value: int) -> None:
-        """One of the layout's registers, of the processor that stopped."""
+        """Set one of the layout's registers on the processor that stopped."""
         data = value.to_bytes(self.layout.sizes[name], self.layout.byteorder)
         self._ok(f"P{self._number(name):x}={data.hex()}")
 
@@ -168,25 +168,24 @@ class Debugger:
         self._breakpoints.discard(address)
 
     def step(self) -> None:
-        """One instruction of the processor that stopped, and of no other; no
-        interrupt gets in between. A breakpoint on it is in the way: remove it
-        first."""
+        """Run one instruction on the processor that stopped, and on no other, without
+        interrupts. Remove a breakpoint on that instruction first."""
         self._send(f"vCont;s:{self._thread}")
         self.running = True
         if not self.wait(Deadline(ANSWER_SECONDS)):
             raise GuestHung(f"the guest ran no instruction within {ANSWER_SECONDS:.0f} s")
 
     def go(self) -> None:
-        """Let the guest run. Not from a breakpoint: it would stop there again."""
+        """Let the guest run. From a breakpoint it would stop there again at once."""
         self._send("c")
         self.running = True
 
     # While it runs.
 
     def wait(self, deadline: Deadline, *others: Readable) -> bool:
-        """True when the guest has stopped, False if one of `others` is readable
-        before it does. GuestHung if neither comes to pass, GuestCrashed if the
-        guest stops for a reason of its own."""
+        """True when the guest has stopped, False if one of `others` becomes readable
+        first. GuestHung if neither happens, GuestCrashed if the guest stops for
+        another reason."""
         while True:
             payload, self._buffer = take_packet(self._buffer)
             if payload is not None:
@@ -201,13 +200,13 @@ class Debugger:
                 raise GuestHung(f"the guest came to no breakpoint within {deadline.seconds:.0f} s")
 
     def halt(self) -> None:
-        """Stop the guest where it is."""
+        """Stop the guest at its current instruction."""
         if self.running:
             self._transmit(_INTERRUPT)
             self.wait(Deadline(ANSWER_SECONDS))
 
     def release(self) -> None:
-        """Remove all breakpoints and let the guest run, whatever it does now."""
+        """Remove all breakpoints and let the guest run, whether it is stopped or not."""
         if self.running and not self._breakpoints:
             return
         self.halt()
@@ -215,10 +214,10 @@ class Debugger:
             self.remove(address)
         self.go()
 
-    # The line.
+    # The connection.
 
     def _take_stop(self, stop: str) -> None:
-        """A stop reply: the guest stands, and is there to be read."""
+        """Take a stop reply: the guest is stopped and can be read."""
         self.running = False
         found = re.match(r"T([0-9a-f]{2})thread:([^;]+);", stop)
         if not found or int(found[1], 16) not in (_SIGINT, _SIGTRAP):
@@ -227,8 +226,8 @@ class Debugger:
         self._acknowledged()
 
     def _ask(self, request: str) -> str:
-        """The answer to a request. Only while the guest stands still: any byte
-        stops one that runs."""
+        """The answer to a request. Only for a stopped guest: any byte stops one
+        that runs."""
         assert not self.running, f"{request}: the guest runs"
         self._send(request)
         deadline = Deadline(ANSWER_SECONDS)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The initramfs: a recipe, the host's Debian packages, the payload; no root needed.
+"""Makes the initramfs from a recipe, the host's Debian packages and the payload, without root.
 
-The same inputs give the same bytes. The keys are inputs: they are made once
-for each recipe and kept.
+The same inputs give the same bytes. The keys are inputs too: they are made once
+for each recipe, and kept.
 """
 
 import errno
@@ -29,7 +29,7 @@ from farm.matrix import CHECKOUT
 
 RECIPE = CHECKOUT / "images" / "initramfs.yaml"
 
-#: Less than this left, and a disk is full: no part of an image is smaller.
+#: A disk with less room than this counts as full: no part of an image is smaller.
 FULL_BYTES = 1 << 16
 
 _Absolute = Annotated[str, strict.form("/.*", "a path that begins with /")]
@@ -45,7 +45,7 @@ class _Recipe(strict.Strict):
 
 @dataclass(frozen=True)
 class Keys:
-    """SSH keys of an image: `client` logs in, `host` is what the guest shows."""
+    """SSH keys of an image: the farm logs in with `client`, and the guest shows `host`."""
 
     client: Path
     host: Path
@@ -53,7 +53,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Image:
-    """An initramfs and the keys to what boots from it."""
+    """An initramfs, and the keys to a guest that boots from it."""
 
     ref: Ref
     key_pair: Ref
@@ -71,7 +71,7 @@ class Image:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One file of the archive; `source` is a file of the host's, or None."""
+    """One file of the archive; `source` is a file of the host, or None."""
 
     path: str
     kind: str
@@ -86,20 +86,20 @@ class _Entry:
         if self.link:
             words.append(f"link={self.link}")
         if self.kind == "char":
-            words.append("device=native,5,1")  # the console, all that a guest's kernel needs
+            words.append("device=native,5,1")  # the console, the only one that a guest's kernel needs
         return " ".join(words)
 
 
 def image(arch: Architecture, programs: Path, module: Path | None, recipe: Path = RECIPE) -> Image:
     """The image for a payload, from the cache or made now.
 
-    `programs` has the agent and BPF objects, `module` the target module and
-    those that tests load, or is None for a guest that loads none.
+    `programs` has the agent and the BPF objects. `module` has the target module
+    and those that tests load; it is None for a guest that loads none.
     """
     parsed = _parse(recipe)
     host_files = _host_files(parsed, recipe, arch)
     if module:
-        # by name, so that an image without the one that init loads is not made
+        # by name, so that no image is made without the module that init loads
         host_files["/payload/ftrace_target.ko"] = module / "ftrace_target.ko"
         for item in sorted(module.glob("*.ko")):
             host_files[f"/payload/{item.name}"] = item
@@ -125,7 +125,7 @@ def _parse(recipe: Path) -> _Recipe:
 
 
 def _host_files(parsed: _Recipe, recipe: Path, arch: Architecture) -> dict[str, Path]:
-    """Where each file of the image that is not written by the recipe comes from."""
+    """The source of each file of the image, except those that the recipe itself contains."""
     files = {where: Path(source) for where, source in parsed.programs.items()}
     files |= {where: recipe.parent / script for where, script in parsed.scripts.items()}
     for program in parsed.programs.values():
@@ -134,7 +134,7 @@ def _host_files(parsed: _Recipe, recipe: Path, arch: Architecture) -> dict[str, 
 
 
 def _libraries(program: Path, directories: Sequence[Path]) -> dict[str, Path]:
-    """The shared libraries of a program, by the names they are looked up by."""
+    """The shared libraries of a program, by the names that the loader looks for."""
     found: dict[str, Path] = {}
     todo = [program]
     while todo:
@@ -179,8 +179,8 @@ def _keys(identity: str) -> Ref:
 
 
 def _archive(parsed: _Recipe, host_files: Mapping[str, Path], directory: Path) -> None:
-    """initramfs.cpio, by bsdtar from a list of its files: no device node, owner
-    or date is taken from the host, so that none needs root and none changes."""
+    """Make initramfs.cpio with bsdtar, from a list of its files. No device node, owner
+    or date comes from the host, so it needs no root, and the bytes do not change."""
     entries = [_Entry("/dev/console", "char", 0o600)]
     entries += [_Entry("/lib64", "link", 0o777, link="lib")]
     entries += [_Entry(d, "dir", 0o700 if d.startswith("/root") else 0o755) for d in parsed.directories]
@@ -198,20 +198,20 @@ def _archive(parsed: _Recipe, host_files: Mapping[str, Path], directory: Path) -
     listing = "#mtree\n" + "".join(f"{entry.mtree()}\n" for entry in order)
     (directory / "list").write_text(listing)
     output = directory / "initramfs.cpio"
-    # by way of tar, which knows no inode numbers: newc would take the host's
+    # through a tar archive, which has no inode numbers: newc would take the host's
     try:
         run(["bsdtar", "--create", "--format=ustar", "--file", directory / "tar", f"@{directory / 'list'}"])
         run(["bsdtar", "--create", "--format=newc", "--file", output, f"@{directory / 'tar'}"])
     except CommandFailed as error:
-        if shutil.disk_usage(directory).free < FULL_BYTES:  # bsdtar says "Write error" alone
+        if shutil.disk_usage(directory).free < FULL_BYTES:  # bsdtar says only "Write error"
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output)) from error
         raise
-    output.chmod(0o644)  # guests of a farm that is root are nobody's
+    output.chmod(0o644)  # if the farm is root, guests run as nobody
     for leftover in directory.iterdir():
         if leftover != output:
             leftover.unlink()
 
 
 def _quoted(path: str) -> str:
-    """A path for mtree, which splits at blanks and knows octal escapes."""
+    """A path for mtree, which splits at blanks and understands octal escapes."""
     return "".join(c if c.isalnum() or c in "/._-+=:,@" else "".join(f"\\{b:03o}" for b in c.encode()) for c in path)

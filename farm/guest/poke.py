@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Bugs planted into a running kernel, to see that a check goes red.
+"""Bugs planted into a running kernel, to see a check fail.
 
 A poke replaces bytes of the guest's memory from outside, once, before the first
-test. It takes no build, so that whoever writes a check can break what it looks
-at in seconds: `farm run -k registers --poke 'ftrace_caller:4c8b4c2440=0f1f440000'`
-loses the sixth argument.
+test. It needs no build, so the author of a check can break what it looks at within
+seconds: `farm run -k registers --poke 'ftrace_caller:4c8b4c2440=0f1f440000'` loses
+the sixth argument.
 """
 
 import re
@@ -17,19 +17,19 @@ _FORM = re.compile(r"(?P<symbol>[\w.]+)(?:\+(?P<offset>\w+))?(?::(?P<old>[0-9a-f
 
 EXAMPLE = "ftrace_caller:48897c2470=4889742470 or global_ops+0x18=00"
 
-#: Of an offset from its symbol, in bytes: no kernel's function or variable is larger.
+#: The largest offset from a symbol, in bytes: no function or variable of a kernel is larger.
 FARTHEST = 1 << 24
 
-#: How far behind its symbol `old` is looked for: the trampolines are shorter.
+#: How far after its symbol `old` is searched for: the trampolines are shorter.
 REACH = 1024
 
 
 @dataclass(frozen=True)
 class Poke:
-    """Put `new` where `old` is first found behind a symbol; with no `old`, at `offset`.
+    """Put `new` where `old` is first found after a symbol, or without `old` at `offset`.
 
-    Labels are symbols too: what stands twice in a function, as in the trampoline
-    that has two ways out, is told apart by the label before it.
+    Labels are symbols too. If the same bytes appear twice in a function, as in the
+    trampoline with two exits, name the label before the right ones.
     """
 
     symbol: str
@@ -57,17 +57,17 @@ def parse(text: str) -> Poke:
         raise UsageError(f"--poke {text!r}: {said}") from None
     old, new = bytes.fromhex(found["old"] or ""), bytes.fromhex(found["new"])
     if offset > FARTHEST:
-        raise UsageError(f"--poke {text!r}: the offset {offset:#x} is behind the end of every function")
+        raise UsageError(f"--poke {text!r}: the offset {offset:#x} is beyond the end of every function")
     if old and len(old) != len(new):
         raise UsageError(f"--poke {text!r}: {len(old)} bytes cannot be replaced by {len(new)}")
     return Poke(found["symbol"], new, old, offset)
 
 
 def address_of(poke: Poke, symbols: Mapping[str, int], read: Callable[[int, int], bytes]) -> int:
-    """The address at which the poke's new bytes belong.
+    """The address for the poke's new bytes.
 
-    `symbols` are those of System.map, `read` gives so many bytes of memory at an
-    address. Raises UsageError where the poke does not fit this kernel.
+    `symbols` are those of System.map. `read(address, size)` reads memory of the
+    guest. Raises UsageError if the poke does not fit this kernel.
     """
     if poke.symbol not in symbols:
         raise UsageError(f"--poke {poke}: this kernel has no symbol {poke.symbol}")
@@ -76,5 +76,5 @@ def address_of(poke: Poke, symbols: Mapping[str, int], read: Callable[[int, int]
         return start
     at = read(start, REACH).find(poke.old)
     if at < 0:
-        raise UsageError(f"--poke {poke}: these bytes are not within {REACH} bytes behind {poke.symbol}")
+        raise UsageError(f"--poke {poke}: these bytes are not within {REACH} bytes after {poke.symbol}")
     return start + at

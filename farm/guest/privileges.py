@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Whom a guest runs as: never root, and with no more than the way to /dev/kvm."""
+"""The user that a guest runs as: never root, and with no more rights than access to /dev/kvm."""
 
 import grp
 import os
@@ -8,10 +8,10 @@ NOBODY = 65534
 
 
 def dropped() -> list[str]:
-    """Options of setpriv for whatever runs a guest; none where the farm itself is not root.
+    """Options of setpriv for a process that runs a guest; none if the farm itself is not root.
 
-    A farm that runs as root starts guests as nobody, in the group `kvm` where the
-    host has one.
+    A farm that runs as root starts guests as nobody, in the group `kvm` if the host
+    has one.
     """
     if os.geteuid() != 0:
         return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU's command line: a pure function from what is wanted."""
+"""QEMU's command line, as a pure function."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from farm.matrix import Machine
 
 @dataclass(frozen=True)
 class Wiring:
-    """File descriptors that QEMU inherits: no paths to race for, no ports to pick."""
+    """File descriptors that QEMU inherits: so there are no paths to race for and no ports to choose."""
 
     kernel: int
     initramfs: int
@@ -35,14 +35,14 @@ def argv(arch: Architecture, machine: Machine, accel: str, wiring: Wiring, cmdli
     words += ["-m", f"{machine.memory}M", "-smp", str(machine.cpus)]
     words += ["-no-user-config", "-nodefaults", "-no-reboot", "-display", "none"]
     words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
-    # /proc/self/fd, as -kernel and -initrd know no fd sets
+    # /proc/self/fd, because -kernel and -initrd do not take fd sets
     words += ["-kernel", f"/proc/self/fd/{wiring.kernel}", "-initrd", f"/proc/self/fd/{wiring.initramfs}"]
     words += ["-append", " ".join(filter(None, [arch.cmdline, machine.cmdline, cmdline]))]
     words += ["-chardev", f"socket,id=console,fd={wiring.console}", "-serial", "chardev:console"]
     words += ["-chardev", f"socket,id=monitor,fd={wiring.monitor}", "-mon", "chardev=monitor,mode=control"]
-    # nothing is on it until a test asks for a debugger
+    # unused until a test needs a debugger
     words += ["-chardev", f"socket,id={gdb.CHARDEV},fd={wiring.debugger}"]
-    # no way out; port 0 lets QEMU choose a free one
+    # no access to the outside; with port 0, QEMU chooses a free one
     words += ["-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"]
     words += ["-device", "virtio-net-device,netdev=net", "-device", "virtio-rng-device"]
     return words

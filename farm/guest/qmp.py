@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU's monitor: what steers the machine from outside."""
+"""QEMU's monitor, which controls the machine from outside."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from farm.base.errors import FarmError
 
 
 class Monitor:
-    """A QMP connection for code that is not asynchronous. One thread uses it."""
+    """A QMP connection for synchronous code. Only one thread may use it."""
 
     def __init__(self, stream: socket.socket) -> None:
         self._loop = asyncio.new_event_loop()
@@ -41,5 +41,5 @@ class Monitor:
         try:
             self._wait(self._client.disconnect(), 2.0)
         except FarmError:
-            pass  # QEMU is gone, which is what closing is for
+            pass  # QEMU is gone already
         self._loop.close()

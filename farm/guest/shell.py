@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A person at a guest's shell, or a program in its place: this process's stdin and stdout, joined to an SSH channel."""
+"""Connects stdin and stdout of this process to an SSH channel, for a person or a program at a guest's shell."""
 
 import os
 import select
@@ -15,14 +15,14 @@ import paramiko
 
 from farm.base.deadline import Deadline
 
-#: What the shell makes of a command whose reader has had enough.
+#: The exit status that a shell gives a command whose reader closed the pipe.
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 def stream(channel: paramiko.Channel, deadline: Deadline) -> int | None:
-    """Pass the bytes of a command in the guest on as they come, stdin too unless that is a terminal.
+    """Pass on the output of a command in the guest as it comes, and stdin too unless that is a terminal.
 
-    Its status; None where the connection ended before it, TimeoutError where the deadline passes.
+    Returns its status, or None if the connection ended first. Raises TimeoutError when the deadline passes.
     """
     stdin = sys.stdin.fileno()
     typing = not os.isatty(stdin)
@@ -35,7 +35,7 @@ def stream(channel: paramiko.Channel, deadline: Deadline) -> int | None:
             if deadline.passed:
                 raise TimeoutError
             wanted = [channel, stdin] if typing and not pending else [channel]
-            # a channel that takes more is not seen by select
+            # select does not notice when the channel takes more
             ready, _, _ = select.select(wanted, [], [], min(0.02 if pending else 0.2, deadline.left()))
             _pass_on(channel)
             if stdin in ready:
@@ -51,12 +51,12 @@ def stream(channel: paramiko.Channel, deadline: Deadline) -> int | None:
 
 
 def _send(channel: paramiko.Channel, data: bytes) -> bytes:
-    """What the guest does not take now of some input."""
+    """Send some input. Returns the part that the guest does not take now."""
     try:
         return data[channel.send(data) :]
     except TimeoutError:
         return data
-    except OSError:  # the command has ended, or the connection, which the caller finds out
+    except OSError:  # the command or the connection has ended; the caller finds out
         return b""
 
 
@@ -77,9 +77,9 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def interact(channel: paramiko.Channel) -> int:
-    """Copy both ways until the shell ends or stdin does; the shell's status.
+    """Copy in both directions until the shell or stdin ends. Returns the shell's status.
 
-    Works without a terminal too: what stands in a pipe is typed.
+    Works without a terminal too: the content of a pipe is sent as if typed.
     """
     stdin, stdout = sys.stdin.fileno(), sys.stdout.fileno()
     typing = True
@@ -97,12 +97,12 @@ def interact(channel: paramiko.Channel) -> int:
                     channel.sendall(data)
                 else:
                     typing = False
-                    channel.sendall(b"\x04")  # end of file, as a terminal says it
+                    channel.sendall(b"\x04")  # end of file, as a terminal sends it
 
 
 @contextmanager
 def _raw(descriptor: int) -> Iterator[None]:
-    """Keys go to the guest as they are, Ctrl-C among them."""
+    """Send all keys to the guest unchanged, Ctrl-C among them."""
     if not os.isatty(descriptor):
         yield
         return
@@ -116,7 +116,7 @@ def _raw(descriptor: int) -> Iterator[None]:
 
 @contextmanager
 def _resized(channel: paramiko.Channel) -> Iterator[None]:
-    """The guest's terminal follows the size of this one."""
+    """Let the guest's terminal follow the size of this one."""
 
     def tell(*_: object) -> None:
         size = shutil.get_terminal_size()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a kernel's log says of trouble. Pure functions over whole text."""
+"""Finds complaints in a kernel's log. Pure functions over the whole text."""
 
 import re
 from dataclasses import dataclass
 
-#: How a splat begins, and what to call it. The first that matches a line wins,
-#: so the narrow ones stand first.
+#: How a splat begins, and its kind. The first pattern that matches a line wins,
+#: so the narrow ones come first.
 BEGINNINGS: tuple[tuple[str, str], ...] = (
     (r"Kernel panic - not syncing", "panic"),
     (r"BUG: KASAN: ", "KASAN"),
@@ -21,7 +21,7 @@ BEGINNINGS: tuple[tuple[str, str], ...] = (
     (r"WARNING: (kernel stack (frame pointer|regs) at|stack (going|recursion)|.*\.orc_unwind|bad lookup)", "unwinder"),
     (r"BUG: (sleeping function|scheduling while atomic|using (smp_processor_id|__this_cpu))", "atomicity"),
     (r"BUG: unable to handle|BUG: kernel NULL|BUG: TASK stack guard page|\bOops: |\bPANIC: ", "oops"),
-    # before v6.9 without "Oops: "; a process's own fault has neither the colon nor the count
+    # before v6.9 there was no "Oops: "; the fault of a process has neither the colon nor the count
     (r"general protection fault, |: [0-9a-f]{4} \[#\d+\]", "oops"),
     (r"Kernel stack is corrupted|stack-protector:", "stack corruption"),
     (r"kmemleak: \d+ new suspected memory leaks", "kmemleak"),
@@ -29,19 +29,19 @@ BEGINNINGS: tuple[tuple[str, str], ...] = (
     (r"^WARNING: |\bWARNING: CPU: \d+|^refcount_t: ", "WARN"),
     (r"kernel BUG at |\bBUG: |^BUG \S+ \((Not t|T)ainted", "BUG"),
     (r"Out of memory: Killed|oom-kill:", "out of memory"),
-    # a complaint may have been among them
+    # one of them may have been a complaint
     (r"^\*\* \d+ printk messages dropped \*\*", "lost messages"),
 )
 _BEGIN = [(re.compile(pattern), kind) for pattern, kind in BEGINNINGS]
 
-#: The names of all sorts of splats.
+#: All kinds of splats.
 KINDS = tuple(dict.fromkeys(kind for _, kind in BEGINNINGS))
 
 #: printk's time and, with CONFIG_PRINTK_CALLER, the caller.
 _STAMP = re.compile(r"^\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])? ?")
 
-#: Where a splat is over, for the kinds that say so. Of the others some context
-#: is kept, up to where the next one begins.
+#: The end of a splat, for the kinds that mark it. For the others some lines of
+#: context are kept, up to the beginning of the next splat.
 _END = re.compile(r"---\[ end (trace|Kernel panic)")
 _MARKED = {"panic", "oops", "WARN", "BUG", "UBSAN", "stack corruption", "ftrace bug"}
 _CUT_HERE = "------------[ cut here ]------------"
@@ -50,7 +50,7 @@ CONTEXT_LINES = 40
 
 @dataclass(frozen=True)
 class Splat:
-    """One complaint. `start` and `end` are offsets in the text that was searched."""
+    """One complaint. `start` and `end` are offsets in the searched text."""
 
     kind: str
     title: str
@@ -64,7 +64,7 @@ class Splat:
 
 
 def normal(text: str) -> str:
-    """A complaint without its addresses and numbers, which another kernel has others of."""
+    """A complaint without its addresses and numbers, which differ from kernel to kernel."""
     text = re.sub(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b", "ADDR", text)
     return re.sub(r"\b\d+(?=s?\b)|(?<=#)\d+", "N", text)
 
@@ -75,16 +75,16 @@ def strip(line: str) -> str:
 
 
 def kind_of(line: str) -> str | None:
-    """What a line is the beginning of, or None."""
+    """The kind of splat that a line begins, or None."""
     text = strip(line)
     return next((kind for pattern, kind in _BEGIN if pattern.search(text)), None)
 
 
 def find(text: str) -> list[Splat]:
-    """The splats of a log in order, each one once.
+    """The splats of a log, in order, each one once.
 
-    Lines of one report match more than one pattern (a BUG, then its oops):
-    what begins inside of a report that is still open belongs to it.
+    Several lines of one report may match a pattern (a BUG, then its oops). A
+    match inside a report that is still open belongs to that report.
     """
     splats: list[Splat] = []
     position, open_until = 0, -1
@@ -114,6 +114,6 @@ def _last_line(lines: list[str], first: int, kind: str) -> int:
 
 
 def _another(lines: list[str], number: int) -> bool:
-    """Whether a report begins here, and not the one of the line above goes on."""
+    """Whether a new report begins here, and not just another line of the one above."""
     kind = kind_of(lines[number])
     return kind is not None and kind != kind_of(lines[number - 1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""SSH into a guest: commands, files, and the channel that the agent speaks on."""
+"""SSH into a guest: commands, files, and the agent's channel."""
 
 import base64
 import logging
@@ -19,7 +19,7 @@ from farm.base.errors import BootFailed, GuestCrashed, GuestHung
 from farm.guest import shell
 from farm.guest.image import Keys
 
-# a guest that goes away in the middle of a packet is a verdict, not a traceback
+# a guest that disappears in the middle of a packet is a verdict, not a traceback
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
@@ -33,14 +33,14 @@ class Finished:
 
 
 class Connection:
-    """One SSH connection to a guest, by the keys of its image."""
+    """One SSH connection to a guest, with the keys of its image."""
 
     def __init__(self, port: int, keys: Keys, deadline: Deadline) -> None:
         self._client = _connect(port, keys, deadline)
 
     def channel(self, command: str, deadline: Deadline) -> paramiko.Channel:
-        """A channel on which `command` runs; GuestHung if there is none in time, or
-        no connection any more."""
+        """A channel on which `command` runs. GuestHung if the guest opens none in time, or
+        if the connection is gone."""
         transport = self._client.get_transport()
         try:
             if transport is None:
@@ -56,8 +56,8 @@ class Connection:
         return channel
 
     def run(self, command: str, deadline: Deadline, stdin: bytes = b"") -> Finished:
-        """Run a shell command to its end; GuestHung if it has none in time, or
-        if the connection ends before."""
+        """Run a shell command to its end. GuestHung if it does not end in time, or
+        if the connection ends first."""
         channel = self.channel(command, deadline)
         with channel:
             out, err = bytearray(), bytearray()
@@ -80,13 +80,13 @@ class Connection:
                 status = channel.recv_exit_status() if channel.exit_status_ready() else -1
             except (OSError, EOFError) as error:
                 raise GuestHung(f"SSH to the guest broke off during `{command}`: {error}") from error
-            if not channel.eof_received:  # as a server says it when the command has ended
+            if not channel.eof_received:  # the server sends EOF when the command has ended
                 raise GuestHung(f"SSH to the guest broke off during `{command}`")
             return Finished(status, out.decode(errors="replace"), err.decode(errors="replace"))
 
     def stream(self, command: str, deadline: Deadline) -> int:
-        """Run a shell command to its end, its input and output this process's; its status.
-        Raises GuestHung as `run` does, OSError where the output cannot be written."""
+        """Run a shell command to its end, with the input and output of this process. Returns its status.
+        Raises GuestHung as `run` does, and OSError if the output cannot be written."""
         with self.channel(command, deadline) as channel:
             try:
                 status = shell.stream(channel, deadline)
@@ -99,7 +99,7 @@ class Connection:
         return status
 
     def terminal(self) -> paramiko.Channel:
-        """A channel with a terminal of this one's size, and a login shell on it. Raises GuestHung."""
+        """A channel with a login shell on a terminal that is as large as this one. Raises GuestHung."""
         transport = self._client.get_transport()
         size = shutil.get_terminal_size()
         try:
@@ -123,8 +123,8 @@ class Connection:
 
 
 def start(channel: paramiko.Channel, command: str, deadline: Deadline) -> None:
-    """Have `command` run on a channel. paramiko itself would wait for ever for a
-    guest to say that it does; SSHException if the deadline passes."""
+    """Run `command` on a channel. paramiko itself would wait forever for the guest to
+    confirm it; this raises SSHException when the deadline passes."""
 
     def give_up() -> None:
         with suppress(OSError, EOFError):  # the connection ends at the same time
@@ -140,7 +140,7 @@ def start(channel: paramiko.Channel, command: str, deadline: Deadline) -> None:
 
 
 def _connect(port: int, keys: Keys, deadline: Deadline) -> paramiko.SSHClient:
-    """Connect and log in, again and again until the guest answers."""
+    """Connect and log in, and try again until the guest answers."""
     host_key = paramiko.Ed25519Key(data=_public(keys.host))
     client_key = paramiko.Ed25519Key.from_private_key_file(str(keys.client))
     last: Exception | None = None
@@ -170,8 +170,8 @@ def _connect(port: int, keys: Keys, deadline: Deadline) -> paramiko.SSHClient:
 
 
 def _send_at_once(client: paramiko.SSHClient) -> None:
-    """Without this, whatever follows a small message on its heels waits 40 ms
-    for the acknowledgement, which Linux delays."""
+    """Switch off Nagle's algorithm. Otherwise a message right after a small one waits
+    40 ms for the acknowledgement, which Linux delays."""
     transport = client.get_transport()
     assert transport is not None
     assert isinstance(transport.sock, socket.socket)
@@ -179,5 +179,5 @@ def _send_at_once(client: paramiko.SSHClient) -> None:
 
 
 def _public(path: Path) -> bytes:
-    """The blob of a public key file."""
+    """The key blob of a public key file."""
     return base64.b64decode(path.read_text().split()[1])

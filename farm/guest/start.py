@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest of a kernel, where KVM may lie: nobody is blamed before TCG was tried."""
+"""Starts a guest on a host whose KVM may be broken: no kernel is blamed before TCG was tried."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,18 +14,17 @@ from farm.guest import accel, vm
 from farm.guest.image import Image
 from farm.matrix import Machine
 
-#: How long a kernel may take to be ready under a KVM that has booted none yet. One
-#: that works takes a second; one that lies is silent for as long as one waits.
+#: How long a kernel may take to be ready under a KVM that has not booted one yet. With a
+#: working KVM it takes a second; with a broken one it stays silent forever.
 UNPROVED_SECONDS = 20.0
 
 
 def start(stack: ExitStack, spec: vm.Spec, log: Callable[[], Path]) -> tuple[vm.Guest, str]:
-    """A guest that is ready and lives until `stack` is closed; `log()` gives the file for its console.
+    """A guest that is ready and lives until `stack` is closed. `log()` gives the file for its console.
 
-    A kernel that does not come up under KVM is tried under TCG. If it comes up there,
-    this host's KVM is distrusted from now on; the second value says why, and is empty
-    otherwise. Raises as `vm.boot` does: BootFailed only where the kernel comes up under
-    neither.
+    A kernel that does not boot under KVM is tried under TCG. If it boots there, this host's
+    KVM is distrusted from now on, and the second value says why; otherwise that is empty.
+    Raises what `vm.boot` raises: BootFailed only if the kernel boots under neither.
     """
     if spec.accel != "kvm":
         return stack.enter_context(vm.boot(spec, log())), ""
@@ -34,7 +33,7 @@ def start(stack: ExitStack, spec: vm.Spec, log: Callable[[], Path]) -> tuple[vm.
     try:
         guest = stack.enter_context(vm.boot(spec, log(), vm.BOOT_SECONDS if proved else UNPROVED_SECONDS))
     except vm.QemuKilled:
-        raise  # which says nothing of KVM
+        raise  # this says nothing about KVM
     except (BootFailed, FarmError) as failed:
         guest = stack.enter_context(vm.boot(replace(spec, accel="tcg"), log()))
         why = f"a kernel that boots under TCG did not under KVM: {failed}"
@@ -46,8 +45,8 @@ def start(stack: ExitStack, spec: vm.Spec, log: Callable[[], Path]) -> tuple[vm.
 
 
 def try_again() -> None:
-    """Find out anew whether guests run under KVM, by the kernel that spoke for or against it last if
-    that is still there; `accel.choose` knows the answer."""
+    """Find out again whether guests run under KVM, with the last kernel that was tried under it, if that
+    is still in the cache. After this, `accel.choose` knows the answer."""
     known = accel.experience()
     accel.forget()
     if known is None or not known.guest or accel.choose("auto").name != "kvm":
@@ -55,7 +54,7 @@ def try_again() -> None:
     try:
         spec = _read(known.guest)
     except (KeyError, TypeError, ValueError):
-        return  # another version of the farm has written it
+        return  # another version of the farm wrote it
     if not all(map(exists, (spec.kernel, spec.image.ref, spec.image.key_pair))):
         return
     try:

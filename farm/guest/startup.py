@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the kernel's log says of the tests of tracers at boot, FTRACE_STARTUP_TEST."""
+"""The results of the kernel's own tests of its tracers at boot, FTRACE_STARTUP_TEST."""
 
 import re
 
@@ -7,15 +7,15 @@ from farm.guest.splat import strip
 
 _BEGIN = re.compile(r"^(?:\S+: )?Testing (.+?): ?(.*)$")
 
-#: The outcome may stand behind the name, at the end of what the test wrote in
-#: between, or on a line of its own, if somebody else has spoken meanwhile.
+#: The outcome may come right after the name, at the end of the test's own output,
+#: or on a separate line, if the kernel printed something else meanwhile.
 _OUTCOME = re.compile(r"(PASSED|OK|FAILED!|NG\b.*|NO TEST)$")
 
 GOOD = ("PASSED", "OK")
 
 
 def outcomes(log: str) -> dict[str, str]:
-    """For each test that began the outcome; empty if there was none before the next began."""
+    """The outcome of each test that began. It is empty if the next test began without one."""
     found: dict[str, str] = {}
     name = ""
     for line in log.splitlines():

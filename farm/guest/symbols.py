@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where a kernel's symbols are in a guest: as in System.map, for it is booted with nokaslr."""
+"""The addresses of a kernel's symbols in a guest. They are those of System.map, because of nokaslr."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -8,8 +8,8 @@ from pathlib import Path
 
 @cache
 def symbols(kernel: Path) -> Mapping[str, int]:
-    """Address by name, out of System.map in the kernel's directory. A name that
-    is there twice is none."""
+    """Addresses by name, from System.map in the kernel's directory. A name that
+    appears twice is left out."""
     found: dict[str, int] = {}
     twice = set()
     for line in (kernel / "System.map").read_text().splitlines():

@@ -30,12 +30,12 @@ from farm.guest.ssh import Connection
 from farm.guest.symbols import symbols
 from farm.matrix import Machine
 
-#: From QEMU's start to ready. A boot takes a second; this is for a loaded host
-#: and for kernels that check themselves on the way.
+#: The limit from QEMU's start until the guest is ready. A boot takes a second; the rest is
+#: for a loaded host and for kernels that check themselves while they boot.
 BOOT_SECONDS = 60.0
 
-#: How long one request to the agent may take where a boot takes BOOT_USUAL, or so
-#: many times that as the cell's machine says.
+#: How long one request to the agent may take, if the boot took BOOT_USUAL (times the `boot`
+#: of the cell's machine).
 REQUEST_SECONDS = 10.0
 BOOT_USUAL = 1.5
 
@@ -44,7 +44,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class Spec:
-    """All that a guest is made of; it can be sent to another machine as it is."""
+    """Everything that a guest is made from. It can be sent to another machine."""
 
     arch: str
     kernel: Ref
@@ -56,7 +56,7 @@ class Spec:
 
 
 class QemuKilled(FarmError):
-    """Somebody killed QEMU, as the kernel of a host that is short of memory does: no fault of the guest's."""
+    """QEMU was killed, for example by the kernel of a host that is short of memory. The guest is not to blame."""
 
 
 class Guest:
@@ -81,9 +81,9 @@ class Guest:
         self.monitor = monitor
         self.connection = connection
         self.boot_seconds = boot_seconds
-        #: how much slower than usual this machine is, by its own boot; at least 1
+        #: how much slower than usual this machine is, measured by its boot; at least 1
         self.scale = max(1.0, boot_seconds / boot_usual)
-        #: where the last mark stands in the log, as an offset behind it; 0 before the first
+        #: the offset in the log after the last mark; 0 before the first one
         self.marked = 0
         self._marks = 0
         self._control: Agent | None = None
@@ -91,12 +91,12 @@ class Guest:
         self._debugger: Debugger | None = None
 
     def deadline(self, seconds: float) -> Deadline:
-        """A deadline for this guest: `seconds` on a machine of usual speed."""
+        """A deadline for this guest. `seconds` are those of a machine of usual speed."""
         return Deadline(seconds * self.scale)
 
     @contextmanager
     def agent(self) -> Iterator[Agent]:
-        """A session with the agent; what it opened is closed at the end."""
+        """A session with the agent. What it opened is closed at the end."""
         session = self._agent()
         try:
             yield session
@@ -114,18 +114,18 @@ class Guest:
 
     @property
     def control(self) -> Agent:
-        """A session that lives as long as the guest, for what holds nothing open."""
+        """A session that lives as long as the guest, for requests that leave nothing open."""
         if self._control is None:
             self._control = self._agent()
         return self._control
 
     @contextmanager
     def debugger(self) -> Iterator[Debugger]:
-        """The guest from outside. It stands still at the start of the block and
-        runs at the end of it, on every path.
+        """The guest from outside. It is stopped at the start of the block, and runs
+        again at the end, on every path.
 
-        While it stands it answers nothing: send the agent a request, let the
-        guest go, and take the answer when it is there.
+        While it is stopped it answers nothing: send the agent a request, let the
+        guest run, and then receive the answer.
         """
         if self._debugger is None:
             self._debugger = Debugger(self.monitor, self._stub, self.arch.registers)
@@ -133,15 +133,15 @@ class Guest:
         try:
             yield self._debugger
         except BaseException:
-            with suppress(Blamed):  # what went wrong first is what is told
+            with suppress(Blamed):  # the first error is the one to report
                 self._debugger.release()
             raise
         self._debugger.release()
 
     def mark(self) -> int:
-        """Put a mark into the kernel's log and return the offset behind it.
+        """Write a mark to the kernel's log and return the offset after it.
 
-        The log is one stream: whatever the kernel said before the mark stands
+        The log is one stream: everything that the kernel printed before the mark is
         before that offset. Raises GuestHung or GuestCrashed.
         """
         self._marks += 1
@@ -150,20 +150,20 @@ class Guest:
         return self.marked
 
     def resident(self) -> float:
-        """What QEMU takes of the host's memory now, in MiB."""
+        """How much of the host's memory QEMU uses now, in MiB."""
         pages = int(Path(f"/proc/{self.process}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
     def shell(self) -> int:
-        """A login shell on this process's terminal; its exit status."""
+        """Run a login shell on this process's terminal. Returns its exit status."""
         return interact(self.connection.terminal())
 
     def explain(self, error: KernelError) -> KernelError | QemuKilled:
-        """A lost answer, told by its cause: a kernel that complained and a guest
-        that ended are no hang, and a QEMU that was killed is nothing of the kernel's."""
+        """The cause of a lost answer: if the kernel complained or the guest ended, it is no
+        hang, and if QEMU was killed, the kernel is not to blame."""
         if isinstance(error, BootFailed) or (isinstance(error, GuestCrashed) and self._told(str(error))):
             return error
-        # what killed the guest may still be on its way through the console
+        # the reason may still be on its way through the console
         self.console.wait_closed(self.deadline(0.5))
         during = "" if str(error).startswith(FOLLOWS) else str(error)
         if self.console.complaint:
@@ -180,12 +180,12 @@ class Guest:
 
 @contextmanager
 def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
-    """A guest, ready for its first command; gone when the block is left.
+    """A guest that is ready for its first command. It ends with the block.
 
-    Its console goes to `log`. Raises BootFailed when the kernel does not get as
-    far within `limit` seconds, times what its machine may take longer, and FarmError
-    when QEMU or the host is at fault. Whoever judges a kernel by it calls
-    `farm.guest.start.start`, since under a KVM that lies no kernel boots.
+    Its console goes to `log`. Raises BootFailed if the guest is not ready within `limit`
+    seconds (times its machine's `boot`), and FarmError if QEMU or the host is to blame.
+    To judge a kernel, call `farm.guest.start.start` instead: under a broken KVM no kernel
+    boots.
     """
     known = arch.of(spec.arch)
     kernel = locate(spec.kernel) / known.image_name
@@ -207,9 +207,9 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
         argv = qemu.argv(known, spec.machine, spec.accel, wiring, f"{clock} {spec.cmdline}".strip())
         echo(argv)
         console = Console(console_ours, log)
-        stack.callback(console.close)  # behind QEMU's end, and so with its last word
+        stack.callback(console.close)  # after QEMU's end, so that the log is complete
         process = subprocess.Popen(
-            # one setpriv for all: a change of user clears the parent-death signal
+            # a single setpriv: a change of user clears the parent-death signal
             leashed(argv, "KILL", *privileges.dropped()),
             stdin=subprocess.DEVNULL,
             stdout=errors,
@@ -243,7 +243,7 @@ def boot(spec: Spec, log: Path, limit: float = BOOT_SECONDS) -> Iterator[Guest]:
 
 
 def _break(guest: Guest, spec: Spec) -> None:
-    """Plant the bugs of a spec. Raises UsageError where one does not fit the kernel."""
+    """Plant the bugs of a spec. Raises UsageError if one does not fit the kernel."""
     names = symbols(locate(spec.kernel))
     with guest.debugger() as debugger:
         for poke in spec.pokes:
@@ -260,13 +260,13 @@ def _opened(stack: ExitStack, path: Path) -> int:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """A guest has nothing to save: it is killed, not asked."""
+    """Kill QEMU: a guest has nothing to save."""
     process.kill()
     process.wait(10)
 
 
 def _killed(process: "subprocess.Popen[bytes]") -> QemuKilled | None:
-    """The error for a QEMU that did not end by itself; None where it did, or runs."""
+    """The error for a QEMU that was killed. None if it ended by itself, or still runs."""
     with suppress(subprocess.TimeoutExpired):
         if -process.wait(0.2) in (signal.SIGKILL, signal.SIGTERM):
             return QemuKilled(
@@ -276,11 +276,11 @@ def _killed(process: "subprocess.Popen[bytes]") -> QemuKilled | None:
 
 
 def _said(errors: IO[bytes], process: "subprocess.Popen[bytes]") -> str:
-    """What QEMU wrote to its standard error, its last line."""
+    """The last line that QEMU wrote to its standard error."""
     try:
         process.wait(0.2)
     except subprocess.TimeoutExpired:
-        pass  # it runs; what it has said so far is what there is
+        pass  # it still runs; use what it has printed so far
     errors.seek(0)
     lines = errors.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else ""

@@ -360,7 +360,7 @@ ROWS: list[Row] = [
     ("run --poke a:00=0011", 2, "1 bytes cannot be replaced by 2"),
     ("run --poke a+x=00", 2, "the offset x is no number; write it as 24 or 0x18"),
     ("run --poke a+0x=00", 2, "the offset 0x is no number"),
-    ("run --poke a+0xffffffffffffffff=00", 2, "is behind the end of every function"),
+    ("run --poke a+0xffffffffffffffff=00", 2, "is beyond the end of every function"),
     # mutants
     ("mutants nix", 2, "no mutant 'nix'; there is"),
     ("mutants S-restore-r9-forgoten", 2, "there is: S-restore-r9-forgotten"),

@@ -146,5 +146,5 @@ def test_poke_that_does_not_fit(tmp_path: Path) -> None:
     results = tmp_path / "results"
     words = ["x86_64-regs", "-k", "test_program_loads", "--poke", "ftrace_caller:deadbeef=90909090"]
     said = refused("run", *words, "--results", str(results))
-    assert "these bytes are not within 1024 bytes behind ftrace_caller" in said
+    assert "these bytes are not within 1024 bytes after ftrace_caller" in said
     assert list(results.iterdir()) == []
