@@ -107,7 +107,7 @@ def test_install_says_what_is_left_to_do(tmp_path: Path, systemctl: Path, answer
     if answer:
         (tmp_path / "linger").write_text(answer)
     _, said = timer.install(["/farm", "nightly"], "01:00")
-    assert re.search(r"only, until `loginctl enable-linger \w+` was given", said)
+    assert re.search(r"only while you are logged in, unless you run `loginctl enable-linger \w+` once", said)
 
 
 def test_install_without_systemd(tmp_path: Path, systemctl: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a tree's uapi headers promise of filters, as a compiler reads them."""
+"""What a tree's uapi headers promise about filters, as the compiler sees them."""
 
 import shutil
 from collections.abc import Iterable
@@ -18,14 +18,14 @@ from farm.matrix import CHECKOUT
 
 HEADERS = "include/uapi/linux"
 
-#: The member of an enum that counts the others, and so moves with each new one.
+#: The member of the enum that counts the others, so it changes with each new one.
 COUNTER = "__MAX_BPF_PROG_TYPE"
 
 
 @dataclass(frozen=True)
 class Abi:
-    """enum bpf_prog_type, name and number; struct bpf_ftrace_args, the offset of
-    each member and the size in bytes, empty and 0 where the headers have none."""
+    """The names and numbers of enum bpf_prog_type, and for struct bpf_ftrace_args the
+    offset of each member and the size in bytes (empty and 0 if the headers lack it)."""
 
     prog_types: dict[str, int]
     args: dict[str, int]
@@ -33,8 +33,8 @@ class Abi:
 
 
 def compile_headers(headers: Iterable[Path], directory: Path) -> None:
-    """Leave abi.o in `directory`, with the layout of the headers as DWARF; abi.error
-    where they do not compile."""
+    """Leave abi.o in `directory`, with the layout of the headers as DWARF, or abi.error
+    if they do not compile."""
     include = directory / "headers"
     (include / "linux").mkdir(parents=True)
     for header in headers:
@@ -46,7 +46,7 @@ def compile_headers(headers: Iterable[Path], directory: Path) -> None:
 
 
 def read(directory: Path) -> Abi:
-    """What `compile_headers` left. Raises BuildFailed where it did not compile."""
+    """Read what `compile_headers` left. Raises BuildFailed if the headers did not compile."""
     if (directory / "abi.error").exists():
         raise BuildFailed(f"the tree's uapi headers do not compile: {(directory / 'abi.error').read_text().strip()}")
     prog_types: dict[str, int] = {}
@@ -71,7 +71,7 @@ def _name(die: DIE) -> str:
 
 
 def of(source: Source) -> Abi:
-    """The ABI of a source that is not checked out. Raises BuildFailed as `read` does."""
+    """The ABI of a source that is not checked out. Raises BuildFailed like `read`."""
     with cache.scratch("abi") as directory:
         listed = source.git("ls-tree", "--name-only", source.commit, f"{HEADERS}/").splitlines()
         headers = []
@@ -84,7 +84,7 @@ def of(source: Source) -> Abi:
 
 
 def broken(before: Abi, after: Abi) -> list[str]:
-    """What programs compiled with `before` would not find in `after`, in words."""
+    """In words, what programs compiled with `before` would miss in `after`."""
     complaints = []
     for name, number in before.prog_types.items():
         if name != COUNTER and after.prog_types.get(name) != number:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A build that failed: what of its log says why, and whether the tree is to blame for it."""
+"""A build that failed: which lines of its log say why, and whether the tree is to blame."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,8 @@ from pathlib import Path
 from farm.base import cache
 from farm.base.errors import FarmError
 
-#: What a build log says where the host is at fault and no kernel is: a pattern, and what to do.
-#: `{0}` stands for what the pattern caught.
+#: Lines of a build log that show the host is to blame, not the kernel: a pattern, and what to do.
+#: `{0}` stands for the matched text.
 _HOST = (
     (
         r"No space left on device|Disk quota exceeded|final link failed: .*space",
@@ -25,7 +25,7 @@ _HOST = (
         r"|Cannot allocate memory|Resource temporarily unavailable",
         "the memory ran out ({0}); free some or use fewer cores",
     ),
-    (r"\*\*\* \[.*\] (?:Terminated|Hangup|Interrupt)$", "something has ended the compilers ({0})"),
+    (r"\*\*\* \[.*\] (?:Terminated|Hangup|Interrupt)$", "something ended the compilers ({0})"),
     (r"internal compiler error: .*|PLEASE submit a bug report to \S*llvm.*", "the compiler crashed ({0})"),
     (
         r"^/bin/(?:ba|da)?sh: (?:line )?\d+: \S+: (?:command )?not found$"
@@ -41,7 +41,7 @@ _HOST = (
 
 
 def hosts_trouble(log: str) -> str:
-    """What the host did to a build, and what to do; empty where the log says nothing of the kind."""
+    """What the host did to a build, and what to do; empty if the log shows no such trouble."""
     for pattern, advice in _HOST:
         if found := re.search(pattern, log, re.M):
             return advice.format(found[0].strip(), root=cache.root())
@@ -49,8 +49,8 @@ def hosts_trouble(log: str) -> str:
 
 
 def check_host(what: str, log: str, *needed: Path) -> None:
-    """Raise FarmError for a build that failed through no fault of the tree's: by its log, or as files
-    that it began with are gone."""
+    """Raise FarmError if the tree is not to blame for a failed build: its log says so, or one of the
+    `needed` files has disappeared."""
     if trouble := hosts_trouble(log):
         raise FarmError(f"{what}: {trouble}")
     for path in needed:
@@ -59,7 +59,7 @@ def check_host(what: str, log: str, *needed: Path) -> None:
 
 
 def first_errors(log: str, most: int = 5) -> list[str]:
-    """The lines of a build log that say what is wrong: file, line, message."""
+    """The lines of a build log that say what is wrong, with file, line and message."""
     patterns = (
         r"^\S+?:\d+(?::\d+)?: (?:fatal )?error: .*",
         r"^\S+?:\d+: Error: .*",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A source and fragments into a kernel in the cache, through TuxMake."""
+"""Builds a source and fragments into a kernel in the cache, with TuxMake."""
 
 import errno
 import os
@@ -25,13 +25,13 @@ from farm.kernel.blame import check_host, first_errors
 from farm.kernel.tree import Source, check_out, need_disk, worktree_name
 from farm.matrix import Cell
 
-#: Changed when the recipe below changes, so that old artifacts are not taken.
+#: To be changed when the recipe below changes, so that old artifacts are not used.
 RECIPE = "kernel-1"
 
-#: A build directory of the lean base is 350 MB, what remains is headroom.
+#: A build directory of the lean base has 350 MB; the rest is headroom.
 NEEDED_BYTES = 1 << 30
 
-#: What makes the same input give the same kernel, byte for byte.
+#: With these, the same input gives the same kernel, byte for byte.
 REPRODUCIBLE = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
     "KBUILD_BUILD_USER": "farm",
@@ -40,27 +40,27 @@ REPRODUCIBLE = {
     "KCFLAGS": "",
 }
 
-#: In a build directory that holds a finished build: whose, by its key.
+#: In a build directory with a finished build: the key of its plan.
 STAMP = ".farm-built"
 
-#: Beside a kernel: the key of all that its modules are built from.
+#: Beside a kernel: the key of everything that its modules are built from.
 MODULE_INPUTS = "module-inputs"
 
-#: In a build directory: what its .config was made of, by its key.
+#: In a build directory: the key of what its .config was made from.
 CONFIGURED = ".farm-configured"
 
-#: Which files of a source decide the .config, and which ones modules are built from: all
-#: but the code itself. With SRCARCH to be filled in.
+#: The files of a source that decide the .config, and those that modules are built from: all
+#: except the code itself. `{0}` stands for SRCARCH.
 _CONFIGURING = r"(?:.*/)?Kconfig[^/]*|scripts/.*|.*\.config|(?:arch/{0}/)?Makefile.*"
 _INCLUDED = r"(?:include|arch/{0}/include|arch/{0}/tools|scripts|tools)/.*|(?:arch/{0}/)?Makefile.*"
 
-#: Called with one short line whenever the build got further.
+#: Called with one short line whenever the build made progress.
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """What the build of a cell leaves in `directory`: the image by its architecture's name,
+    """The result of a cell's build. `directory` has the image under its architecture's name,
     System.map, config, dropped-options, build.log, module-inputs, metadata.json and reproducer.sh."""
 
     ref: Ref
@@ -73,14 +73,14 @@ class Kernel:
 
     @property
     def module_inputs(self) -> str:
-        """The same for two kernels whose modules are the same."""
+        """A key that two kernels share if their modules are the same."""
         path = self.directory / MODULE_INPUTS
         return path.read_text() if path.exists() else self.ref.key
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """All that decides what a kernel will be."""
+    """Everything that a kernel depends on."""
 
     cell: Cell
     source: Source
@@ -94,24 +94,24 @@ class BuildPlan:
 
     @property
     def build_name(self) -> str:
-        """Names the build directory, for people and for files beside it."""
+        """The name of the build directory, for people and for the files beside it."""
         return f"{worktree_name(self.source)}+{self.cell.name}"
 
 
 def plan(cell: Cell, source: Source, series: str | None) -> BuildPlan:
-    """Fragments of a cell on a source.
+    """The build plan for a cell and a source.
 
-    The feature's own fragments are left out only where the user said
-    `--series none` and the tree does not have the feature: then there is
-    nothing to ask for, and the suites will say so.
+    The feature's own fragments are left out only if the user said `--series
+    none` and the tree does not have the feature: then there is nothing to ask
+    for, and the suites will say so.
     """
     without = bool(cell.feature) and series == "none" and not source.has_feature
     return BuildPlan(cell, source, cell.fragments + (() if without else cell.feature), without)
 
 
 def toolchain(compiler: str = "gcc", prefix: str = "") -> str:
-    """What identifies the compiler and the linker, without starting them. With the prefix of a cross
-    compiler; clang is one by itself."""
+    """A key for the compiler and the linker, made without starting them. `prefix` is that of a cross
+    compiler; clang needs none."""
     if compiler.startswith("clang"):
         tools = [compiler, compiler.replace("clang", "ld.lld"), "as"]
     else:
@@ -120,22 +120,22 @@ def toolchain(compiler: str = "gcc", prefix: str = "") -> str:
     for tool in (*tools, "pahole"):
         path = shutil.which(tool)
         if path is None:
-            raise FarmError(f"{tool}: not found; `farm doctor` tells how to get it")
+            raise FarmError(f"{tool}: not found; `farm doctor` says how to get it")
         real = Path(path).resolve()
         parts.append(f"{real} {real.stat().st_size} {real.stat().st_mtime_ns}")
     return cache.digest(*parts)
 
 
 def tools_of(cell: Cell) -> str:
-    """What identifies the tools that a cell is built with."""
+    """A key for the tools that a cell is built with."""
     return toolchain(cell.toolchain, cross_prefix(of(cell.arch)))
 
 
 def kernel(wanted: BuildPlan, progress: Progress) -> Kernel:
     """The kernel of a plan, from the cache or built now.
 
-    Raises BuildFailed when the tree does not compile or an option was
-    dropped, FarmError when the host is at fault.
+    Raises BuildFailed if the tree does not compile or an option was dropped,
+    FarmError if the host is to blame.
     """
     key = wanted.key
     ref = artifact.make("kernels", key, lambda directory: _build(wanted, directory, progress))
@@ -148,9 +148,8 @@ class OptionsDropped(BuildFailed):
 
 @contextmanager
 def prepared(wanted: BuildPlan, progress: Progress, anew: bool = False) -> Iterator[Path]:
-    """The build directory of a plan, brought to its state and nobody else's
-    for as long as the block lasts. For the module. With `anew` nothing is left of
-    what was built in it before."""
+    """The build directory of a plan, with its kernel built in it, and locked while the
+    block lasts. The module needs it. With `anew`, it is emptied first."""
     with _directories(wanted, progress) as (tree, build_dir):
         if anew:
             _empty(build_dir)
@@ -163,19 +162,19 @@ def prepared(wanted: BuildPlan, progress: Progress, anew: bool = False) -> Itera
 
 @contextmanager
 def _directories(wanted: BuildPlan, progress: Progress) -> Iterator[tuple[Path, Path]]:
-    """Work tree and build directory, the latter locked; other cells may be
-    built from the same tree meanwhile."""
+    """The work tree and the build directory. The latter is locked; other cells may
+    be built from the same tree meanwhile."""
     with cache.locked(cache.entry("worktrees", f"{wanted.build_name}.lock")):
         progress("checking out")
         with check_out(wanted.source) as tree:
-            # As a child of the source, where kbuild's paths all begin with `..`: the
-            # compiler's command line is the same in every work tree, so that ccache
-            # has what another tree has compiled.
+            # Inside the source, all of kbuild's paths begin with `..`. So the compiler's
+            # command line is the same in every work tree, and ccache finds what
+            # another tree has compiled.
             yield tree, tree / f"build-{wanted.cell.name}"
 
 
 def log_of(wanted: BuildPlan) -> Path:
-    """Where the log of the last build of this plan lies, failed or not."""
+    """The log of the last build of this plan, whether it failed or not."""
     return cache.entry("logs", f"{wanted.build_name}.log")
 
 
@@ -185,7 +184,7 @@ def _build(wanted: BuildPlan, directory: Path, progress: Progress) -> None:
         _compile_surely(wanted, tree, build_dir, directory, progress)
         arch = of(wanted.cell.arch)
         shutil.copy(build_dir / arch.image, directory)
-        (directory / arch.image_name).chmod(0o644)  # guests of a farm that is root are nobody's
+        (directory / arch.image_name).chmod(0o644)  # if the farm is root, guests run as nobody
         shutil.copy(build_dir / "System.map", directory)
         config = directory / "config"
         shutil.copy(build_dir / ".config", config)
@@ -197,8 +196,8 @@ def _build(wanted: BuildPlan, directory: Path, progress: Progress) -> None:
 
 
 def _compile_surely(wanted: BuildPlan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
-    """Compile, and before a failure counts once more from nothing: what an earlier build has left,
-    or lost since, is no fault of the kernel's."""
+    """Compile. If that fails in a directory with earlier builds, compile again from scratch: the kernel
+    is not to blame for what an earlier build left there."""
     history = build_dir.is_dir()
     try:
         _compile(wanted, tree, build_dir, output, progress)
@@ -207,13 +206,13 @@ def _compile_surely(wanted: BuildPlan, tree: Path, build_dir: Path, output: Path
     except BuildFailed as failed:
         if not history:
             raise
-        progress(f"failed, building once more from nothing: {str(failed).splitlines()[-1].strip()}")
+        progress(f"failed, building once more from scratch: {str(failed).splitlines()[-1].strip()}")
         _empty(build_dir)
         _compile(wanted, tree, build_dir, output, progress)
 
 
 def _empty(build_dir: Path) -> None:
-    """Remove a build directory, whose lock the caller holds."""
+    """Remove a build directory. The caller holds its lock."""
     if build_dir.is_dir():
         removal.remove(build_dir, cache.entry("worktrees", ""))
 
@@ -227,7 +226,7 @@ def _compile(wanted: BuildPlan, tree: Path, build_dir: Path, output: Path, progr
 
 
 def _configure(wanted: BuildPlan, tree: Path, build_dir: Path, output: Path, progress: Progress) -> None:
-    """A .config of this tree and these fragments, and not one requested option less in it."""
+    """Make the .config from this tree and these fragments. Raises OptionsDropped if it lacks a requested option."""
     build_dir.mkdir(parents=True, exist_ok=True)
     config, stamp = build_dir / ".config", build_dir / CONFIGURED
     texts = [part for fragment in wanted.fragments for part in (fragment.name, strict.text(fragment))]
@@ -235,8 +234,8 @@ def _configure(wanted: BuildPlan, tree: Path, build_dir: Path, output: Path, pro
     if stamp.exists() and config.exists() and stamp.read_text() == f"{key} {cache.digest(config.read_bytes())}":
         return
     stamp.unlink(missing_ok=True)
-    # TuxMake configures only where there is no .config; kbuild compares what
-    # comes of it with the last one and rebuilds what an option touches
+    # TuxMake configures only if there is no .config; kbuild compares the result
+    # with the last one, and rebuilds what an option affects
     config.unlink(missing_ok=True)
     _tuxmake(wanted, tree, build_dir, output, ["config"], progress)
     dropped = kconfig.compare(wanted.fragments, config)
@@ -248,16 +247,16 @@ def _configure(wanted: BuildPlan, tree: Path, build_dir: Path, output: Path, pro
 
 
 def _files(wanted: BuildPlan, pattern: str) -> str:
-    """The files of a plan's source whose paths match, with their contents' ids, as git lists them."""
+    """The files of a plan's source whose paths match, as git lists them, with the ids of their contents."""
     matches = re.compile(pattern.format(of(wanted.cell.arch).srcarch)).fullmatch
     lines = wanted.source.git("ls-tree", "-r", wanted.source.commit).splitlines()
     return "\n".join(line for line in lines if matches(line.partition("\t")[2]))
 
 
 def _module_inputs(wanted: BuildPlan, build_dir: Path) -> str:
-    """The key of what a module of this kernel is built from: headers, written and
-    generated, tools, options and exported symbols. The kernel's own code is no part
-    of it, unless its types are: as BTF, a module's refer to the kernel's."""
+    """The key of what a module of this kernel is built from: headers, both written and
+    generated, tools, options and exported symbols. The kernel's own code is not a part of
+    it, except with BTF, where a module's types refer to those of the kernel."""
     config = (build_dir / ".config").read_text()
     code = wanted.key if "CONFIG_DEBUG_INFO_BTF=y" in config else ""
     headers = ("include", f"arch/{of(wanted.cell.arch).srcarch}/include")
@@ -269,7 +268,7 @@ def _module_inputs(wanted: BuildPlan, build_dir: Path) -> str:
 
 
 class _Runtime(NullRuntime):
-    """TuxMake's null runtime, whose commands die with the farm and report progress."""
+    """TuxMake's null runtime. Its commands die with the farm, and report progress."""
 
     name = "null"
     progress: Progress
@@ -280,7 +279,7 @@ class _Runtime(NullRuntime):
 
     @property
     def offline_available(self) -> bool:
-        # its user namespace would clear the parent-death signal
+        # the user namespace for that would clear the parent-death signal
         return False
 
     def log(self, *stuff: str) -> None:
@@ -311,11 +310,11 @@ def _tuxmake(
             make_variables={"LOCALVERSION": "-farm", **llvm(cell)},
             targets=list(targets),
             runtime="null",
-            verbose=True,  # without it `make -s` tells nothing of its progress
+            verbose=True,  # without it, `make -s` prints no progress
             quiet=True,
         )
         runtime = _Runtime()
-        # TuxMake asks for one, containers or not
+        # TuxMake needs one, even without containers
         runtime.set_image("none")  # type: ignore[no-untyped-call]
         runtime.progress = progress
         build.runtime = runtime
@@ -341,21 +340,21 @@ def _tuxmake(
 
 
 def llvm(cell: Cell) -> dict[str, str]:
-    """make's variables for a cell's toolchain: with clang come its linker and
-    binutils, of the same version, by `LLVM=-16`."""
+    """make's variables for a cell's toolchain: with clang also its linker and
+    binutils of the same version, by `LLVM=-16`."""
     family, dash, version = cell.toolchain.partition("-")
     return {"LLVM": dash + version or "1"} if family == "clang" else {}
 
 
 def make_variables(cell: Cell) -> dict[str, str]:
-    """All that make needs to know of a cell beside the source, as TuxMake tells it for the kernel."""
+    """All variables that make needs for a cell, the same as TuxMake sets for the kernel."""
     arch = of(cell.arch)
     cross = {"ARCH": arch.kbuild, "CROSS_COMPILE": arch.cross_compile} if cross_prefix(arch) else {}
     return {**cross, **llvm(cell)}
 
 
 def _blame(cell: Cell, target: str, log: Path, *needed: Path) -> None:
-    """Raise for a build that failed: whose fault it is, and where it is told."""
+    """Raise the error for a failed build, which says who is to blame and where the log is."""
     text = log.read_text(errors="replace")
     check_host(cell.name, text, *needed)
     errors = first_errors(text)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Builds cells in a process of its own, and tells of it in JSON lines.
+"""Builds cells in a separate process, and reports in JSON lines.
 
-A process, because TuxMake wants the main thread and the suites run meanwhile.
+It is a process because TuxMake needs the main thread, and the suites run meanwhile.
 Run as `python -m farm.kernel.builder` with an Order on stdin; each line on
 stdout is an Event.
 """
@@ -27,8 +27,8 @@ from farm.matrix import choose, load
 
 @dataclass(frozen=True)
 class Order:
-    """What to build: names of cells in the order to build them, tree, series and
-    patches on top of it as on the command line, and the matrix that has the cells."""
+    """What to build: names of cells in the order of their builds; tree, series and
+    patches as on the command line; and the matrix that has the cells."""
 
     cells: list[str]
     tree: str | None
@@ -41,7 +41,7 @@ class Order:
 class Built:
     """What a cell needs to boot. As JSON, a Ref is `KIND/KEY`.
 
-    `build_seconds` are of its kernel, 0 where the cache had it.
+    `build_seconds` is the time that its kernel took, 0 if the cache had it.
     """
 
     cell: str
@@ -57,14 +57,14 @@ class Built:
     arch: str = FIRST
 
 
-#: The artifacts among the fields of Built.
+#: The fields of Built that are artifacts.
 REFS = ("kernel", "programs", "module")
 
 
 @dataclass(frozen=True)
 class Event:
-    """`kind` is progress, built or failed. Of a failure: `exit` is whose it is
-    (as the exit status), and `text` says what happened."""
+    """`kind` is progress, built or failed. For a failure, `exit` says who is to blame
+    (as an exit status), and `text` says what happened."""
 
     kind: str
     cell: str
@@ -75,14 +75,14 @@ class Event:
 
 
 def start(order: Order) -> "Popen[str]":
-    """The builder as a process that dies with this one. What it builds stays in the cache until
-    this process ends. Raises FarmError where there can be no cache."""
+    """Start the builder as a process that dies with this one. What it builds stays in the cache until
+    this process ends. Raises FarmError if there can be no cache."""
     cache.hold()
     argv = [sys.executable, "-m", "farm.kernel.builder"]
     echo(argv)
     process = Popen(
         leashed(argv), stdin=PIPE, stdout=PIPE, text=True, process_group=0
-    )  # Ctrl-C is told once, to this one
+    )  # Ctrl-C goes only to this process
     assert process.stdin
     process.stdin.write(json.dumps(asdict(order)))
     process.stdin.close()
@@ -90,7 +90,7 @@ def start(order: Order) -> "Popen[str]":
 
 
 def events(process: "Popen[str]") -> Iterator[Event]:
-    """What a builder tells, until it ends."""
+    """The events of a builder, until it ends."""
     assert process.stdout
     for line in process.stdout:
         raw = json.loads(line)
@@ -99,12 +99,12 @@ def events(process: "Popen[str]") -> Iterator[Event]:
 
 
 def as_error(exit_status: int) -> type[Blamed]:
-    """The error for a failed event, by whose it is."""
+    """The type of error for a failed event, by who is to blame."""
     return {Exit.KERNEL: BuildFailed, Exit.USAGE: UsageError}.get(Exit(exit_status), FarmError)
 
 
 def as_json(built: Built) -> dict[str, Any]:
-    """What from_json() reads."""
+    """The JSON that from_json() reads."""
     return {name: str(value) if isinstance(value, Ref) else value for name, value in vars(built).items()}
 
 
@@ -161,7 +161,7 @@ def _build_cell(order: Order, name: str) -> Event:
 
 
 def main() -> int:
-    """Build each cell of the order; a failed cell does not stop the others."""
+    """Build each cell of the order. A failed cell does not stop the others."""
     order = Order(**json.load(sys.stdin))
     worst = 0
     for name in order.cells:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own checker of patches, out of the tree that they are for."""
+"""Runs the kernel's own checkpatch.pl, taken from the tree that the patches are for."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,12 +8,12 @@ from farm.base import cache
 from farm.base.command import CommandFailed, run
 from farm.kernel.tree import Source
 
-#: checkpatch.pl and what it reads beside itself.
+#: checkpatch.pl and the files that it reads.
 SCRIPTS = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
 
 
 def complaints(source: Source, *words: str | Path) -> list[str]:
-    """What `checkpatch.pl --strict` says, a line a complaint. `words` are patches,
+    """The complaints of `checkpatch.pl --strict`, one a line. `words` are patches,
     or `--file` and files."""
     with cache.scratch("checkpatch") as directory:
         for name in SCRIPTS:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Fragments against the configuration that came of them, and why an option was dropped."""
+"""Compares fragments with the configuration made from them, and explains why an option was dropped."""
 
 import os
 import re
@@ -17,9 +17,9 @@ from farm.base.errors import UsageError
 
 @dataclass(frozen=True)
 class Dropped:
-    """An option that a fragment asks for and the configuration does not have.
+    """An option that a fragment asks for, but the configuration does not have.
 
-    `wanted` and `got` are as in a .config, "n" for an option that is not set.
+    `wanted` and `got` are values as in a .config; "n" is an option that is not set.
     """
 
     option: str
@@ -35,7 +35,7 @@ class Dropped:
 def parse(text: str, name: str = "") -> dict[str, str]:
     """The options of a .config or a fragment, "n" for `# … is not set`.
 
-    Raises UsageError that names the line which is neither.
+    Raises a UsageError that names the first other line.
     """
     options: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -49,12 +49,12 @@ def parse(text: str, name: str = "") -> dict[str, str]:
 
 
 def read(path: Path) -> dict[str, str]:
-    """The options of a file, as `parse` has them. Raises UsageError that names file and line."""
+    """The options of a file, as from `parse`. Raises a UsageError that names file and line."""
     return parse(strict.text(path), str(path))
 
 
 def compare(fragments: Iterable[Path], config: Path) -> list[Dropped]:
-    """What the fragments ask for and `config` lacks; a later fragment overrides."""
+    """The options that the fragments ask for and `config` lacks. Later fragments override earlier ones."""
     got = read(config)
     wanted: dict[str, tuple[str, str]] = {}
     for fragment in fragments:
@@ -68,7 +68,7 @@ def compare(fragments: Iterable[Path], config: Path) -> list[Dropped]:
 
 
 class _Kconfig(kconfiglib.Kconfig):
-    """kconfiglib, taught the `modules` attribute that replaced `option modules`.
+    """kconfiglib with support for the `modules` attribute, which replaced `option modules`.
 
     kconfiglib 14.1 predates kernel commit 6dd85ff178cd ("kconfig: change
     "modules" from sub-option to first-level attribute", v5.16).
@@ -82,7 +82,7 @@ class _Kconfig(kconfiglib.Kconfig):
 
 
 class _Lines:
-    """A file in memory, as far as kconfiglib reads one."""
+    """A file in memory, with the methods that kconfiglib uses."""
 
     def __init__(self, text: str) -> None:
         self._lines = iter(text.splitlines(keepends=True))
@@ -95,10 +95,10 @@ class _Lines:
 
 
 def explain(dropped: list[Dropped], tree: Path, config: Path, arch: Architecture, compiler: str) -> list[Dropped]:
-    """The same, each with its reason: the dependency that was not met.
+    """The dropped options, each with its reason: the dependency that was not met.
 
-    Reads the Kconfig files of `tree`, which starts the compiler some two
-    hundred times ($(cc-option,…)); only worth it when something was dropped.
+    This reads the Kconfig files of `tree`, which starts the compiler about two
+    hundred times ($(cc-option,…)). So do it only if something was dropped.
     """
     kconfig = _load(tree, arch, compiler)
     kconfig.load_config(str(config), replace=True)
@@ -145,7 +145,7 @@ def _reason(kconfig: Any, dropped: Dropped) -> str:
         if selecting:
             return f"selected by {', '.join(selecting)}"
     if not any(node.prompt for node in symbol.nodes):
-        return "it has no prompt: it cannot be set, only follow from others"
+        return "it has no prompt: it cannot be set, it only follows from others"
     unmet = [clause for node in symbol.nodes for clause in _unmet(node.dep, kconfig)]
     if unmet:
         return f"needs {' and '.join(dict.fromkeys(unmet))}"
@@ -155,7 +155,7 @@ def _reason(kconfig: Any, dropped: Dropped) -> str:
 
 
 def _unmet(expression: Any, kconfig: Any) -> list[str]:
-    """The clauses of a conjunction that are n, each with the values in it."""
+    """The clauses of a conjunction that are n, each with the values of its symbols."""
     if isinstance(expression, tuple) and expression[0] == kconfiglib.AND:
         return _unmet(expression[1], kconfig) + _unmet(expression[2], kconfig)
     if kconfiglib.expr_value(expression):

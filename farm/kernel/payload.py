@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The C that runs inside a guest: agent and BPF programs, and the module of a kernel."""
+"""Builds the C code that runs inside a guest: the agent, the BPF programs, and the modules of a kernel."""
 
 import shutil
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ SOURCES = CHECKOUT / "payload"
 
 @dataclass(frozen=True)
 class Payload:
-    """`programs` holds the static agent and *.bpf.o, the same for every kernel:
-    they are built against the published contract, never against a tree.
-    `module` holds ftrace_target.ko and the modules that tests load, for a cell
-    that is booted, and abi.o or abi.error."""
+    """`programs` has the static agent and *.bpf.o. They are the same for every kernel,
+    because they are built against the published contract, never against a tree.
+    `module` has abi.o or abi.error, and for a cell that is booted also
+    ftrace_target.ko and the modules that tests load."""
 
     programs: Ref
     module: Ref
@@ -56,15 +56,15 @@ def _module(wanted: BuildPlan, kernel: Kernel, progress: Progress) -> Ref:
     def make(directory: Path) -> None:
         try:
             _build_module(wanted, directory, progress)
-        except BuildFailed as failed:  # of a directory that other builds were in before
-            progress(f"failed, building once more from nothing: {str(failed).splitlines()[-1].strip()}")
+        except BuildFailed as failed:  # earlier builds in the directory may be the reason
+            progress(f"failed, building once more from scratch: {str(failed).splitlines()[-1].strip()}")
             _build_module(wanted, directory, progress, anew=True)
 
     return artifact.make("modules", key, make)
 
 
 def _build_module(wanted: BuildPlan, directory: Path, progress: Progress, anew: bool = False) -> None:
-    # the build directory may stand at another state of the tree by now
+    # the build directory may belong to another state of the tree by now
     with build.prepared(wanted, progress, anew) as build_dir, cache.scratch("modules") as scratch:
         if wanted.cell.machine:
             progress("target module")
@@ -72,7 +72,7 @@ def _build_module(wanted: BuildPlan, directory: Path, progress: Progress, anew: 
                 shutil.copytree(SOURCES / part, scratch / part)
             shutil.copytree(SOURCES / "arch" / wanted.cell.arch, scratch / "module", dirs_exist_ok=True)
             variables = [f"{name}={value}" for name, value in build.make_variables(wanted.cell).items()]
-            # the same module wherever it is built: __FILE__ is in what WARN() leaves
+            # the module must not depend on where it is built: WARN() stores __FILE__
             variables.append(f"KCFLAGS=-ffile-prefix-map={scratch}=.")
             try:
                 run(["make", "-C", build_dir, f"M={scratch / 'module'}", *variables, "modules"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A series of patches on a source, by `git am`, one commit a patch."""
+"""Applies a series of patches to a source with `git am`, one commit for each patch."""
 
 import os
 import re
@@ -14,10 +14,10 @@ from farm.kernel import kconfig
 from farm.kernel.tree import IDENTITY, Source, from_package, from_user, is_imported
 from farm.matrix import Cell, Tree
 
-#: How what `git diff` and `diff -u` write begins, where a mail has its headers.
+#: How the output of `git diff` and `diff -u` begins, where a mail has its headers.
 _BARE_DIFF = re.compile(rb"\s*(?:diff -|--- \S|Index: |\*\*\* \S)")
 
-#: Of more hunks that do not apply the number is told.
+#: How many hunks that do not apply are listed; the rest is counted.
 MOST_HUNKS = 8
 
 
@@ -32,8 +32,8 @@ def patches_in(directory: Path) -> list[Path]:
 def resolve(cell: Cell, tree: Tree, user_tree: str | None, series: str | None, extra: Sequence[str] = ()) -> Source:
     """The source of a cell: a tree, the series, the cell's own patches, and then `extra` ones.
 
-    `series` is a directory, "none", or None for the tree's own one; that is
-    left away where the user's tree has the feature already.
+    `series` is a directory, "none", or None for the tree's own series. That one is
+    left out if the user's tree has the feature already.
     """
     source = from_user(user_tree) if user_tree else from_package(tree)
     if series is None and not (user_tree and source.has_feature):
@@ -43,14 +43,14 @@ def resolve(cell: Cell, tree: Tree, user_tree: str | None, series: str | None, e
     for directory in cell.patches:
         source = apply(source, patches_in(directory), directory.name, skip_applied=True)
     if extra:
-        # in the work tree of what they are put on: a small change is a small build
+        # in the same work tree as the source below them, so that a small change is a small build
         patched = apply(source, [_file(patch) for patch in extra], Path(extra[-1]).stem)
         source = replace(patched, variant=source.variant)
     return source
 
 
 def directory_of(series: str) -> Path:
-    """The directory that a user names. Raises UsageError if there is none."""
+    """The directory that the user named. Raises UsageError if there is none."""
     directory = os.path.realpath(os.path.expanduser(series))
     if not os.path.isdir(directory):
         raise UsageError(f"--series {series}: no such directory; give a directory of patches, or none")
@@ -64,9 +64,9 @@ def check(
     series: str | None,
     extra: Sequence[str] = (),
 ) -> None:
-    """Raise UsageError for what a user has named or written and nothing can be built from, before a
-    run is begun for it: tree, series, patches and fragments. A source that is not imported yet
-    takes a minute; what does not apply to it is found by the builder."""
+    """Before a run begins, raise UsageError if its tree, series, patches or fragments cannot be
+    built from. A source that is not imported yet would take a minute; there, the builder finds
+    the patches that do not apply."""
     for fragment in dict.fromkeys(path for cell in cells for path in cell.fragments + cell.feature):
         kconfig.read(fragment)
     check_files(series, extra)
@@ -79,7 +79,7 @@ def check(
 
 
 def check_files(series: str | None, extra: Sequence[str]) -> None:
-    """Raise UsageError for a series and patches that no tree could be given."""
+    """Raise UsageError for a series and patches that no tree could take."""
     named = [_file(patch) for patch in extra]
     if series and series != "none":
         named += patches_in(directory_of(series))
@@ -101,8 +101,8 @@ def _file(patch: str) -> Path:
 
 
 def content(patch: Path) -> bytes:
-    """What is in a patch, in whatever encoding. Raises UsageError for one that is no mail, as
-    `git am` takes them; it would not say what to do."""
+    """The bytes of a patch, in any encoding. Raises UsageError if it is not a mail: `git am` takes
+    only mails, and would not say what to do."""
     try:
         data = patch.read_bytes()
     except OSError as error:
@@ -120,10 +120,10 @@ def content(patch: Path) -> bytes:
 def apply(source: Source, patches: Sequence[Path], name: str, skip_applied: bool = False) -> Source:
     """`source` with the patches on top.
 
-    The result is kept in the store under the hash of what went into it, so
-    that `git am` runs once. Raises UsageError that names patch, file and
-    hunk where one does not apply; nothing of the attempt stays. With
-    `skip_applied` a patch that the tree has already is passed over.
+    The result is kept in the store under the hash of its inputs, so that `git am`
+    runs only once. If a patch does not apply, this raises a UsageError that names
+    patch, file and hunk, and leaves nothing behind. With `skip_applied`, patches
+    that the tree has already are skipped.
     """
     label = f"{source.label} + {name} ({len(patches)} patch{'es' if len(patches) > 1 else ''})"
     variant = name if source.variant == "base" else f"{source.variant}+{name}"
@@ -141,8 +141,8 @@ def apply(source: Source, patches: Sequence[Path], name: str, skip_applied: bool
 def _am(source: Source, patches: Sequence[Path], skip_applied: bool) -> str:
     with cache.scratch("am") as directory:
         where = directory / "tree"
-        # No checkout: `git am` fetches from the index the few files it changes,
-        # where writing all of them would take longer than all the rest.
+        # No checkout: `git am` takes the few files that it changes from the index.
+        # Writing all files would take longer than everything else.
         source.git("worktree", "add", "--quiet", "--no-checkout", "--detach", where, source.commit)
         git: list[str | Path] = ["git", "-C", where]
         try:
@@ -173,7 +173,7 @@ def _am_one(where: Path, patch: Path) -> None:
 
 
 def explain(patch: Path, output: str) -> str:
-    """What `git am` said of a patch, as: patch, file, hunk."""
+    """The output of `git am` as a message: patch, file, hunk."""
     lines = [f"{patch} does not apply; the tree is as it was"]
     if "Patch format detection failed" in output:
         return f"{patch} does not apply: it is no patch as `git format-patch` writes it"

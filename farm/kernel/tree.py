@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernel sources: a Debian package imported once, or a git tree of the user's.
+"""Kernel sources: a Debian package that is imported once, or the user's git tree.
 
-Both end as a commit in a bare repository of the farm's, the *store*. The
-store of a user's tree borrows the user's objects (git alternates) and writes
-its own beside them: the user's repository is read and nothing else.
+Both become a commit in a bare repository of the farm, the *store*. The store of
+a user's tree borrows the user's objects (git alternates) and keeps its own
+objects separately: the user's repository is only read.
 """
 
 import os
@@ -20,8 +20,8 @@ from farm.base.command import CommandFailed, run
 from farm.base.errors import FarmError, UsageError, refused
 from farm.matrix import Tree
 
-#: Whose commits the farm makes. Fixed, as are their dates: the same input
-#: gives the same commit on every machine.
+#: Author and committer of the farm's commits. They are fixed, and so are the
+#: dates: the same input gives the same commit on every machine.
 IDENTITY = {
     "GIT_AUTHOR_NAME": "ftrace farm",
     "GIT_AUTHOR_EMAIL": "farm@localhost",
@@ -29,21 +29,21 @@ IDENTITY = {
     "GIT_COMMITTER_EMAIL": "farm@localhost",
     "GIT_AUTHOR_DATE": "2000-01-01T00:00:00Z",
     "GIT_COMMITTER_DATE": "2000-01-01T00:00:00Z",
-    # the user's own hooks, signing keys and aliases have no say here
+    # the user's own hooks, signing keys and aliases must not matter here
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
 }
 
-#: Where an imported source lies in its store until a work tree adopts it.
+#: Where an imported source is in its store, until it becomes a work tree.
 UNPACKED = "unpacked"
 
-#: In git's directory for a work tree: the commit that is in it, all of it.
+#: In git's directory for a work tree: the commit that it holds completely.
 HELD = "farm-held"
 
-#: A kernel's source, unpacked and once more as git objects.
+#: The size of a kernel's source, unpacked, plus its git objects.
 IMPORT_BYTES = 3 << 30
 
-#: The header that the series adds: where it is, the feature is.
+#: The header that the series adds: a tree with it has the feature.
 FEATURE_HEADER = "include/uapi/linux/bpf_ftrace.h"
 
 
@@ -51,10 +51,10 @@ FEATURE_HEADER = "include/uapi/linux/bpf_ftrace.h"
 class Source:
     """One state of a kernel source.
 
-    `commit` lies in the repository that `ref` names; `content` is the id of its git
-    tree, the same for the same files. `variant` names the work tree that it
-    is checked out in: sources that follow one another share one, so that a
-    build after a small change is a small build.
+    `commit` is in the repository that `ref` names. `content` is the id of its git
+    tree: the same for the same files. `variant` names the work tree in which it
+    is checked out. Successive versions of a source share one, so that a small
+    change is a small build.
     """
 
     ref: Ref
@@ -65,7 +65,7 @@ class Source:
 
     @property
     def store(self) -> Path:
-        """The repository, in this host's cache. git itself checks what is in it."""
+        """The repository, in this host's cache. git itself checks its content."""
         return cache.entry(self.ref.kind, self.ref.key)
 
     def git(self, *words: str | Path, env: Mapping[str, str] | None = None, stdin: str | None = None) -> str:
@@ -89,7 +89,7 @@ class Source:
 
 
 def _key(tree: Tree) -> str:
-    """Of the archive of a package, as it is installed. Raises FarmError where it is not."""
+    """The key of the installed archive of a package. Raises FarmError if it is not installed."""
     try:
         stat = tree.archive.stat()
     except FileNotFoundError as error:
@@ -100,7 +100,7 @@ def _key(tree: Tree) -> str:
 
 
 def is_imported(tree: Tree) -> bool:
-    """Whether `from_package` has the source at once, and not in a minute. Raises FarmError."""
+    """Whether `from_package` has the source already; an import takes a minute. Raises FarmError."""
     return cache.entry("sources", _key(tree)).is_dir()
 
 
@@ -126,15 +126,15 @@ def _import(tree: Tree, store: Path) -> None:
 
 def _init(store: Path) -> None:
     run(["git", "init", "--quiet", "--bare", store], env=IDENTITY)
-    # stores are written by several farms at once: no repacking below them
+    # several farms may write to a store at once, so nothing may repack it
     run(["git", "--git-dir", store, "config", "gc.auto", "0"], env=IDENTITY)
 
 
 def from_user(spec: str) -> Source:
-    """A tree of the user's, `PATH` or `PATH@REV`.
+    """The user's tree, `PATH` or `PATH@REV`.
 
-    Without a revision it is the working tree as it stands, uncommitted
-    changes and new files included.
+    Without a revision it is the working tree as it is, with uncommitted
+    changes and new files.
     """
     path, revision = split(spec)
     try:
@@ -163,15 +163,15 @@ def from_user(spec: str) -> Source:
 
 
 def split(spec: str) -> tuple[Path, str]:
-    """PATH and REV of PATH[@REV]; a directory whose own name has an @ is taken as it is.
-    Raises UsageError where there is no such directory."""
+    """PATH and REV of PATH[@REV]. A directory may have an @ in its own name.
+    Raises UsageError if there is no such directory."""
     if os.path.isdir(whole := os.path.expanduser(spec)):
         return Path(whole).resolve(), ""
     path, _, revision = whole.rpartition("@")
     if not path or not os.path.isdir(path):
         raise UsageError(f"--tree {spec}: no such directory; give PATH or PATH@REV")
     if not revision:
-        raise UsageError(f"--tree {spec}: no revision behind the @; without it the tree is taken as it stands")
+        raise UsageError(f"--tree {spec}: no revision after the @; without the @ the tree is taken as it is")
     return Path(path).resolve(), revision
 
 
@@ -184,11 +184,10 @@ def _borrowing_store(top: Path, objects: Path) -> Path:
 
 
 def _snapshot(top: Path, store: Path, objects: Path, head: str) -> tuple[str, bool]:
-    """The working tree as a commit of the store's, and whether it differs from HEAD.
+    """The working tree as a commit in the store, and whether it differs from HEAD.
 
-    git works in the user's repository with an index and an object directory
-    of ours, so that the user's ignore rules and filters hold and nothing of
-    the user's is written.
+    git works in the user's repository, but with our own index and object directory:
+    the user's ignore rules and filters apply, and nothing is written there.
     """
     index = Path(run(["git", "-C", top, "rev-parse", "--path-format=absolute", "--git-path", "index"]).strip())
     with cache.scratch("sources") as directory:
@@ -197,7 +196,7 @@ def _snapshot(top: Path, store: Path, objects: Path, head: str) -> tuple[str, bo
             "GIT_OBJECT_DIRECTORY": str(store / "objects"),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
             "GIT_OPTIONAL_LOCKS": "0",
-            # a split index would put its shared half into the user's .git
+            # git would write the shared half of a split index to the user's .git
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": "core.splitIndex",
             "GIT_CONFIG_VALUE_0": "false",
@@ -218,15 +217,15 @@ def worktree_name(source: Source) -> str:
 
 
 def work_tree(source: Source) -> Path:
-    """Where `check_out` puts a source."""
+    """The place where `check_out` puts a source."""
     return cache.entry("worktrees", worktree_name(source))
 
 
 @contextmanager
 def check_out(source: Source) -> Iterator[Path]:
-    """A work tree of the farm's that holds `source` for as long as the block lasts.
+    """A work tree of the farm that holds `source` while the block lasts.
 
-    Who wants the same source has it too; who wants another one waits.
+    Others may use the same source at the same time; those that want another one wait.
     """
     where = work_tree(source)
     lock = where.with_name(f"{where.name}.lock")
@@ -240,8 +239,8 @@ def check_out(source: Source) -> Iterator[Path]:
 
 
 def _holds(source: Source, where: Path) -> bool:
-    """Whether the work tree has the source, whole and unchanged. git's own HEAD
-    says no more than what it is to have."""
+    """Whether the work tree has the source, complete and unchanged. git's own HEAD
+    says only what it should have."""
     mark = _administration(source) / HELD
     if not (where / ".git").is_file() or not mark.is_file() or mark.read_text() != source.commit:
         return False
@@ -258,16 +257,16 @@ def _administration(source: Source) -> Path:
 
 
 def _write(source: Source, where: Path) -> None:
-    """Make the work tree hold `source`; only what differs is written.
+    """Make the work tree hold `source`. Only files that differ are written.
 
-    The caller holds its lock alone, which is also what lets a stale
-    index.lock be told from a live one.
+    The caller holds its lock exclusively, so an index.lock in there can only be
+    a stale one.
     """
     git = ["git", "-c", "checkout.workers=0", "-c", "advice.detachedHead=false"]
     admin = _administration(source)
     if not (where / ".git").is_file() or not (admin / "HEAD").is_file():
         where.parent.mkdir(parents=True, exist_ok=True)
-        # nobody builds in it: that takes the lock as well
+        # nothing builds in it: a build takes the lock as well
         removal.remove(where, where.parent)
         source.git("worktree", "prune")
         source.git("worktree", "add", "--quiet", "--no-checkout", "--detach", where, source.commit)
@@ -279,10 +278,10 @@ def _write(source: Source, where: Path) -> None:
 
 
 def _adopt_unpacked(store: Path, where: Path, admin: Path) -> None:
-    """Make the source as it was unpacked the work tree, with the index that knows it.
+    """Turn the unpacked source into the work tree, together with its index.
 
-    A kernel is 85,000 files: writing them once more, and removing them once,
-    takes longer than importing them.
+    A kernel has 85,000 files: to write them again and remove the first copy
+    takes longer than to import them.
     """
     unpacked = store / UNPACKED
     with cache.locked(store / "adopt.lock"):
@@ -294,7 +293,7 @@ def _adopt_unpacked(store: Path, where: Path, admin: Path) -> None:
 
 
 def need_disk(wanted: int) -> None:
-    """Raise FarmError before something is begun that the disk has no room for."""
+    """Raise FarmError if the disk has no room for what is about to begin."""
     left = disk_left(cache.root())
     if left < wanted:
         raise FarmError(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the controller and the workers tell one another of a cell, as files
-in the run directory: they outlive both, and a report can read them."""
+"""What the controller and the workers tell each other about a cell, as files in
+the run directory. The files outlive both, and reports can read them."""
 
 import json
 from dataclasses import MISSING, fields
@@ -14,14 +14,14 @@ from farm.base.deadline import Deadline
 from farm.base.errors import BootFailed, Exit, FarmError
 from farm.kernel.builder import Built, Event, as_error, as_json, from_json
 
-#: How long a worker waits for its cell's kernel. The builder ends by itself and
-#: reports; this is for one that was killed without the controller noticing.
+#: How long a worker waits for its cell's kernel. Usually the builder ends and reports;
+#: this limit is for a builder that was killed without the controller noticing.
 BUILD_SECONDS = 4 * 3600.0
 
-#: An artifact that a run of before the farm knew of it does not name.
+#: Stands for an artifact that an older run does not name.
 UNKNOWN = "kernels/unknown"
 
-#: What built.json was before its kernel went from the cache.
+#: The name of built.json after its kernel was removed from the cache.
 BEFORE = "built-before.json"
 
 
@@ -40,7 +40,7 @@ def tell_failed(run: Path, event: Event) -> None:
 
 
 def wait_built(run: Path, cell: str) -> Built:
-    """The kernel of a cell, once it is there; the builder's error if there is none."""
+    """Wait for the kernel of a cell. Raises the builder's error if there is none."""
     where = directory(run, cell)
     for _ in Deadline(BUILD_SECONDS).poll(0.1):
         if (where / "built.json").exists():
@@ -52,15 +52,15 @@ def wait_built(run: Path, cell: str) -> Built:
 
 
 def put_aside(run: Path, cell: str) -> None:
-    """Let a cell wait for the builder where the kernel that it had is gone from the cache. What
-    kernel that was is remembered: another one would be another run."""
+    """If a cell's kernel is no longer in the cache, make the cell wait for the builder. Remember which
+    kernel it was: with another one, it would be another run."""
     built, path = load_built(run, cell), run / "cells" / cell / "built.json"
     if built and path.exists() and not artifact.exists(built.kernel):
         path.replace(path.with_name(BEFORE))
 
 
 def load_built(run: Path, cell: str) -> Built | None:
-    """The kernel of a cell in a run of whatever time; None if it says of none."""
+    """The kernel of a cell, in a run of any age. None if the run names none."""
     known = _told(run, cell, "built.json") or _told(run, cell, BEFORE)
     empty = {str: "", bool: False, Ref: UNKNOWN}
     lacking = {
@@ -74,19 +74,19 @@ def load_built(run: Path, cell: str) -> Built | None:
 
 
 def load_failure(run: Path, cell: str) -> tuple[str, Exit] | None:
-    """Why a cell has no kernel, and whose fault that is; None if it says nothing of it."""
+    """Why a cell has no kernel, and who is to blame. None if the run does not say."""
     known = _told(run, cell, "failed.json")
     text, status = known.get("text"), known.get("exit")
     return (text, Exit(status)) if isinstance(text, str) and status in list(Exit) else None
 
 
 def load_metadata(run: Path, cell: str) -> dict[str, Any]:
-    """What TuxMake wrote of the build of a cell; nothing if it is not there."""
+    """What TuxMake wrote about the build of a cell; empty if there is no such file."""
     return _told(run, cell, "metadata.json")
 
 
 def _told(run: Path, cell: str, name: str) -> dict[str, Any]:
-    """A file of a cell for reports, which a run that was cut off may lack or have half of."""
+    """A file of a cell, for reports. A run that was cut off may lack it, or have only half of it."""
     try:
         known = json.loads((run / "cells" / cell / name).read_text())
     except (OSError, ValueError, RecursionError):
@@ -95,7 +95,7 @@ def _told(run: Path, cell: str, name: str) -> dict[str, Any]:
 
 
 def new_console(run: Path, cell: str) -> Path:
-    """The log for the next guest of a cell, whichever worker boots it."""
+    """The log for the next guest of a cell. Several workers may boot guests of it."""
     number = 1
     while True:
         path = directory(run, cell) / f"console-{number}.log"
@@ -108,7 +108,7 @@ def new_console(run: Path, cell: str) -> Path:
 
 
 def tell_booted(run: Path, cell: str, seconds: float) -> None:
-    """A guest is ready; `booted` has a line a guest, the seconds that it took."""
+    """Record that a guest is ready: `booted` has one line for each guest, the seconds that it took."""
     with (directory(run, cell) / "booted").open("a") as handle:
         handle.write(f"{seconds:.3f}\n")
 
@@ -120,18 +120,18 @@ def tell_unbootable(run: Path, cell: str, error: BootFailed) -> None:
 
 
 def tell_distrust(run: Path, reason: str) -> None:
-    """Remember for the rest of the run that KVM does not run its guests."""
+    """Remember for the rest of the run that KVM does not run guests."""
     save_json(run / "distrust.json", {"reason": reason})
 
 
 def distrust(run: Path) -> str:
-    """Why the guests of a run that began under KVM are run under TCG; empty if they are not."""
+    """Why a run that began under KVM now runs its guests under TCG; empty if it does not."""
     path = run / "distrust.json"
     return str(json.loads(path.read_text())["reason"]) if path.exists() else ""
 
 
 def check_bootable(run: Path, cell: str) -> None:
-    """Raise the remembered BootFailed: one wait for a dead kernel is enough."""
+    """Raise the remembered BootFailed, if any: to wait once for a dead kernel is enough."""
     path = directory(run, cell) / "unbootable.json"
     if path.exists():
         raise BootFailed(json.loads(path.read_text())["text"])

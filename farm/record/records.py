@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a run leaves behind: records that every report is made from, alone.
+"""The records that a run leaves. Every report is made from them alone.
 
-A run directory holds `run.json` (Run), `verdicts.jsonl` (one VerdictRecord a
-line, written as it falls) and `cells/<cell>/`.
+A run directory has `run.json` (Run), `verdicts.jsonl` (one VerdictRecord a line,
+written as soon as it is known) and `cells/<cell>/`.
 """
 
 import json
@@ -22,20 +22,20 @@ from farm.guest.splat import normal
 from farm.matrix import MATRIX
 from farm.record.verdict import MEANING, Verdict, is_bad
 
-#: Of the files below; raised when a reader of the old ones would go wrong.
+#: The schema of these files. It is raised when readers of the old one would go wrong.
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One row of the picture of the trampoline's frame: what each witness says
-    of one argument, or of another register that the trampoline saves. Values
-    are None where that witness says nothing of it.
+    """One row of the picture of the trampoline's frame: what each witness saw of
+    one argument, or of another register that the trampoline saves. A value is
+    None if that witness did not see it.
 
-    `offset` is in bytes from the start of the saved registers, None for an
-    argument that has no slot in struct bpf_ftrace_args where nobody looked at
-    the stack. `passed` is what the caller had in the register, `raw` what
-    QEMU's gdbstub read from the guest's memory.
+    `offset` is in bytes from the start of the saved registers. It is None for an
+    argument without a slot in struct bpf_ftrace_args, if the stack was not read.
+    `passed` is what the caller had in the register, and `raw` what QEMU's gdbstub
+    read from the guest's memory.
     """
 
     name: str
@@ -55,8 +55,8 @@ class Slot:
 class VerdictRecord:
     """The verdict of one test in one cell.
 
-    `console` names the log in the cell's directory, `span` the bytes of it
-    that the test is charged with.
+    `console` names the log in the cell's directory, and `span` the bytes of it
+    that belong to the test.
     """
 
     test: str
@@ -78,7 +78,7 @@ class VerdictRecord:
 
 @dataclass(frozen=True)
 class Planned:
-    """A test in a cell, as it is named in the records; `attempt` counts its repetitions."""
+    """A test in a cell, by its name in the records; `attempt` counts its repetitions."""
 
     test: str
     suite: str
@@ -88,16 +88,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class Run:
-    """What was asked, where, and how it ended.
+    """What was asked, where it ran, and how it ended.
 
-    `status` is running, finished, stopped (at the first failure, as was asked),
-    refused or interrupted; `planned` counts the tests that were to get a
-    verdict, and is 0 until they are collected. `patches` are those on top of
-    the series, `pokes` the bugs that were planted on purpose (farm.guest.poke),
-    `partial` says that the kernel has only a part of the feature, `repeat` how
-    often each test runs, `first` names the suites that go before the others.
-    `distrusted` says why a run that began under KVM went on under TCG; the tests
-    that KVM broke under have a further attempt then.
+    `status` is running, finished, stopped (at the first failure, as requested),
+    refused or interrupted. `planned` counts the tests that were to get a verdict,
+    and is 0 until they are collected. `patches` are those on top of the series,
+    and `pokes` the bugs that were planted on purpose (farm.guest.poke). `partial`
+    says that the kernel has only part of the feature, `repeat` how often each test
+    runs, and `first` which suites run before the others. `distrusted` says why a
+    run that began under KVM continued under TCG; tests during which KVM broke then
+    get another attempt.
     """
 
     id: str
@@ -132,11 +132,11 @@ def now() -> str:
 
 
 def new_directory(results: Path, prefix: str = "") -> Path:
-    """A directory for a new run; two that start in the same second get one each.
+    """A directory for a new run. Two runs that start in the same second get one each.
 
-    Where the clock went back the stamp does not: what is sorted by it stays in the
-    order in which it came. Raises UsageError for a place that no directory can be made in,
-    FarmError where the host has no room for it.
+    If the clock goes back, the stamp does not: sorted by stamp, runs stay in the order
+    in which they began. Raises UsageError if no directory can be made there, FarmError
+    if the host has no room for it.
     """
     try:
         return _new_directory(results, prefix)
@@ -164,8 +164,8 @@ def save_run(directory: Path, run: Run) -> None:
 
 
 def load_run(directory: Path) -> Run:
-    """The record of a run. Raises UsageError for a directory without one, and for one that was
-    cut off or that another farm wrote; FarmError where it cannot be read."""
+    """The record of a run. Raises UsageError if there is none, or if it was cut off or written by
+    another farm; FarmError if it cannot be read."""
     try:
         return stored.load(directory / "run.json", Run, SCHEMA)
     except FileNotFoundError as error:
@@ -181,7 +181,7 @@ def update_run(directory: Path, **changes: Any) -> Run:
 
 
 def append_verdict(directory: Path, record: VerdictRecord) -> None:
-    """Add a line to verdicts.jsonl; it is on disk when this returns. Raises FarmError where it cannot be."""
+    """Add a line to verdicts.jsonl. It is on disk when this returns. Raises FarmError if that fails."""
     path, line = directory / "verdicts.jsonl", json.dumps(asdict(record)) + "\n"
     try:
         with path.open("a") as handle:
@@ -194,8 +194,8 @@ def append_verdict(directory: Path, record: VerdictRecord) -> None:
 
 
 def load_verdicts(directory: Path) -> list[VerdictRecord]:
-    """The verdicts of a run. A last line that was cut off is left away. Raises UsageError for
-    another line that is no verdict, FarmError where they cannot be read."""
+    """The verdicts of a run. A last line that was cut off is ignored. Raises UsageError for any
+    other line that is no verdict, FarmError if they cannot be read."""
     path = directory / "verdicts.jsonl"
     try:
         *lines, _ = path.read_bytes().split(b"\n")
@@ -220,9 +220,9 @@ def from_json(raw: dict[str, Any]) -> VerdictRecord:
 
 
 def exit_status(records: Iterable[VerdictRecord]) -> Exit:
-    """0, 1 or 3. Where the farm failed, the rest is not to be relied on: 3 wins.
+    """0, 1 or 3. If the farm failed, the other verdicts cannot be relied on, so 3 wins.
 
-    Nothing at all is a failure of the farm's too: zero tests prove nothing.
+    A run without any verdict is the farm's failure too: zero tests prove nothing.
     """
     statuses = [MEANING[record.verdict].blame for record in records]
     return max(statuses, default=Exit.FARM)
@@ -233,13 +233,13 @@ def counts(records: Iterable[VerdictRecord]) -> Counter[Verdict]:
 
 
 def all_cells(run: Run, verdicts: Iterable[VerdictRecord]) -> list[str]:
-    """The cells of a run, and behind them what else verdicts were filed under."""
+    """The cells of a run, and then any other cells that its verdicts name."""
     return list(dict.fromkeys([*run.cells, *(record.cell for record in verdicts)]))
 
 
 def title(run: Run, record: VerdictRecord) -> str:
-    """The name of a test by which other programs tell its repetitions apart."""
-    # in a comparison of kernels the number says how often it took to decide
+    """The name of a test for other programs, which distinguishes its repetitions."""
+    # in a comparison of kernels, the number says how many attempts it took to decide
     again = (run.repeat > 1 or run.distrusted) and record.attempt > 1
     return f"{record.test} (attempt {record.attempt})" if again else record.test
 
@@ -247,7 +247,7 @@ def title(run: Run, record: VerdictRecord) -> str:
 def find(results: Path, name: str) -> Path:
     """The directory of a run, named by its path or by its id below `results`.
 
-    Raises UsageError where there is none."""
+    Raises UsageError if there is none."""
     for directory in (Path(os.path.expanduser(name)), results / name):
         if os.path.isfile(directory / "run.json"):
             return directory
@@ -256,17 +256,17 @@ def find(results: Path, name: str) -> Path:
 
 def said(record: VerdictRecord) -> str:
     """How a test failed, without addresses and values: the same for the same failure
-    of another kernel."""
+    in another kernel."""
     return normal(record.reason.partition("\n")[0])
 
 
 def signature(record: VerdictRecord) -> str:
-    """What failed and how: the same for the same failure of another kernel."""
+    """What failed and how: the same for the same failure in another kernel."""
     return f"{record.verdict} {record.cell} {record.suite} {record.test}: {said(record)}"
 
 
 def repeat_command(run: Run, cell: str, test: str = "") -> str:
-    """The command that repeats a cell of a run, or one test in it alone."""
+    """The command that repeats a cell of a run, or only one test in it."""
     words = ["farm", "run", cell]
     if run.tree:
         words += ["--tree", run.tree]
@@ -286,6 +286,6 @@ def repeat_command(run: Run, cell: str, test: str = "") -> str:
 
 
 def k_expression(record: VerdictRecord) -> str:
-    """What selects this test alone: as pytest names it, which is with the cell."""
+    """The -k expression for only this test: its name in pytest, which includes the cell."""
     name, bracket, parameters = record.test.partition("[")
     return f"{name}[{record.cell}-{parameters}" if bracket else f"{name}[{record.cell}]"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The verdicts, and one table with everything that is said of each.
+"""The verdicts, and one table with everything about each of them.
 
 To add a verdict: add it to `Verdict`, add its row to `MEANING` with the next
 free code, and its line to docs/verdicts.md. tests/test_verdict_table.py checks
@@ -13,7 +13,7 @@ from farm.base.errors import Exit
 
 
 class Verdict(StrEnum):
-    """What is said of one test in one cell."""
+    """The result of one test in one cell."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -28,19 +28,19 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Meaning:
-    """Everything that is said of one verdict.
+    """Everything about one verdict.
 
-    `code` is what the history stores for it. It never changes and is never used
-    again for another verdict; 0 means "not in this run". `blame` says whose
-    failure it is, as the exit status does. `gravity` orders the findings of one
-    test: the highest is its verdict. `of_test` says that the test itself ran to
-    this verdict in a guest; `of_cell` that the same holds for every test of the
-    cell, so that it is shown once for the cell.
+    `code` is the number in the history. It never changes, and no other verdict
+    gets it later; 0 means "not in this run". `blame` says who is to blame, as an
+    exit status. `gravity` orders the findings of one test: the gravest is its
+    verdict. `of_test` says that the test itself ran in a guest and ended with this
+    verdict. `of_cell` says that every test of the cell has the same verdict, so it
+    is shown once for the cell.
 
-    `style` is rich's, `symbol` is for those who do not see colours, `look` is
+    `style` is for rich, `symbol` is for people who do not see colours, `look` is
     the class in the site's style sheet, and `sentence` explains the verdict.
     `junit` is the element of a test case (empty: none), `ktap` the directive
-    behind a result (empty: none), `kcidb` the status of a test.
+    after a result (empty: none), `kcidb` the status of a test.
     """
 
     code: int
@@ -65,10 +65,10 @@ _ROWS = {
     Verdict.CRASH: (3, Exit.KERNEL, 4, True,  False, "bold red",     "✗", "bad",  "error",   "ERROR",   "FAIL"),
     Verdict.HANG:  (4, Exit.KERNEL, 3, True,  False, "bold red",     "✗", "bad",  "error",   "TIMEOUT", "FAIL"),
     Verdict.BOOT:  (5, Exit.KERNEL, 5, False, True,  "bold red",     "✗", "bad",  "error",   "ERROR",   "FAIL"),
-    # KCIDB: the build is what failed there, and it says so; the test did not run
+    # in KCIDB the build has the failure; the test did not run
     Verdict.BUILD: (6, Exit.KERNEL, 6, False, True,  "bold red",     "✗", "bad",  "error",   "ERROR",   "MISS"),
     Verdict.SKIP:  (7, Exit.PASSED, 1, True,  False, "dim",          "○", "none", "skipped", "SKIP",    "SKIP"),
-    # the highest gravity: when the farm failed, whatever else was seen is worthless
+    # the highest gravity: if the farm failed, no other finding can be relied on
     Verdict.INFRA: (8, Exit.FARM,   8, False, False, "bold magenta", "!", "farm", "error",   "ERROR",   "ERROR"),
     Verdict.LOST:  (9, Exit.FARM,   7, False, False, "bold magenta", "?", "farm", "error",   "ERROR",   "MISS"),
 }
@@ -88,10 +88,11 @@ _SENTENCES = {
 
 MEANING = {verdict: Meaning(*row, _SENTENCES[verdict]) for verdict, row in _ROWS.items()}
 
-#: What the history's codes stand for; 0 is not in it.
+#: The verdicts by their codes; 0 is not among them.
 BY_CODE = {meaning.code: verdict for verdict, meaning in MEANING.items()}
 
-#: What says something about the kernel. INFRA and LOST do not, as the farm failed; nor does SKIP.
+#: The verdicts that say something about the kernel. INFRA and LOST do not, because the farm failed;
+#: SKIP does not either.
 TELLING = frozenset(MEANING) - {Verdict.SKIP, Verdict.INFRA, Verdict.LOST}
 
 

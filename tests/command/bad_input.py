@@ -283,7 +283,7 @@ ROWS: list[Row] = [
     # trees
     ("run --tree /nonexistent", 2, "--tree /nonexistent: no such directory; give PATH or PATH@REV"),
     ("run --tree ''", 2, "--tree is empty; give PATH[@REV], or leave out the option"),
-    ("run --tree {linux}@", 2, "no revision behind the @"),
+    ("run --tree {linux}@", 2, "no revision after the @"),
     ("run --tree @", 2, "--tree @: no such directory"),
     ("run --tree {linux}@nix", 2, "has no revision 'nix'"),
     ("run --tree {linux}@-x", 2, "has no revision '-x'"),

@@ -55,7 +55,7 @@ class Build:
 
     @property
     def repeated(self) -> bool:
-        return any(step.startswith("failed, building once more from nothing: ") for step in self.steps)
+        return any(step.startswith("failed, building once more from scratch: ") for step in self.steps)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_failure_that_is_the_trees_counts_when_it_is_repeated(made: Build) -> No
     [
         (KILLED, "a compiler was killed"),
         ("kill -KILL $$$$", "a compiler was killed"),
-        ("kill -TERM $$$$", "something has ended the compilers"),
+        ("kill -TERM $$$$", "something ended the compilers"),
         ("seq 9 > /dev/full", "the disk is full below"),
         ("nosuchcompiler -c x.c", "a program is missing .*nosuchcompiler"),
         ("rm -rf $(O); false", "No such file or directory; build again"),
