@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the runs of a results directory say together: every verdict of every test in
-every cell, kept in `results/history.sqlite` and made again from the run directories
-at will.
+"""The history of a results directory: every verdict of every test in every cell, over all
+runs. It is in `results/history.sqlite`, and can be rebuilt from the run directories.
 
-`reading` makes sense of one run directory, `index` takes it into the `store`,
-`changes` compares runs, `retention` says which may go.
+`reading` reads one run directory, `index` adds it to the `store`, `changes` compares
+runs, and `retention` says which directories may be removed.
 """

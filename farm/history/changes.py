@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is different between two runs, case by case, judged by those before them.
+"""The differences between two runs, case by case, judged by the runs before them.
 
-**Comparable** are runs that ask the same of the same: the same `--tree` and
-`--series` as they were typed, the same matrix, both of the suites or both of the
-kernel's own tests. The revision may differ, that is what is compared. Only a **clean** run
-has others compared with it, one with nothing on top: a run with `--patch`, `--poke` or
-`--partial` is compared with the clean ones, and never one with another such run unless
-somebody names both. The last comparable run of a run is the
-last finished one before it that covers all its cells and tests; if there is none,
-the last that shares a cell with it. What finished runs behind that one tested again is
-compared with them, case by case: where cells take turns, what broke yesterday is not
-new for being compared with the day before. Of two runs that are not of the same cells and the
-same `-k`, only what is in both is compared: nothing is called gone that was not asked for.
+Two runs are **comparable** if they test the same thing: the same `--tree` and `--series` as
+typed, the same matrix, and both run the suites or both run the kernel's own tests. The
+revision may differ, because it is what is compared.
 
-**Before** is by the id, which does not go back when the clock does (model.order).
+Other runs are compared only with a **clean** run, one without `--patch`, `--poke` and
+`--partial`. Two runs that are not clean are compared only if the user names both.
+
+The last comparable run is the last finished one before a run that covers all its cells and
+tests; if there is none, the last one that shares a cell with it. If a later finished run
+retested a case, that result is compared instead. So if cells take turns, what broke yesterday
+is not reported as new again today.
+
+If two runs differ in their cells or their `-k`, only the cases in both are compared: a test
+that was not asked for is not "gone".
+
+**Before** goes by the id, which does not go back when the clock does (model.order).
 """
 
 import itertools
@@ -30,13 +33,13 @@ from farm.history.model import Case, RunKernel, Seen, Summary, Timeline
 from farm.record.verdict import MEANING, TELLING, Verdict
 from farm.run.causes import alike
 
-#: Comparable runs before one that say what is usual of its cases.
+#: How many comparable runs before a run decide what is usual for its cases.
 WINDOW = 60
 
-#: Of the normal distribution, for a confidence of 95 %.
+#: The quantile of the normal distribution for a confidence of 95 %.
 Z = 1.96
 
-#: Below this chance a row of failures is not the flake that was there before.
+#: A row of failures that is less likely than this is not the flake that was known before.
 CHANCE = 0.01
 
 #: The codes of a case that never failed.
@@ -44,26 +47,26 @@ _NEVER_BAD = bytes([0, MEANING[Verdict.PASS].code, MEANING[Verdict.SKIP].code])
 
 
 class Kind(StrEnum):
-    """What is said of a case in two runs, gravest first."""
+    """How a case differs between two runs, gravest first."""
 
     NEW_FAILURE = "new failure"
-    OTHERWISE = "fails otherwise"  # failed and fails, and not in the same way
+    OTHERWISE = "fails otherwise"  # failed and still fails, but in another way
     FLAKY = "flaky"  # comes and goes; the rate says how often
     STILL = "still failing"
     SLOWER = "slower"
-    GONE = "gone"  # was tested, and is not, or is skipped
+    GONE = "gone"  # was tested, and is now skipped or not tested
     FIXED = "fixed"
-    NEW = "new"  # was not tested, or was skipped, and passes
+    NEW = "new"  # was skipped or not tested, and now passes
 
 
-#: What makes a run worse, if it is news.
+#: The kinds that make a run worse, if they are news.
 WORSE = (Kind.NEW_FAILURE, Kind.OTHERWISE, Kind.FLAKY, Kind.SLOWER, Kind.GONE)
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How often a case failed: `bad` of `tries`, over `runs` comparable runs. The true rate is
-    between `low` and `high` with a confidence of 95 % (Wilson's interval)."""
+    """How often a case failed: `bad` of `tries`, over `runs` comparable runs. With a confidence of
+    95 %, the true rate is between `low` and `high` (Wilson's interval)."""
 
     bad: int
     tries: int
@@ -81,8 +84,8 @@ class Rate:
 
 @dataclass(frozen=True)
 class Step:
-    """A lasting change of a duration: medians in seconds before and since the run
-    `since`, and the chance of so clear a step where there is none."""
+    """A lasting change of a duration: the medians in seconds before and from the run
+    `since` on, and the chance of so clear a step without a real change."""
 
     before: float
     after: float
@@ -92,9 +95,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Change:
-    """What is said of one case. `news` is what was not so in the run before: a mail
-    is worth it. A failure is known since the run `first_bad`, and passed last in
-    `last_good`; empty where the window does not go back so far, or it never did."""
+    """The change of one case. It is `news` if the run before did not have it; then a mail
+    is worth sending. The case fails since the run `first_bad`, and passed last in
+    `last_good`; they are empty if that is before the window, or never happened."""
 
     kind: Kind
     case: Case
@@ -109,9 +112,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs and all that is to be said of them, gravest first. `same` cases are in both
-    and have nothing to be said of; `notes` tell what was not compared, and why.
-    `before` is None where there is nothing to compare with: then all that fails is new."""
+    """Two runs and all their changes, gravest first. `same` counts the cases in both that did
+    not change. `notes` say what was not compared, and why. `before` is None if there is
+    nothing to compare with; then every failure is new."""
 
     before: Summary | None
     after: Summary
@@ -129,7 +132,7 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """Whether something fails, is slower, or is not tested any more, and was not so before."""
+        """Whether something newly fails, is slower, or is not tested any more."""
         return any(change.news and change.kind in WORSE for change in self.changes)
 
     def of(self, kind: Kind) -> tuple[Change, ...]:
@@ -138,8 +141,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two runs that are compared, with what came of its cases; `newer` are runs of which it has
-    what they tested again."""
+    """One of the two compared runs, with the results of its cases. Some of these come from the runs in
+    `newer`, which retested them."""
 
     run: Summary
     seen: Mapping[Case, Seen]
@@ -148,9 +151,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Group:
-    """Changes of the same kind with the same cause, in whatever cells: a kernel that does
-    not boot is one group, not a line a test. `reason` is that of the first, with its values
-    where they are known."""
+    """Changes of the same kind with the same cause, in any cells: a kernel that does not boot
+    is one group, not one line for each test. `reason` is that of the first change, with its
+    values if they are known."""
 
     kind: Kind
     verdict: str
@@ -163,8 +166,8 @@ class Group:
 
 
 def grouped(changes: Iterable[Change]) -> list[Group]:
-    """Changes by kind, cause and since when, in the order in which they come. What has a number of
-    its own (how often it fails, how long it takes) is put together within a cell alone."""
+    """Changes grouped by kind, cause and first run, in their present order. Changes with numbers of
+    their own (how often it fails, how long it takes) are grouped only within a cell."""
     groups: dict[tuple[str, ...], list[Change]] = {}
     for change in changes:
         seen = change.after or change.before
@@ -181,7 +184,7 @@ def _group(members: tuple[Change, ...]) -> Group:
 
 
 def last_comparable(runs: Sequence[Summary], run: Summary) -> Summary | None:
-    """What a run is compared with, of `runs` in whatever order; None if there is nothing."""
+    """The run among `runs` (in any order) that a run is compared with; None if there is none."""
     line = run.clean_line
     earlier = [
         one
@@ -193,8 +196,8 @@ def last_comparable(runs: Sequence[Summary], run: Summary) -> Summary | None:
 
 
 def past(runs: Sequence[Summary], run: Summary, most: int = WINDOW) -> list[Summary]:
-    """The last comparable runs before this one and then this one, oldest first: of their timelines
-    the last place is this run's."""
+    """The last comparable runs before this one, and then this one, oldest first. So the last place
+    in their timelines is that of this run."""
     ordered, line = sorted(runs, key=lambda one: one.order), run.clean_line
     before = [one for one in ordered if line and one.line == line and one.order < run.order]
     return [*before[-most:], run]
@@ -209,8 +212,8 @@ def _overlap(one: Summary, other: Summary) -> bool:
 def compare(
     before: Side | None, after: Side, over: Sequence[Summary] = (), lines: Mapping[Case, Timeline] | None = None
 ) -> Comparison:
-    """Compare two runs; `lines` are the timelines over `over`, which is past(runs, after):
-    without them nothing is known to be flaky or slower, or since when."""
+    """Compare two runs. `lines` are the timelines over `over`, which is past(runs, after).
+    Without them nothing can be flaky or slower, and no first run is known."""
     lines = lines or {}
     old, new = _answered(before) if before else {}, _answered(after)
     notes = list(_differences(before.run, after.run)) if before else ["there is no run to compare with"]
@@ -233,16 +236,16 @@ def compare(
 
 
 def _answered(side: Side) -> Mapping[Case, Seen]:
-    """The cases that are compared: of a run that did not come to its end not those that it did not come to."""
+    """The cases to compare: if a run did not finish, only those that it reached."""
     if side.run.complete:
         return side.seen
     return {case: seen for case, seen in side.seen.items() if seen.verdict is not Verdict.LOST}
 
 
 def _fair(change: Change, before: Summary | None, after: Summary) -> bool:
-    """Whether a case that only one of the runs has is missing in the other, and not just not asked for."""
+    """Whether a case that only one run has is really missing in the other, and was not just left out."""
     if change.kind is Kind.GONE and after.planted.partial:
-        return False  # a part of the feature is not tested for the rest of it
+        return False  # with only part of the feature, the rest is not tested
     if change.kind is Kind.GONE:
         return before is not None and (change.after is not None or _asked(change.case, after, before))
     if change.kind is Kind.NEW:
@@ -251,12 +254,12 @@ def _fair(change: Change, before: Summary | None, after: Summary) -> bool:
 
 
 def _asked(case: Case, run: Summary, other: Summary) -> bool:
-    """Whether a run was to test a case that the other one tested, and came to its end."""
+    """Whether a run should have tested a case that the other one tested, and finished."""
     return run.complete and case.cell in run.cells and run.select in ("", other.select)
 
 
 def _differences(before: Summary, after: Summary) -> Iterator[str]:
-    """What makes that two runs are not compared in full, in words."""
+    """In words, why two runs are not compared in full."""
     for run in (before, after):
         if not run.complete:
             yield f"{run.id} is {run.status}: what it has no verdict of is not compared"
@@ -273,14 +276,14 @@ def _differences(before: Summary, after: Summary) -> Iterator[str]:
 
 
 class _Past:
-    """What the comparable runs up to the newer one say of a case. The last is that one."""
+    """The results of a case in the comparable runs up to the newer one, which is the last."""
 
     def __init__(self, case: Case, line: Timeline, over: Sequence[Summary]) -> None:
         self.case, self.line, self.over = case, line, over
 
     @cached_property
     def telling(self) -> list[tuple[int, Seen, RunKernel | None]]:
-        """Position, what was seen, of which kernel: where it says something of the kernel."""
+        """Position, result and kernel of each run whose verdict says something about the kernel."""
         return [
             (position, seen, self.over[position].kernels.get(self.case.cell))
             for position in range(len(self.line))
@@ -288,11 +291,11 @@ class _Past:
         ]
 
     def rate(self) -> Rate | None:
-        """The share of failures, if the case comes and goes: if within one run, or with
-        one and the same kernel, it passed and failed, or has failed at two times or more
-        and passed between them. One that broke once, or was repaired once, does not."""
+        """The share of failures, if the case comes and goes. It does if it both passed and
+        failed within one run or with the same kernel, or if it passed between two
+        failures. A case that broke once, or was repaired once, does not."""
         if not self.line.codes.translate(None, _NEVER_BAD):
-            return None  # so it is with nearly all, and they are many
+            return None  # the usual case, found out quickly
         both = any(0 < seen.bad < seen.tries for _, seen, _ in self.telling)
         by_kernel: dict[str, set[bool]] = {}
         for _, seen, kernel in self.telling:
@@ -305,18 +308,18 @@ class _Past:
         return rate([(seen.bad, seen.tries) for _, seen, _ in self.telling])
 
     def usual(self) -> Rate | None:
-        """The rate that is known of the case. A run with something planted says nothing of that: it is
-        another kernel, also where it has the same key, as a poke comes after the build."""
+        """The known rate of the case. A run with something planted does not count: its kernel is another
+        one, even with the same key, because a poke comes after the build."""
         return self.until(1).rate() if self.over[-1].planted else self.rate()
 
     def until(self, last: int) -> "_Past":
-        """The same without the last runs."""
+        """The same without the later runs."""
         shorter = copy(self)
         shorter.telling = [one for one in self.telling if one[0] < len(self.over) - last]
         return shorter
 
     def streak(self) -> tuple[str, str, int]:
-        """Of the failures at the end: the run that passed last, the first that failed, how many."""
+        """The last run that passed, the first that failed after it, and how many have failed since."""
         good, bad, length = "", "", 0
         for position, seen, _ in self.telling:
             if seen.is_bad:
@@ -326,9 +329,8 @@ class _Past:
         return good, bad if good else "", length
 
     def improbable(self) -> bool:
-        """Whether the failures at the end are too many, or of another sort, to be the flake that was there
-        before: so often in a row it fails with a chance below CHANCE at its highest rate,
-        or no failure before had the last one's reason."""
+        """Whether the failures at the end are more than the known flake: even at its highest rate, so many
+        in a row have a chance below CHANCE, or no earlier failure had the reason of the last one."""
         *_, length = self.streak()
         before = self.telling[: len(self.telling) - length]
         known = rate([(seen.bad, seen.tries) for _, seen, _ in before])
@@ -338,7 +340,7 @@ class _Past:
         return strange or known.high**length < CHANCE
 
     def durations(self) -> list[tuple[float, str]]:
-        """Seconds of the passes under the same accelerator as the last run's, with their runs."""
+        """Seconds and runs of the passes under the accelerator of the last run."""
         alike = [run.accel == self.over[-1].accel for run in self.over]
         return [
             (took / 1000, run.id)
@@ -348,9 +350,9 @@ class _Past:
 
 
 def rate(ends: Iterable[tuple[int, int]]) -> Rate:
-    """The share of failures in (bad, tries) of several runs, with Wilson's interval (Brown, Cai
-    and DasGupta, Interval Estimation for a Binomial Proportion, 2001: it holds where
-    failures are few, where the usual one does not)."""
+    """The share of failures from (bad, tries) of several runs, with Wilson's interval. Unlike the
+    usual interval it is right for few failures too (Brown, Cai and DasGupta, Interval Estimation
+    for a Binomial Proportion, 2001)."""
     pairs = list(ends)
     bad, tries = sum(bad for bad, _ in pairs), sum(tries for _, tries in pairs)
     if not tries:
@@ -363,7 +365,7 @@ def rate(ends: Iterable[tuple[int, int]]) -> Rate:
 
 
 def _change(case: Case, before: Seen | None, after: Seen | None, past: _Past | None, budget: float) -> Change | None:
-    """What is to be said of a case, None if nothing is."""
+    """The change of a case; None if there is none."""
     old = before if before and before.verdict is not Verdict.SKIP else None
     new = after if after and after.verdict is not Verdict.SKIP else None
     if new is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Run directories into the history."""
+"""Adds run directories to the history."""
 
 import json
 import sqlite3
@@ -12,15 +12,15 @@ from farm.history import reading, store
 from farm.history.model import Case, Seen, Summary
 from farm.history.reading import Unreadable
 
-#: What a directory is known again by: size and time of these files of it. The last two
-#: are there in runs of the kernel's own tests and in hunts only.
+#: A directory counts as unchanged if size and time of these files are the same. Only runs of
+#: the kernel's own tests and hunts have the last two.
 STAMPED = ("run.json", "verdicts.jsonl", "comparison.json", "score.json")
 
 
 @dataclass(frozen=True)
 class Indexed:
-    """What an index did: the ids of the runs and hunts that it took in, how many it knew
-    as they are, and why it could not take in others."""
+    """What an index did: the ids of the runs and hunts that it added, how many were
+    unchanged, and why it could not add others."""
 
     taken: tuple[str, ...]
     known: int
@@ -28,21 +28,22 @@ class Indexed:
 
 
 def index(results: Path) -> Indexed:
-    """Take what is new or has changed into the history of a results directory. A run that
-    goes on is taken as far as it is, and again the next time.
+    """Add everything that is new or has changed to the history of a results directory. A run
+    that is still running is added as far as it is, and again the next time.
 
-    Of two at once the second waits. Raises FarmError where the history cannot be
-    written: all of it is as it was then, and the next index makes up for it.
+    If two processes index at once, the second waits. Raises FarmError if the history cannot
+    be written. It is then unchanged, and the next index does the work.
     """
     with store.writing(store.path(results)) as db:
         return _take_all(db, results, _places(db), _stamps(db))
 
 
 def reindex(results: Path) -> Indexed:
-    """Make the history anew from the run directories. Of runs and hunts whose directory is gone or
-    has become unreadable is kept what the old history knows. Readers see the old one until this is done.
+    """Rebuild the history from the run directories. Runs and hunts whose directory is gone or has become
+    unreadable are copied from the old history. Readers see the old one until this is done.
 
-    Raises FarmError where the history cannot be written or a directory cannot be read just now: it is as it was."""
+    Raises FarmError if the history cannot be written, or a directory cannot be read at the moment. The
+    history is then unchanged."""
     with store.writing(store.path(results), anew=True) as db:
         known = {run.id: run for run in store.runs(db)}
         old = [(run, store.stamp(db, run.id), store.verdicts(db, run.id)) for run in _lost(results, known)]
@@ -54,13 +55,13 @@ def reindex(results: Path) -> Indexed:
             store.put_mutation(db, hunt, "")
         indexed = _take_all(db, results, _places(db), {})
         if gone := known.keys() - _places(db).keys():
-            # readable a moment ago, so it is the host: better the old history than one without them
+            # it was readable a moment ago, so the host is to blame: keep the old history, which has them
             raise FarmError("\n".join(indexed.skipped) or f"{results}: {', '.join(sorted(gone))} cannot be read")
         return indexed
 
 
 def _lost(results: Path, known: Mapping[str, Summary]) -> list[Summary]:
-    """The runs that no directory tells of any more."""
+    """The runs that no longer have a directory."""
     lost = []
     for run in known.values():
         try:
@@ -110,26 +111,26 @@ def _take(db: sqlite3.Connection, directory: Path, stamp: str, places: dict[str,
 
 
 def take(directory: Path) -> tuple[Summary, dict[Case, Seen]]:
-    """A run as the history has it, of its directory. Raises Unreadable."""
+    """A run in the form of the history, from its directory. Raises Unreadable."""
     read = reading.read(directory)
     seen = reading.seen(read.verdicts)
     return reading.summary(directory, read, seen), seen
 
 
 def _places(db: sqlite3.Connection) -> dict[str, str]:
-    """The directories of the runs that the history has."""
+    """The directories of the runs in the history."""
     return {json.loads(run): json.loads(place) for run, place in db.execute("SELECT id, place FROM run")}
 
 
 def _stamps(db: sqlite3.Connection) -> dict[str, str]:
-    # older farms kept no line of a run with something planted: it is read again
+    # older farms stored no line for a run with something planted: read it again
     of_runs = 'SELECT place, stamp FROM run WHERE instr(substr(summary, 1, 4000), \'"line": "",\') = 0'
     rows = [*db.execute(of_runs), *db.execute("SELECT place, stamp FROM mutation")]
     return {json.loads(place): stamp for place, stamp in rows}
 
 
 def _stamp(directory: Path) -> str:
-    """What changes when a directory does; empty where it has neither a run nor a hunt."""
+    """A stamp that changes when a directory does; empty if it has neither a run nor a hunt."""
     found = {}
     for name in STAMPED:
         try:

@@ -12,7 +12,7 @@ from farm.record.verdict import BY_CODE, Verdict, is_bad
 
 
 def total(tallies: Iterable[Counter[Verdict]]) -> Counter[Verdict]:
-    """The sum of tallies; as sum() is, but for the Counter that it makes at each step."""
+    """The sum of tallies, like sum(), but without a new Counter at each step."""
     found: Counter[Verdict] = Counter()
     for tally in tallies:
         for verdict, number in tally.items():
@@ -31,11 +31,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of a case in a run. `reason` is the reason in one line without
-    values and addresses: the same for the same failure of another kernel. The run
-    tried the case `tries` times, of which `bad` went wrong; of several verdicts
-    this is the first bad one. `line` is the reason in one line as it is, which only
-    the run directory has, not the history."""
+    """The result of a case in a run. `reason` is the reason in one line without values
+    and addresses: the same for the same failure in another kernel. The run tried the
+    case `tries` times, and `bad` of these failed; among several verdicts, this is the
+    first bad one. `line` is the reason in one line with its values. Only the run
+    directory has it, not the history."""
 
     verdict: Verdict
     reason: str = ""
@@ -50,16 +50,16 @@ class Seen:
 
     @property
     def shown(self) -> str:
-        """The reason for people: with its values, where they are known."""
+        """The reason for people, with its values if they are known."""
         return self.line or self.reason
 
 
 @dataclass(frozen=True)
 class RunKernel:
-    """What a cell ran in a run. `key` is the hash of all that went into the build,
-    `commit` and `content` name the source; all are empty where there was no kernel,
-    `failure` then says why. Seconds are of the build (0: it was in the cache, or
-    the run is older than the record of it) and of each guest's boot, in order."""
+    """The kernel of a cell in a run. `key` is the hash of all inputs of the build, and
+    `commit` and `content` name the source. All are empty if there was no kernel; then
+    `failure` says why. The seconds are those of the build (0: the kernel was in the
+    cache, or the run is too old to have recorded it) and of each guest's boot, in order."""
 
     source: str = ""
     commit: str = ""
@@ -70,14 +70,14 @@ class RunKernel:
     failure: str = ""
 
 
-#: Where in a line (farm.history.reading.line) it says what was planted; lines of clean runs end there.
+#: The place in a line (farm.history.reading.line) of what was planted; lines of clean runs end before it.
 PLANTED = 4
 
 
 @dataclass(frozen=True)
 class Planted:
-    """What makes a run differ from a clean one on purpose: patches on top of the series and
-    pokes as they were asked for, or a kernel with only a part of the feature."""
+    """The intended differences from a clean run: patches on top of the series, pokes, or a kernel
+    with only part of the feature."""
 
     patches: tuple[str, ...] = ()
     pokes: tuple[str, ...] = ()
@@ -91,11 +91,11 @@ class Planted:
 class Summary:
     """A run without its verdicts.
 
-    `place` is the directory's name below the results, empty where it is gone.
-    `line` is the same for runs that may be compared (farm.history.changes says what that
-    means); what was planted is a part of it. It is empty where an older farm took in a run
-    with something planted, and the directory is gone since. `counts` has how many cases of a
-    suite in a cell ended how. `troubles` is what could not be read of its directory.
+    `place` is the directory's name in the results, empty if it is gone. `line` is the same
+    for runs that may be compared (see farm.history.changes); what was planted is a part of
+    it. It is empty if an older farm added a run with something planted and its directory is
+    gone now. `counts` has the number of verdicts for each cell and suite. `troubles` says
+    what could not be read in its directory.
     """
 
     id: str
@@ -137,7 +137,7 @@ class Summary:
 
     @property
     def tested(self) -> int:
-        """How many cases have a verdict that says something of kernel or farm: neither skipped nor lost."""
+        """How many cases have a verdict about kernel or farm: neither skipped nor lost."""
         return sum(number for one, number in self.totals.items() if one not in (Verdict.SKIP, Verdict.LOST))
 
     @property
@@ -146,14 +146,14 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether all that was planned has come to an end."""
+        """Whether everything that was planned has finished."""
         return self.status == "finished"
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A hunt for mutants: how many ended how (the outcomes of farm.hunt.mutants), and
-    for each its outcome."""
+    """A hunt for mutants: the number of each outcome (see farm.hunt.mutants), and the
+    outcome of each mutant."""
 
     id: str
     place: str
@@ -168,8 +168,8 @@ class Mutation:
 
     @property
     def score(self) -> float | None:
-        """Of the mutants that were tested and can be seen, the part that was; None
-        where there were none."""
+        """The share of mutants that were noticed, among those that were tested and can
+        be noticed. None if there were none."""
         counts = self.counts
         caught = counts["caught"] + counts["caught otherwise"]
         tested = caught + counts["survived"]
@@ -178,8 +178,8 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One case over several runs, oldest first. Columns are parallel to these runs;
-    `codes` has 0 where the case is not in a run."""
+    """One case over several runs, oldest first. The columns are parallel to these runs;
+    `codes` has 0 for a run without the case."""
 
     codes: bytes
     milliseconds: "array[int]"
@@ -192,7 +192,7 @@ class Timeline:
         return len(self.codes)
 
     def seen(self, position: int) -> Seen | None:
-        """What came of the case in the run at that position, None where it is not in it."""
+        """The result of the case in the run at that position; None if the run does not have it."""
         verdict = BY_CODE.get(self.codes[position])
         if verdict is None:
             return None
@@ -209,9 +209,9 @@ _ID = re.compile(r"(?:.*-)?(\d{8}-\d{6})(?:-(\d+))?")
 
 
 def order(name: str, started: str) -> tuple[str, int, str]:
-    """What runs are sorted by: the stamp and the number of their id, which never
-    go back within one results directory (farm.record.records.new_directory), even if
-    the clock does. Of a name that is none of the farm's, when it says that it started.
+    """The sort key of runs: the stamp and the number of their id, which never go back
+    within one results directory (farm.record.records.new_directory), even if the
+    clock does. For a name that the farm did not make, the recorded start.
     """
     if match := _ID.fullmatch(name):
         return match[1], int(match[2] or 1), name

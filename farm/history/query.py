@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is asked of the history: the comparison of one run with another."""
+"""Queries of the history: the comparison of one run with another."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ from farm.history.model import Case, Seen, Summary
 
 
 def latest(runs: Sequence[Summary]) -> Summary | None:
-    """The newest run of the suites, whatever was planted in it, else the newest one; `runs` oldest first."""
+    """The newest run of the suites, planted or not, else the newest run; `runs` are oldest first."""
     of_suites = [run for run in runs if reading.own_tests(run.line)] or [run for run in runs if run.line]
     return next(reversed(of_suites or runs), None)
 
 
 def own_tests(runs: Sequence[Summary], run: Summary) -> Summary | None:
-    """The run of the kernel's own tests that goes with one of the suites: the last behind it, and before
-    the next of its line."""
+    """The run of the kernel's own tests that belongs to a run of the suites: the last one after it, but
+    before the next of its line."""
     line = reading.own_tests(run.line)
     following = min((one.order for one in runs if one.line == run.line and one.order > run.order), default=None)
     found = [
@@ -33,7 +33,7 @@ def own_tests(runs: Sequence[Summary], run: Summary) -> Summary | None:
 
 
 def compared(db: sqlite3.Connection, run: Summary) -> Comparison:
-    """A run against the last comparable one, judged by those before it."""
+    """A run compared with the last comparable one, judged by the runs before it."""
     runs = store.runs(db)
     over = changes.past(runs, run)
     return changes.compare(
@@ -42,14 +42,14 @@ def compared(db: sqlite3.Connection, run: Summary) -> Comparison:
 
 
 def before(db: sqlite3.Connection, runs: Sequence[Summary], run: Summary) -> Side | None:
-    """What a run is compared with: the last comparable one, and what was tested again since."""
+    """What a run is compared with: the last comparable one, and what was retested since."""
     base = changes.last_comparable(runs, run)
     if base is None:
         return None
     seen, newer = store.verdicts(db, base.id), []
     for one in changes.past(runs, run)[:-1]:
         if one.order > base.order and one.complete and set(one.cells) & set(run.cells):
-            if not one.select:  # what it does not have any more was gone then
+            if not one.select:  # a case that it lacks was gone by then
                 seen = {case: seen[case] for case in seen if case.cell not in one.cells}
             seen |= {case: last for case, last in store.verdicts(db, one.id).items() if case.cell in run.cells}
             newer.append(one.id)
@@ -57,11 +57,11 @@ def before(db: sqlite3.Connection, runs: Sequence[Summary], run: Summary) -> Sid
 
 
 def named(results: Path, before: str, after: str) -> Comparison:
-    """Compare two runs as a person names them: an id, a run directory, or RUN:CELL.
-    What is new in `results` is indexed before, if that is there.
+    """Compare two runs as a user names them: an id, a run directory, or RUN:CELL. If
+    `results` exists, new runs in it are indexed first.
 
-    With cells on both sides the tests of these two cells are compared. Raises
-    UsageError for what is neither a run of the history nor a run directory.
+    With cells on both sides, the tests of these two cells are compared. Raises
+    UsageError for a name that is neither a run in the history nor a run directory.
     """
     with ExitStack() as stack:
         db = None
@@ -85,7 +85,7 @@ def _named(db: sqlite3.Connection | None, results: Path, before: str, after: str
 
 
 def _side(db: sqlite3.Connection | None, results: Path, name: str) -> tuple[Side, str]:
-    """A run and the cell that is named of it, if one is."""
+    """A run, and the cell of it that was named, if any."""
     run, cell = _find(db, results, name), ""
     if run is None and ":" in name:
         place, _, cell = name.rpartition(":")
@@ -110,12 +110,12 @@ def _find(db: sqlite3.Connection | None, results: Path, name: str) -> Side | Non
 
 
 def run(db: sqlite3.Connection, name: str) -> Summary | None:
-    """The run with that id, None if the history has none."""
+    """The run with that id; None if the history has none."""
     return next((run for run in store.runs(db) if run.id == name), None)
 
 
 def _of_cell(side: Side, cell: str, called: str) -> Side:
-    """One cell of a run, its cases as if they were those of another cell."""
+    """One cell of a run, with its cases under the name of another cell."""
     seen: Mapping[Case, Seen] = {
         replace(case, cell=called): one for case, one in side.seen.items() if case.cell == cell
     }

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a run directory says, whatever state it was left in.
+"""Reads a run directory, in any state.
 
-A night that was killed, a disk that was full and a farm of last year leave
-directories that are not as this farm would write them. What can be read is read,
-and what could not is said.
+A killed night, a full disk or an older farm may leave directories that this farm would
+write differently. This module reads what it can, and reports the rest.
 """
 
 import json
@@ -22,10 +21,10 @@ from farm.record.records import Run, VerdictRecord
 from farm.record.verdict import Verdict
 from farm.run.causes import headline
 
-#: Of broken lines so many are named, the rest is counted.
+#: How many broken lines are named; the rest is counted.
 MOST = 3
 
-#: The file by which a run of the kernel's own tests is known (farm.run.comparison).
+#: The file that marks a run of the kernel's own tests (farm.run.comparison).
 SELFTESTS = "comparison.json"
 
 
@@ -34,12 +33,12 @@ NIGHT = "night.json"
 
 
 class Unreadable(Exception):
-    """Nothing can be made of a directory; the message says why."""
+    """A directory cannot be read as a run; the message says why."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A run directory as far as it could be read; `troubles` say what could not."""
+    """A run directory as far as it could be read; `troubles` say what could not be."""
 
     run: Run
     verdicts: tuple[VerdictRecord, ...]
@@ -48,28 +47,28 @@ class Reading:
 
 @dataclass(frozen=True)
 class Besides:
-    """What is to be said of the night that a run was part of, in lines: bad `news`, and what is only `notes`."""
+    """What else happened in the night that a run was part of, in lines: bad `news`, and mere `notes`."""
 
     news: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def besides(directory: Path) -> Besides:
-    """What a night left with its run; nothing with a run that was not part of one."""
+    """What a night left with its run; empty for a run that was not part of one."""
     raw = _json(directory / NIGHT)
     news, notes = (raw.get(name) for name in ("news", "notes"))
     return Besides(*(tuple(map(str, lines)) if isinstance(lines, list) else () for lines in (news, notes)))
 
 
 def read(directory: Path) -> Reading:
-    """All of a run. Raises Unreadable where it cannot be told what the run was."""
+    """Everything of a run. Raises Unreadable if its own record cannot be read."""
     run, troubles = read_run(directory)
     verdicts, broken = _verdicts(directory / "verdicts.jsonl")
     return Reading(run, tuple(verdicts), (*troubles, *broken, *_doubts(run)))
 
 
 def read_run(directory: Path) -> tuple[Run, list[str]]:
-    """What a run was, and what of that could not be read. Raises Unreadable."""
+    """The record of a run, and what in it could not be read. Raises Unreadable."""
     path = directory / "run.json"
     try:
         raw = json.loads(path.read_text(errors="replace"))
@@ -97,8 +96,8 @@ def _doubts(run: Run) -> Iterator[str]:
 
 
 def _verdicts(path: Path) -> tuple[list[VerdictRecord], list[str]]:
-    """The verdicts that are whole, and what is to be said of the others. Raises Unreadable for a file that
-    the host does not give: tomorrow it may, and a run that was taken without its verdicts would stay so."""
+    """The complete verdicts, and complaints about the others. Raises Unreadable if the host cannot read the
+    file: it may be able to tomorrow, but a run that was added without its verdicts would stay that way."""
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
@@ -109,7 +108,7 @@ def _verdicts(path: Path) -> tuple[list[VerdictRecord], list[str]]:
     lines = text.split("\n")
     for number, line in enumerate(lines, 1):
         if not line and number == len(lines):
-            break  # behind the last line's end
+            break  # after the end of the last line
         try:
             if number == len(lines):
                 raise ValueError("cut off")
@@ -133,7 +132,7 @@ def verdict(line: str | bytes) -> VerdictRecord:
 
 
 def _unfit(record: Any) -> str:
-    """What of a record is not of the type that its field has, as another farm may have left it."""
+    """Which field of a record has a value of the wrong type, as another farm may have left it."""
     kind: Any = type(record)
     wrong = (name for name, hint in _hints(kind).items() if not _fits(getattr(record, name), hint))
     return next((f"{name} cannot be {getattr(record, name)!r:.80}" for name in wrong), "")
@@ -164,7 +163,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def summary(directory: Path, reading: Reading, cases: Mapping[Case, Seen]) -> Summary:
-    """The run without its verdicts, as the history has it; `cases` is what `seen` makes of them."""
+    """The run without its verdicts, in the form of the history; `cases` comes from `seen`."""
     run = reading.run
     tally: dict[tuple[str, str], Counter[Verdict]] = {}
     for case, one in cases.items():
@@ -192,9 +191,9 @@ def summary(directory: Path, reading: Reading, cases: Mapping[Case, Seen]) -> Su
 
 
 def line(directory: Path, run: Run) -> str:
-    """The same for runs that may be compared without being named (farm.history.changes). A run with something
+    """A line that is the same for runs that are compared by default (farm.history.changes). A run with something
     planted adds that to the line of the clean runs that it is compared with."""
-    # of one that was killed the command alone tells
+    # for a killed run, only the command shows it
     of_kernel = (directory / SELFTESTS).exists() or run.command[1:2] == ["selftests"]
     clean = line_of("selftests" if of_kernel else "run", run.tree, run.series, run.matrix)
     planted = Planted(tuple(run.patches), tuple(run.pokes), run.partial)
@@ -203,18 +202,18 @@ def line(directory: Path, run: Run) -> str:
 
 def line_of(kind: str, tree: str | None, series: str | None, matrix: str) -> str:
     """The line of runs of the suites ("run"), or of the kernel's own tests ("selftests")."""
-    # where the checkout lies says nothing: the farm's own matrix is the same in each
+    # the place of the checkout does not matter: the farm's own matrix is the same in each
     return json.dumps([kind, tree, series, "/".join(Path(matrix).parts[-2:])])
 
 
 def own_tests(line: str) -> str:
-    """The line of the kernel's own tests that goes with one of the suites; empty if there is none."""
+    """The line of the kernel's own tests that belongs to a line of the suites; empty if there is none."""
     return line.replace('["run"', '["selftests"', 1) if line.startswith('["run"') else ""
 
 
 def seen(verdicts: Iterable[VerdictRecord]) -> dict[Case, Seen]:
-    """What came of each case; several records of one are its attempts. The farm's own
-    faults are no attempts, unless there is nothing else."""
+    """The result of each case. Several records of a case are its attempts. The farm's own
+    failures do not count as attempts, unless there is nothing else."""
     by_case: dict[Case, list[VerdictRecord]] = {}
     for record in verdicts:
         by_case.setdefault(Case(record.cell, record.suite, record.test), []).append(record)
@@ -222,20 +221,20 @@ def seen(verdicts: Iterable[VerdictRecord]) -> dict[Case, Seen]:
 
 
 def _judge(attempts: list[VerdictRecord]) -> Seen:
-    last = {record.attempt: record for record in attempts}  # an interrupted one that was made up for
+    last = {record.attempt: record for record in attempts}  # a resumed run may have repeated an interrupted one
     ones = list(last.values())
     ones = [one for one in ones if one.verdict not in (Verdict.LOST, Verdict.INFRA)] or ones
     bad = [record for record in ones if record.bad]
     chosen = bad[0] if bad else ones[0]
     seconds = [one.seconds for one in ones if one.verdict is chosen.verdict]
     mean = sum(seconds) / len(seconds)
-    mean = mean if 0 <= mean < 4e6 else 0.0  # also what is not a number
+    mean = mean if 0 <= mean < 4e6 else 0.0  # NaN too
     line = headline(chosen) if chosen.bad else ""
     return Seen(chosen.verdict, normal(line), round(mean, 3), len(ones), len(bad), line)
 
 
 def kernel(directory: Path, cell: str) -> RunKernel:
-    """What a cell ran, by the files in its directory."""
+    """The kernel that a cell ran, from the files in its directory."""
     where = directory / "cells" / cell
     built, failed = _json(where / "built.json"), _json(where / "failed.json")
     return RunKernel(
@@ -253,7 +252,7 @@ def _boots(path: Path) -> Iterator[float]:
     """Seconds of each boot; none in the runs of older farms."""
     try:
         words = path.read_text(errors="replace").split()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # no file can have such a name
         return
     yield from (seconds for word in words if (seconds := _number(word)))
 

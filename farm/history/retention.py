@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which directories of runs and hunts may go: they are old, and nothing is learnt from them any more.
+"""Which directories of runs and hunts may be removed, because they are old and no longer needed.
 
-Kept, whatever their age, are the runs from which a failure is hunted: for each case,
-where a failure began, the last that passed before it and the first that failed; and the
-last run of each line, with which the next one will be compared. A failure that comes
-back with the reason it had before is known from its first time, and as long as it
-lasts from this time as well: so a flake keeps four runs, and not one a night. A hunt for
-mutants is kept as long as a mutant that survived it was not caught since. Of what goes
-the history keeps the verdicts and the outcomes.
+Some runs are kept at any age. For each failure of a case, these are the last run that passed
+before it and the first run that failed. The last run of each line is kept too, because the
+next one will be compared with it. If a failure returns with the same reason, its first time
+is kept, and while it lasts its latest time too: so a flake keeps four runs, not one a night.
+A hunt for mutants is kept until each mutant that survived it was caught later. The history
+keeps the verdicts and outcomes of everything that is removed.
 """
 
 import sqlite3
@@ -21,7 +20,7 @@ from farm.history import index, reading, store
 from farm.history.model import Mutation, Summary, Timeline
 from farm.record.verdict import MEANING, TELLING, is_bad
 
-#: The codes of what says something of the kernel, by whether it is bad.
+#: The codes of verdicts that say something about the kernel, and whether each is bad.
 _BAD = {MEANING[verdict].code: is_bad(verdict) for verdict in TELLING}
 
 
@@ -30,7 +29,7 @@ _RUNNING = "it is running, or was killed"
 
 @dataclass(frozen=True)
 class RetentionPlan:
-    """What becomes of the runs and hunts that are older than was asked: `prunable` may go,
+    """What happens to the runs and hunts that are old enough: `prunable` may be removed, and
     `kept` stay, each with the reason."""
 
     prunable: tuple[Summary | Mutation, ...]
@@ -38,7 +37,7 @@ class RetentionPlan:
 
 
 def plan(db: sqlite3.Connection, days: float, now: datetime | None = None) -> RetentionPlan:
-    """What may go of what was started more than `days` ago. Deletes nothing."""
+    """What may be removed of all that began more than `days` ago. Deletes nothing."""
     limit = (now or datetime.now(UTC)) - timedelta(days=days)
     everything = store.runs(db)
     runs = [run for run in everything if run.place]
@@ -46,7 +45,7 @@ def plan(db: sqlite3.Connection, days: float, now: datetime | None = None) -> Re
     why: dict[str, str] = {}
     for line in {run.line for run in runs}:
         mine = [run for run in everything if run.line == line]
-        if line and mine and not mine[0].planted:  # which nothing is compared with
+        if line and mine and not mine[0].planted:  # nothing is compared with a planted run
             last = next((run for run in reversed(mine) if run.complete), mine[-1])
             why.setdefault(last.id, "the next run will be compared with it")
             for position, said in needed(store.timelines(db, mine).values()):
@@ -66,7 +65,8 @@ def plan(db: sqlite3.Connection, days: float, now: datetime | None = None) -> Re
 
 
 def _hunted(hunts: Sequence[Mutation]) -> Iterable[tuple[str, str]]:
-    """The hunts that are needed: the last, and those that a mutant survived, or was not decided in, at last."""
+    """The hunts that are needed: the last one, and for each mutant its latest one, if it survived or was
+    undecided there."""
     last: dict[str, tuple[Mutation, str]] = {}
     for hunt in hunts:
         last |= {name: (hunt, end) for name, end in hunt.outcomes.items() if end != "not run"}
@@ -78,10 +78,10 @@ def _hunted(hunts: Sequence[Mutation]) -> Iterable[tuple[str, str]]:
 
 
 def needed(timelines: Iterable[Timeline]) -> Iterable[tuple[int, str]]:
-    """Positions of runs in which a failure began, and of those before it that passed."""
+    """Positions of the runs in which a failure began, and of the last passes before these."""
     for line in timelines:
         good: int | None = None
-        first: int | None = None  # of the failures that go on
+        first: int | None = None  # the first of the present failures
         known: set[tuple[int, int]] = set()
         for position, code in enumerate(line.codes):
             if code not in _BAD:
@@ -105,7 +105,7 @@ def _began(position: int, good: int | None) -> Iterable[tuple[int, str]]:
 
 
 def ready(results: Path, days: float) -> RetentionPlan:
-    """What may go of a results directory, as it is on the disk now. Removes nothing."""
+    """What may be removed from a results directory, as it is on the disk now. Removes nothing."""
     index.index(results)
     with store.reading(results) as db:
         planned = plan(db, days)
@@ -117,7 +117,7 @@ def ready(results: Path, days: float) -> RetentionPlan:
 
 
 def _refusal(results: Path, run: Summary | Mutation) -> str:
-    """Why a directory is not removed, by what is in it now; empty if it may be."""
+    """Why a directory is not removed, from its present content; empty if it may be removed."""
     directory = results / run.place
     if run.place != directory.name or directory.is_symlink():
         return f"{directory} is not a directory of {results}, it only leads to one"
@@ -131,12 +131,12 @@ def _refusal(results: Path, run: Summary | Mutation) -> str:
 
 
 def prune(results: Path, days: float) -> Sequence[Summary | Mutation]:
-    """Remove the directories that may go, after their verdicts are in the history; those
-    that went. Raises FarmError where one cannot be removed."""
+    """Remove the directories that may be removed, after their verdicts are in the history.
+    Returns the removed ones. Raises FarmError if one cannot be removed."""
     gone = []
     removal.sweep(results)
     for run in ready(results, days).prunable:
-        if not _refusal(results, run):  # `farm run --resume` may have come in between
+        if not _refusal(results, run):  # `farm run --resume` may have started meanwhile
             removal.remove(results / run.place, results)
             gone.append(run)
     if gone:
@@ -148,5 +148,5 @@ def _started(run: Summary | Mutation) -> datetime:
     try:
         started = datetime.fromisoformat(run.started)
     except ValueError:
-        return datetime.now(UTC)  # nobody knows: it stays
+        return datetime.now(UTC)  # unknown: it stays
     return started if started.tzinfo else started.replace(tzinfo=UTC)

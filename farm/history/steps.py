@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where durations changed for good, and not by their own noise.
+"""Finds where durations changed for good, as opposed to their usual noise.
 
-Of a series of n durations each place is tried as a change-point: there, the
-last m are compared with all before them by the rank-sum statistic (Mann and
-Whitney, 1947; for an unknown change-point Pettitt, 1979). Ranks know nothing of
-how durations are distributed, and an outlier weighs no more than its rank. The chance of so
-high a statistic without a change is counted exactly, not approximated, as what is
-asked about are chances of one in millions; times the number of places that were tried it
-bounds the false alarms (Bonferroni).
+Each place in a series of n durations is tried as a change-point: the last m are
+compared with all before them by the rank-sum statistic (Mann and Whitney, 1947;
+for an unknown change-point Pettitt, 1979). Ranks do not depend on how durations
+are distributed, and an outlier weighs no more than its rank. The chance of so high a
+statistic without a change is counted exactly, not approximated, because it may be one
+in millions. Multiplied by the number of places that were tried, it bounds the false
+alarms (Bonferroni).
 """
 
 import statistics
@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
 
-#: False alarms that a comparison of two runs may have among all of its cases, on average:
-#: one in a hundred nights.
+#: How many false alarms a comparison of two runs may have on average, among all of its
+#: cases: one in a hundred nights.
 FALSE_ALARMS = 0.01
 
-#: On either side of a change there must be so many durations.
+#: How many durations there must be on either side of a change.
 FEWEST = 3
 
 
 @dataclass(frozen=True)
 class Found:
-    """A step at `position`: medians before it and from it on, and the chance of it without a change."""
+    """A step at `position`: the medians before it and from it on, and its chance without a real change."""
 
     position: int
     before: float
@@ -37,8 +37,8 @@ class Found:
 def find(durations: Sequence[float], budget: float) -> Found | None:
     """The clearest step in a series, up or down, if its chance is below `budget`.
 
-    Medians must differ by more than the durations on either side usually differ
-    from theirs as well: a step that is sure, but within the noise, is none.
+    The medians must also differ by more than the durations on either side usually
+    differ from their median: a step that is certain, but within the noise, is none.
     """
     n = len(durations)
     if n < 2 * FEWEST or 2 * (n - 2 * FEWEST + 1) / comb(n, n // 2) > budget:
@@ -59,10 +59,10 @@ def _spread(durations: Sequence[float], median: float) -> float:
 
 def _at(durations: Sequence[float], up: bool, budget: float) -> tuple[float, int, float]:
     """The clearest place for a step up (or down): how clear it is in standard deviations, the
-    place, and the chance, bounded for all places and both directions."""
+    place, and a bound of the chance for all places and both directions."""
     n = len(durations)
     sign = 1 if up else -1
-    # Equal durations get the ranks that speak against the step, so that the chance is a bound for them too.
+    # Equal durations get the ranks that count against the step, so that the chance is a bound for them too.
     ordered = sorted(range(n), key=lambda i: (sign * durations[i], -i))
     ranks = [0] * n
     for rank, i in enumerate(ordered, 1):
@@ -71,7 +71,7 @@ def _at(durations: Sequence[float], up: bool, budget: float) -> tuple[float, int
     total = sum(ranks[:FEWEST])
     for position in range(FEWEST, n - FEWEST + 1):
         m = n - position
-        # pairs of one before and one behind of which the latter is longer
+        # pairs of one duration before and one after the place, where the later one is longer
         u = position * m - (total - position * (position + 1) // 2)
         z = (u - position * m / 2) / (position * m * (n + 1) / 12) ** 0.5
         if z > best:
@@ -86,8 +86,8 @@ def _at(durations: Sequence[float], up: bool, budget: float) -> tuple[float, int
 
 @lru_cache(maxsize=1024)
 def _arrangements(few: int, many: int) -> tuple[int, ...]:
-    """In how many orders of `few` and `many` values there are 0, 1, 2, … pairs with the one
-    of the first kind above: the coefficients of the Gaussian binomial."""
+    """How many orders of `few` and `many` values have 0, 1, 2, … pairs in which the value of the
+    first kind is higher: the coefficients of the Gaussian binomial."""
     size = few * many + 1
     counts = [1] + [0] * (size - 1)
     for k in range(1, few + 1):
@@ -100,7 +100,7 @@ def _arrangements(few: int, many: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=65536)
 def tail(one: int, other: int, pairs: int) -> float:
-    """The chance that of `one` and `other` values in random order at least so many pairs
-    have that of the second kind above."""
+    """The chance that `one` and `other` values in random order have at least so many `pairs`
+    in which the value of the second kind is higher."""
     counts = _arrangements(min(one, other), max(one, other))
     return sum(counts[pairs:]) / comb(one + other, one)

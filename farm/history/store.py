@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """The history on disk: SQLite with a write-ahead log.
 
-A run is one row. What came of its cases is one blob of columns in it, with a place
-for each case that was ever seen: so a run of ten thousand cases is added as one row,
-and a thousand runs are read as a thousand blobs, which are turned into one timeline
-a case by strided slices. A row a verdict would be ten million of them.
+A run is one row. The results of its cases are one blob of columns, with a place for
+each case that was ever seen. So a run of ten thousand cases is added as one row, and a
+thousand runs are read as a thousand blobs; strided slices turn them into one timeline for
+each case. One row for each verdict would be ten million rows.
 
-Names go in as JSON: what a test may be called, SQLite's text may not hold.
+Names are stored as JSON: SQLite's text cannot hold every name that a test may have.
 """
 
 import json
@@ -26,25 +26,25 @@ from farm.base.errors import FarmError, UsageError
 from farm.history.model import Case, Mutation, RunKernel, Seen, Summary, Timeline
 from farm.record.verdict import BY_CODE, MEANING, Verdict
 
-#: Raised when what is in the file changes. The file is then made anew.
+#: To be raised when the content of the file changes. The file is then rebuilt.
 SCHEMA = 1
 
 NAME = "history.sqlite"
 
-#: How long one who writes waits for another, in seconds.
+#: How long one writer waits for another, in seconds.
 PATIENCE = 60.0
 
 TABLES = (
     # directory below the results, empty if it is gone; stamp of its files; model.Summary; pack()
     "CREATE TABLE run (id TEXT PRIMARY KEY, place TEXT, stamp TEXT, summary TEXT, columns BLOB)",
-    # where a case is in the columns
+    # the place of a case in the columns
     "CREATE TABLE cell_suite_test (number INTEGER PRIMARY KEY, name TEXT UNIQUE)",
     "CREATE TABLE reason (number INTEGER PRIMARY KEY, text TEXT UNIQUE)",
     # model.Mutation
     "CREATE TABLE mutation (id TEXT PRIMARY KEY, place TEXT, stamp TEXT, summary TEXT)",
 )
 
-#: The columns of a run, one number a case each: of how many bytes, as array.array names it.
+#: The columns of a run, each with one number for each case; the type codes are those of array.array.
 COLUMNS = {"codes": "B", "milliseconds": "I", "reasons": "I", "tries": "H", "bad": "H"}
 
 Columns = dict[str, "array[int]"]
@@ -56,15 +56,15 @@ def path(results: Path) -> Path:
 
 @contextmanager
 def reading(results: Path) -> Iterator[sqlite3.Connection]:
-    """The history of a results directory, to be read. What is read within one block is
-    of one moment, whoever writes meanwhile. Raises UsageError where there is none, or
-    one of another farm."""
+    """The history of a results directory, for reading. All that is read in one block is from
+    one moment, even if another process writes meanwhile. Raises UsageError if there is
+    none, or if it is of another farm."""
     file, db = path(results), None
     if not file.exists():
         raise _nothing_yet(results)
     try:
         db = _open_to_read(file)
-        if _is_empty(db):  # what was to begin it failed, as on a full disk
+        if _is_empty(db):  # its creation failed, as on a full disk
             raise _nothing_yet(results)
         _check(db, file)
         db.execute("BEGIN")
@@ -82,7 +82,7 @@ def _open_to_read(file: Path) -> sqlite3.Connection:
         db = sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)
         db.execute("PRAGMA schema_version").fetchone()
     except sqlite3.OperationalError:
-        # a log must be written even by who only reads: not in a directory that is read-only
+        # even a reader must write the log, which it cannot do in a read-only directory
         db = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
     return db
 
@@ -102,7 +102,7 @@ def _check(db: sqlite3.Connection, file: Path) -> None:
 
 
 def broken(file: Path, error: sqlite3.Error) -> FarmError:
-    """What SQLite says, with what to do. The verdicts are in the run directories."""
+    """SQLite's error as a message that says what to do. The verdicts are safe in the run directories."""
     said = str(error)
     if "locked" in said:
         advice = f"another farm has been writing for {PATIENCE:.0f} s: try again when it is done"
@@ -120,7 +120,7 @@ def runs(db: sqlite3.Connection) -> list[Summary]:
 
 
 def verdicts(db: sqlite3.Connection, run: str) -> dict[Case, Seen]:
-    """What came of each case of a run. Raises UsageError for a run that is not there."""
+    """The result of each case of a run. Raises UsageError if there is no such run."""
     row = db.execute("SELECT columns FROM run WHERE id = ?", (json.dumps(run),)).fetchone()
     if row is None:
         raise UsageError(f"the history has no run {run}")
@@ -141,10 +141,10 @@ def verdicts(db: sqlite3.Connection, run: str) -> dict[Case, Seen]:
 def timelines(
     db: sqlite3.Connection, over: Sequence[Summary], only: "frozenset[Case] | None" = None
 ) -> dict[Case, Timeline]:
-    """Each case that is in any of these runs, over all of them; `only` these cases.
+    """Each case in any of these runs, over all of them; with `only`, just these cases.
 
-    Takes 13 bytes a case and run while it works: for more cases than a thousand
-    times ten thousand, ask for some at a time.
+    This takes 13 bytes for each case and run while it works. For more than a thousand
+    runs of ten thousand cases, ask for some of the cases at a time.
     """
     wanted = [(number, case) for number, case in cases(db) if only is None or case in only]
     width = max((number for number, _ in wanted), default=-1) + 1
@@ -185,12 +185,12 @@ def cases(db: sqlite3.Connection) -> list[tuple[int, Case]]:
 
 
 def reasons(db: sqlite3.Connection) -> list[str]:
-    """The reasons that columns refer to; the first is the empty one."""
+    """The reasons that the columns refer to; the first is the empty one."""
     return ["", *(json.loads(text) for (text,) in db.execute("SELECT text FROM reason ORDER BY number"))]
 
 
 def pack(numbers: Mapping[int, tuple[int, int, int, int, int]]) -> bytes:
-    """For each case's number its columns (code, milliseconds, reason, tries, bad) as one blob."""
+    """The columns (code, milliseconds, reason, tries, bad) of each case's number, as one blob."""
     width = max(numbers, default=-1) + 1
     columns = {name: array(kind, bytes(width * array(kind).itemsize)) for name, kind in COLUMNS.items()}
     for number, values in numbers.items():
@@ -200,7 +200,7 @@ def pack(numbers: Mapping[int, tuple[int, int, int, int, int]]) -> bytes:
 
 
 def unpack(blob: bytes) -> Columns:
-    """The columns of a run; a case that came later has no place in them."""
+    """The columns of a run. Cases that were first seen later have no place in them."""
     data = zlib.decompress(blob)
     width = len(data) // sum(array(kind).itemsize for kind in COLUMNS.values())
     columns, start = {}, 0
@@ -240,7 +240,7 @@ _VERDICTS = {str(verdict): verdict for verdict in Verdict}
 
 
 def _tally(counts: Mapping[str, int]) -> Counter[Verdict]:
-    """A Counter of names: filled by hand, as there are some hundred thousand of them."""
+    """A Counter from names, filled by hand because there are some hundred thousand of them."""
     tally: Counter[Verdict] = Counter.__new__(Counter)
     for name, number in counts.items():
         tally[_VERDICTS[name]] = number
@@ -249,11 +249,11 @@ def _tally(counts: Mapping[str, int]) -> Counter[Verdict]:
 
 @contextmanager
 def writing(file: Path, anew: bool = False) -> Iterator[sqlite3.Connection]:
-    """The history in that file, to be added to; made if it is not there, and with `anew`
-    if it is of another farm or no database at all. One at a time: the next one waits.
-    All that is written in the block is there behind it, or nothing.
+    """The history in that file, for writing. It is made if it is missing, and with `anew`
+    also if it is of another farm or no database at all. There is one writer at a time; the
+    next one waits. Either everything that the block writes is stored, or nothing.
 
-    Raises FarmError where it cannot be written, UsageError where it is of another farm."""
+    Raises FarmError if it cannot be written, UsageError if it is of another farm."""
     db = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -261,7 +261,7 @@ def writing(file: Path, anew: bool = False) -> Iterator[sqlite3.Connection]:
             _remove_ruin(file)
         db = sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)
         _begin_log(db)
-        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last index, never the file
+        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last index, but never the file
         db.execute("BEGIN IMMEDIATE")
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         if anew and db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
@@ -285,8 +285,8 @@ def writing(file: Path, anew: bool = False) -> Iterator[sqlite3.Connection]:
 
 
 def _begin_log(db: sqlite3.Connection) -> None:
-    """Let the database have a write-ahead log, for good. It is told that another one is at it at once, and
-    not after its patience: SQLite does not wait where both could wait for one another."""
+    """Give the database a write-ahead log, permanently. If another process is in the way, SQLite reports
+    that at once, without waiting: both could wait for each other."""
     for _ in Deadline(PATIENCE).poll():
         try:
             db.execute("PRAGMA journal_mode = WAL")
@@ -300,12 +300,12 @@ def _begin_log(db: sqlite3.Connection) -> None:
 
 
 def _remove_ruin(file: Path) -> None:
-    """Remove a history that SQLite cannot read: as a crash of the host may leave it."""
+    """Remove a history that SQLite cannot read, for example after a crash of the host."""
     db = sqlite3.connect(file, timeout=PATIENCE)
     try:
         good = db.execute("PRAGMA quick_check").fetchone() == ("ok",)
     except sqlite3.OperationalError:
-        raise  # locked, or no file can be made: it says nothing of what is in it
+        raise  # locked, or no file can be made: this says nothing about its content
     except sqlite3.DatabaseError:
         good = False
     finally:
@@ -315,30 +315,30 @@ def _remove_ruin(file: Path) -> None:
 
 
 def clear(db: sqlite3.Connection) -> None:
-    """Forget all."""
+    """Forget everything."""
     for table in ("run", "cell_suite_test", "reason", "mutation"):
         db.execute(f"DELETE FROM {table}")
 
 
 def stamp(db: sqlite3.Connection, run: str) -> str:
-    """What the directory of a run was known by when it was taken in."""
+    """The stamp of a run's directory when it was added."""
     return str(db.execute("SELECT stamp FROM run WHERE id = ?", (json.dumps(run),)).fetchone()[0])
 
 
 def tell_gone(db: sqlite3.Connection, run: str) -> None:
-    """Keep a run whose directory is there no more."""
+    """Keep a run whose directory is gone."""
     (text,) = db.execute("SELECT summary FROM run WHERE id = ?", (json.dumps(run),)).fetchone()
     gone = replace(load_summary(text), place="")
     db.execute("UPDATE run SET place = '\"\"', summary = ? WHERE id = ?", (save_summary(gone), json.dumps(run)))
 
 
 def stamps(db: sqlite3.Connection) -> dict[str, str]:
-    """For each run what changes when its directory does."""
+    """The stamp of each run, which changes when its directory does."""
     return {json.loads(run): stamp for run, stamp in db.execute("SELECT id, stamp FROM run")}
 
 
 def put_run(db: sqlite3.Connection, run: Summary, stamp: str, seen: Mapping[Case, Seen]) -> None:
-    """Add a run, in place of what is known of it."""
+    """Add a run, or replace it."""
     case_numbers = _numbers(
         db, "cell_suite_test", "name", (json.dumps([case.cell, case.suite, case.test]) for case in seen)
     )
