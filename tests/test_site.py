@@ -683,7 +683,7 @@ PART = {"test_a": Verdict.PASS}
         ({**PART, "test_b": Verdict.LOST}, {"status": "interrupted"}, "! Interrupted: 1 of 2 tests have a verdict"),
         ({}, {"status": "refused"}, "! Refused: no test has a verdict"),
         (PART, {"status": "refused", "pokes": ["f:00=01"]}, "! Poked: refused: 1 of 1 tests have a verdict"),
-        (PART, {"status": "of another farm"}, "! Not to its end, of another farm: 1 of 1 tests have a verdict"),
+        (PART, {"status": "of another farm"}, "! Not finished, of another farm: 1 of 1 tests have a verdict"),
         ({}, {}, "! Nothing was tested: no test has a verdict"),
         (SKIPPED, {"select": "x"}, "○ Nothing was tested: 3 tests skipped"),
     ],
@@ -789,7 +789,7 @@ def test_build_failure_has_the_compilers_lines(tmp_path: Path) -> None:
     assert "".join(block.itertext()).strip("\n") == "\n".join(BUILD_LOG.splitlines()[2:6])
     assert "… 2 lines not shown" in shown(page)
     assert "What the kernel said" not in shown(page)
-    assert "This page is of 39 other tests of this cell as well" in shown(page)
+    assert "This page also stands for 39 other tests of this cell" in shown(page)
     for other in ("index.html", files.run_page(run.name), files.cell_page("x86_64-regs")):
         text = shown(tmp_path / "site" / other)
         assert text.count("the kernel does not build: ../kernel/trace/ftrace.c:8051:48: error: expected") == 1
@@ -806,7 +806,7 @@ def test_run_that_goes_on_is_written_again(tmp_path: Path) -> None:
     """Its failures too: those that stand for more by now."""
     run = broken_build(tmp_path, "20260101-000000", 2, status="running")
     (page,) = (tmp_path / "site/failures").rglob("*.html")
-    assert "of 1 other test of" in shown(page)
+    assert "for 1 other test of" in shown(page)
     records.append_verdict(run, replace(records.load_verdicts(run)[0], test="test_9"))
     records.update_run(run, status="finished")
     index(tmp_path)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""All there is to be run, within the time that there is, every night."""
+"""Runs everything every night, as far as the time allows."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernels that a night has to build before it can test, and how long that takes on this machine."""
+"""The kernels that a night must build before it can test, and how long that takes on this machine."""
 
 import json
 import os
@@ -20,17 +20,17 @@ from farm.matrix import Cell, Matrix
 from farm.nightly.plan import Build
 from farm.run import comparison
 
-#: Processor seconds of a kernel where this machine has built none yet.
+#: The guessed processor seconds of a kernel, if this machine has not built one yet.
 GUESS_PROCESSOR = 600.0
 
-#: A build that took less than this part of the longest one compiled a few files of many.
+#: A build that took less than this share of the longest one compiled only a few files.
 WHOLE = 0.25
 
 
 @dataclass(frozen=True)
 class Past:
-    """Seconds that builds took here. `last`: by cell, in the last run of the same tree that built it;
-    `longest`: by cell, of any tree; `usual`: of a whole kernel of any cell."""
+    """How many seconds builds took here. `last`: by cell, in the last run of the same tree that built it;
+    `longest`: by cell, for any tree; `usual`: a whole kernel of any cell."""
 
     last: Mapping[str, float]
     longest: Mapping[str, float]
@@ -41,7 +41,7 @@ class Past:
 
 
 def past(everything: Sequence[Summary], same_tree: Sequence[Summary]) -> Past:
-    """What the history and the cache know of builds; runs are sorted, the oldest first."""
+    """What the history and the cache know about builds. The runs are sorted, the oldest first."""
     longest: dict[str, float] = {}
     for cell, seconds in _seconds(everything):
         longest[cell] = max(seconds, longest.get(cell, 0.0))
@@ -53,13 +53,13 @@ def _seconds(runs: Iterable[Summary]) -> list[tuple[str, float]]:
 
 
 def _usual() -> float:
-    """Seconds of a whole build by what TuxMake wrote beside the kernels in the cache."""
+    """Seconds of a whole build, from TuxMake's records beside the kernels in the cache."""
     took = []
     for path in cache.root().glob("kernels/[!.]*/metadata.json"):
         try:
             took.append(float(json.loads(path.read_text())["results"]["duration"]["build"]))
         except (OSError, ValueError, TypeError, KeyError):
-            continue  # of a build that left none of it
+            continue  # the build left no record
     if whole := [seconds for seconds in took if seconds >= WHOLE * max(took)]:
         return statistics.median(whole)
     return GUESS_PROCESSOR / len(os.sched_getaffinity(0))
@@ -67,7 +67,7 @@ def _usual() -> float:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A kernel that a night tests: of a cell, tree and series as on the command line."""
+    """A kernel that a night tests: its cell, and tree and series as on the command line."""
 
     cell: Cell
     tree: str | None
@@ -75,13 +75,13 @@ class Wanted:
 
     @property
     def place(self) -> str:
-        """The same for kernels that are built in one directory, one after the other."""
+        """The same for kernels that are built one after the other in the same directory."""
         return f"{self.tree or self.cell.tree} {self.series or 'series'} {self.cell.name}"
 
 
 def lacking(wanted: Sequence[Wanted], matrix: Matrix, known: Past) -> dict[Wanted, Build]:
-    """Those of `wanted` that the cache has no kernel for. What cannot be found out, as with a tree that is
-    not there, counts as lacking: the step that needs it says what is wrong."""
+    """The kernels of `wanted` that the cache lacks. If that cannot be found out, for example because the tree
+    is missing, a kernel counts as lacking: the step that needs it will say what is wrong."""
     plans = _plans(wanted, matrix)
     found = {}
     for one in wanted:
@@ -94,7 +94,7 @@ def lacking(wanted: Sequence[Wanted], matrix: Matrix, known: Past) -> dict[Wante
 
 
 def of_mutants(mutants: Iterable[Mutant], matrix: Matrix, known: Past) -> dict[str, Build]:
-    """The whole builds that come before the quick ones of mutants, where a cell has no build directory yet."""
+    """The whole builds that come before the quick ones of mutants, if a cell has no build directory yet."""
     first = {mutant.name: Wanted(matrix.cells[mutant.cells[0]], None, None) for mutant in mutants}
     plans = _plans(set(first.values()), matrix)
     return {
@@ -105,7 +105,7 @@ def of_mutants(mutants: Iterable[Mutant], matrix: Matrix, known: Past) -> dict[s
 
 
 def of_own_tests(cell: str, tree: str | None, series: str | None, matrix: Matrix, known: Past) -> list[Build]:
-    """What `farm selftests` has to build: the base and the patched kernel."""
+    """What `farm selftests` must build: the base and the patched kernel."""
     try:
         orders = comparison.orders(comparison.SelftestsRequest(cell, tree=tree, series=series)).values()
         wanted = [Wanted(matrix.cells[cell], order.tree, order.series) for order in orders]
@@ -115,8 +115,8 @@ def of_own_tests(cell: str, tree: str | None, series: str | None, matrix: Matrix
 
 
 def _plans(wanted: Iterable[Wanted], matrix: Matrix) -> dict[Wanted, kernels.BuildPlan]:
-    """What decides each kernel, without those whose source cannot be had. None at all where the cache has no
-    kernel: nothing has to be unpacked to know that."""
+    """The build plans of the kernels, except those whose source cannot be had. Empty if the cache has no
+    kernel at all: nothing has to be unpacked to know that."""
     if not any(cache.root().glob("kernels/[!.]*")):
         return {}
     sources: dict[tuple[str | None, ...], Source | None] = {}
@@ -141,10 +141,10 @@ def _built(plan: kernels.BuildPlan) -> bool:
     """Whether the cache has the kernel."""
     try:
         return artifact.exists(Ref("kernels", plan.key))
-    except Blamed:  # its compiler is not there
+    except Blamed:  # its compiler is missing
         return False
 
 
 def _begun(plan: kernels.BuildPlan) -> bool:
-    """Whether a build in its directory compiles only what differs."""
+    """Whether a build in its directory will compile only what differs."""
     return (work_tree(plan.source) / f"build-{plan.cell.name}" / kernels.STAMP).exists()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A night is planned: what the history, the cache and the matrix say of it, made into steps."""
+"""Plans a night: turns what the history, the cache and the matrix know into steps."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from farm.record import records
 from farm.record.verdict import Verdict
 from farm.run import resume
 
-#: Whose kernel's own tests are run.
+#: The cell in which the kernel's own tests run.
 SELFTESTS_CELL = "x86_64-regs"
 
 
 def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
-    """A new night, planned by the history."""
+    """Begin a new night, planned from the history."""
     known, results = load(asked.matrix), asked.results
-    if last := night.last(results):  # it was killed, and is not gone on with
+    if last := night.last(results):  # it was killed, and will not be continued
         for step in last[1].steps:
             night.left_by(results, last[1], step)
     index.index(results)
@@ -35,7 +35,7 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
     with store.reading(results) as db:
         everything, past = store.runs(db), store.mutations(db)
         runs = [run for run in everything if run.line == line]
-        # of another tree a cell takes about as long: nearer than a guess, in the first night of this one
+        # a cell takes about as long with another tree: better than a guess, in the first night of this one
         tests = _tests(db, results, everything) | _tests(db, results, runs)
     own = [run for run in everything if run.line == reading.own_tests(line) and run.complete and not run.select]
     names, main = list(known.cells), [cell.name for cell in known.cells.values() if cell.main]
@@ -76,13 +76,13 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
 
 
 def _builds(known: Matrix, asked: Asked, built: kernels.Past) -> dict[str, planning.Build]:
-    """By cell what has to be built before it can be tested."""
+    """For each cell, what must be built before it can be tested."""
     wanted = [kernels.Wanted(cell, asked.tree, asked.series) for cell in known.cells.values()]
     return {one.cell.name: build for one, build in kernels.lacking(wanted, known, built).items()}
 
 
 def _mutants(known: Matrix) -> tuple[list[Mutant], list[str]]:
-    """The mutants that a night may take; none, and why, with a matrix that lacks their cells."""
+    """The mutants that a night may try. With a matrix that lacks their cells: none, and the reason."""
     try:
         return [mutant for mutant in mutant_files.load(known) if not mutant.equivalent], []
     except UsageError as error:
@@ -90,8 +90,8 @@ def _mutants(known: Matrix) -> tuple[list[Mutant], list[str]]:
 
 
 def _tests(db: sqlite3.Connection, results: Path, runs: Sequence[Summary]) -> dict[str, float]:
-    """Seconds that a cell's tests took when it was last tested to its end: their part of the whole run,
-    by what its builds, boots and tests took."""
+    """How many seconds a cell's tests took when it was last tested completely: their share of the whole run,
+    by the durations of its builds, boots and tests."""
     found: dict[str, float] = {}
     cells = {cell for run in runs for cell in run.cells}
     for run in reversed(runs):
@@ -99,7 +99,7 @@ def _tests(db: sqlite3.Connection, results: Path, runs: Sequence[Summary]) -> di
             break
         whole = _seconds(run)
         if run.select or not whole or (results / run.place / resume.DONE).exists():
-            continue  # of one that was gone on with nobody knows how long it lay
+            continue  # for a resumed run, nobody knows how long it was interrupted
         work = {cell: sum(kernel.boot_seconds) for cell, kernel in run.kernels.items()}
         for case, seen in store.verdicts(db, run.id).items():
             work[case.cell] = work.get(case.cell, 0.0) + seen.seconds * seen.tries
@@ -112,7 +112,7 @@ def _tests(db: sqlite3.Connection, results: Path, runs: Sequence[Summary]) -> di
 
 
 def _seconds(run: Summary) -> float:
-    """How long a run took by the clock; 0 where nobody knows."""
+    """How long a run took by the clock; 0 if unknown."""
     try:
         took = (datetime.fromisoformat(run.finished) - datetime.fromisoformat(run.started)).total_seconds()
     except (ValueError, TypeError):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is left of a night in the morning: lines with its run, the screen, the site, a mail. One of them
-that fails, as on a full disk, keeps no other from being there."""
+"""Reports a night in the morning: lines with its run, the screen, the site, a mail. If one of them fails,
+for example on a full disk, the others are still made."""
 
 import re
 import sqlite3
@@ -28,13 +28,13 @@ from farm.report.text import plain
 from farm.tell import config as tell_config
 from farm.tell import tell as telling
 
-#: Of mutants what must be acted on.
+#: The outcomes of mutants that need action.
 LOUD = (Outcome.SURVIVED, Outcome.ERROR)
 
 
 def show(out: Console, results: Path, directory: Path, night: Night) -> Exit:
-    """Say what changed, make the site, and tell whom tell.yaml names, if it is there; the exit status of the
-    night, 3 if anything of this failed."""
+    """Print what changed, make the site, and send a mail as tell.yaml says, if there is one. Returns the exit
+    status of the night, 3 if any of this failed."""
     failed = False
 
     def attempt(what: Callable[[], None]) -> None:
@@ -66,7 +66,7 @@ def show(out: Console, results: Path, directory: Path, night: Night) -> Exit:
 
 @contextmanager
 def told_of_failure(results: Path) -> Iterator[None]:
-    """Tell whom tell.yaml names if the night itself cannot begin or go on: nobody looks at what it prints."""
+    """Send a mail as tell.yaml says if the night itself cannot begin or continue: nobody reads its output."""
     try:
         yield
     except Exception as error:
@@ -78,7 +78,7 @@ def told_of_failure(results: Path) -> Iterator[None]:
                 told = telling.without_run(results, name, ["nightly"], now, [said])
                 telling.tell(told, tell_config.load(tell_config.default()))
             except Blamed as untold:
-                print(f"nobody could be told: {untold}", file=sys.stderr)
+                print(f"no message could be sent: {untold}", file=sys.stderr)
         raise
 
 
@@ -99,7 +99,7 @@ def _changes(out: Console, results: Path, night: Night) -> None:
 
 
 def _tell(out: Console, results: Path, directory: Path, night: Night, told: Besides) -> None:
-    """One message of the cells and the night, one of the kernel's own tests."""
+    """Send one message about the cells and the night, and one about the kernel's own tests."""
     config = tell_config.load(tell_config.default())
     failed = []
     for step in night.steps:
@@ -120,7 +120,7 @@ def _tell(out: Console, results: Path, directory: Path, night: Night, told: Besi
 
 
 def besides(results: Path, night: Night) -> Besides:
-    """What there is to be said of a night beside what its runs say."""
+    """What happened in a night besides the results of its runs."""
     news, notes = [], []
     for step in night.steps:
         if step.name != "mutants" and not step.run and step.exit != Exit.PASSED:
@@ -140,13 +140,13 @@ def besides(results: Path, night: Night) -> Besides:
 
 
 def _known(db: sqlite3.Connection, night: Night) -> dict[str, str]:
-    """What came of each mutant when it was tried before this night."""
+    """The outcome of each mutant when it was last tried before this night."""
     before = [hunt for hunt in store.mutations(db) if order(hunt.id, "") <= order(night.last_hunt, "")]
     return {name: end for hunt in before for name, end in hunt.outcomes.items() if end != Outcome.LEFT}
 
 
 def _loud(scores: Mapping[str, Score], known: Mapping[str, str]) -> list[str]:
-    """The mutants that now end as they must not, and did not so before."""
+    """The mutants that now have a bad outcome, but had none before."""
     return [
         f"mutant {name}: {score.outcome}" + (f" in {score.cell}" if score.cell else "")
         for name, score in scores.items()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One night, as farm.nightly.evening has planned it: step by step, each on disk before and after it.
+"""Runs one night that farm.nightly.evening has planned. Each step is on disk before and after it runs.
 
-Each step is a `farm` of its own. A night that was killed is gone on with by the next one
-that starts within a day of it: the run of the cells with the next test, the mutants with the
-next one, the kernel's own tests, which take some ten minutes, from their beginning.
+Each step is a `farm` command of its own. If a night was killed, the next one within STALE continues it:
+the run of the cells with the next test, the mutants with the next mutant, and the kernel's own tests,
+which take about ten minutes, from their beginning.
 """
 
 import fcntl
@@ -35,19 +35,19 @@ SCHEMA = 2
 PREFIX = "nightly-"
 STATE = "state.json"
 
-#: A night that was left longer ago is not gone on with.
+#: An older night is not continued.
 STALE = timedelta(hours=20)
 
-#: What a step is given to write down what it has, when its time is up or the night is ended: less than
-#: what systemd gives the night (farm.timer).
+#: How long a step may take to save its results when its time is up or the night is ended. It is less
+#: than systemd gives the night (farm.timer).
 GRACE = 45.0
 
 
 @dataclass(frozen=True)
 class Step:
-    """A farm's command. `expected` are the seconds that it was planned with, `run` its directory once
-    that is there, `exit` its status, None before it ended; `said` is why it did not end by itself, or
-    was not begun."""
+    """A command of the farm. `expected` are its planned seconds, `run` its directory once there is one,
+    and `exit` its status, None before it ended. `said` is why it did not end by itself, or did not
+    begin."""
 
     name: str
     words: tuple[str, ...]
@@ -59,9 +59,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Night:
-    """What was planned, and how far it came. `asked` is what it is asked for, in words of the command
-    line: only the same is gone on with. `last_run` and `last_hunt` are the newest that there were before it.
-    `reported` says that its morning was shown; older farms did not write it down."""
+    """What was planned, and how far it got. `asked` is its request, in words of the command line: a night is
+    continued only by the same request. `last_run` and `last_hunt` are the newest ones before it. `reported`
+    says that its morning was shown; older farms did not record that."""
 
     id: str
     started: str
@@ -76,7 +76,7 @@ class Night:
 
     @property
     def open(self) -> bool:
-        """Whether something is left to do, if it is only to say what came of it."""
+        """Whether something is left to do, even if it is only the report."""
         return not self.reported or any(step.exit is None for step in self.steps)
 
     @property
@@ -89,7 +89,7 @@ class Night:
 
 
 def seconds(budget: str) -> float:
-    """A time as a person writes it: 6h, 90m. Raises UsageError."""
+    """The seconds of a time like 6h or 90m. Raises UsageError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([hm])", budget)
     if not match:
         raise UsageError(f"--budget {budget!r}: give hours or minutes, as in 6h or 90m")
@@ -98,8 +98,8 @@ def seconds(budget: str) -> float:
 
 @contextmanager
 def alone(results: Path) -> Iterator[None]:
-    """One night at a time in a results directory. Raises UsageError where there is one, and FarmError for
-    what the host refuses in the block, as a disk that is full does."""
+    """Allow one night at a time in a results directory. Raises UsageError if another one is running, and
+    FarmError for what the host refuses in the block, for example on a full disk."""
     try:
         results.mkdir(parents=True, exist_ok=True)
         with (results / ".nightly.lock").open("a+") as handle:
@@ -119,7 +119,7 @@ def alone(results: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks of a night."""
+    """What the command line requests from a night."""
 
     results: Path
     matrix: Path = MATRIX
@@ -151,7 +151,7 @@ def left_open(asked: Asked, now: datetime) -> tuple[Path, Night] | None:
 
 
 def last(results: Path) -> tuple[Path, Night] | None:
-    """The last night that there was; None if nothing can be made of it."""
+    """The last night; None if there is none, or if it cannot be read."""
     directory = max(results.glob(f"{PREFIX}*"), key=lambda path: order(path.name, ""), default=None)
     if directory is None:
         return None
@@ -164,7 +164,7 @@ def last(results: Path) -> tuple[Path, Night] | None:
 
 
 def told(night: Night, goes_on: bool = False) -> Iterator[str]:
-    """What is going to be run, and what not, before it is."""
+    """What will run and what will not, as lines to print before it runs."""
     begins = f"{night.expected / 60:.0f} of {night.budget / 60:.0f} min expected"
     yield f"{night.id}: {'goes on' if goes_on else begins}"
     for step in night.steps:
@@ -177,9 +177,9 @@ Farm = Callable[[Sequence[str], float], int]
 
 
 def farm(words: Sequence[str], limit: float) -> int:
-    """Run a farm's command, which ends with this one; its exit status. Raises TimeoutError if
-    it had to be ended after `limit` seconds."""
-    # a group of its own: Ctrl-C is not sent to it as well, it is told once
+    """Run a command of the farm, which dies with this process. Returns its exit status. Raises TimeoutError
+    if it had to be ended after `limit` seconds."""
+    # a group of its own: Ctrl-C goes only to this process
     argv = leashed([sys.executable, "-m", "farm", *words])
     with _interrupts_held() as let_go, subprocess.Popen(argv, process_group=0, stdin=subprocess.DEVNULL) as process:
         try:
@@ -195,9 +195,9 @@ def farm(words: Sequence[str], limit: float) -> int:
 
 @contextmanager
 def _interrupts_held() -> Iterator[Callable[[], None]]:
-    """Ctrl-C and a kill wait until they are let go, or the block is left: one that hits between the start
-    of a command and the first line that knows of it would leave the command untold. They are not
-    masked, as the command would inherit that."""
+    """Hold back Ctrl-C and kills until they are released, or the block ends. One that comes between the start
+    of a command and the line that can pass it on would never reach the command. They are not masked,
+    because the command would inherit that."""
     came: list[int] = []
     before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in (signal.SIGINT, signal.SIGTERM)}
 
@@ -214,7 +214,7 @@ def _interrupts_held() -> Iterator[Callable[[], None]]:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()  # it writes down what it has
+    process.terminate()  # it saves its results
     try:
         process.wait(GRACE)
     except subprocess.TimeoutExpired:
@@ -228,9 +228,9 @@ def _say(line: str) -> None:
 def go_on(
     directory: Path, night: Night, deadline: Deadline, run: Farm = farm, say: Callable[[str], None] = _say
 ) -> Night:
-    """All steps that have not ended, in their order, within the time that is left. One that was killed
-    stays open, and so does what an interruption leaves: the next call goes on there."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends it as Ctrl-C does
+    """Run all steps that have not ended, in order, within the remaining time. A step that was killed or
+    interrupted stays open, and the next call continues there."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill acts like Ctrl-C
     try:
         for number, step in enumerate(night.steps):
             if step.exit is not None:
@@ -248,7 +248,7 @@ def go_on(
 
 
 def _do(results: Path, night: Night, step: Step, deadline: Deadline, run: Farm, say: Callable[[str], None]) -> Step:
-    """One step, as far as it comes."""
+    """Run one step, as far as it gets."""
     there = _made(results, night, step)
     words, besides = step.words, ""
     if step.name == "mutants":
@@ -256,7 +256,9 @@ def _do(results: Path, night: Night, step: Step, deadline: Deadline, run: Farm, 
         words, besides = _mutants_left(step, done, deadline.left())
         if set(_names(step)) <= set(done):
             return replace(step, run=left_by(results, night, step), exit=_status(done.values()), said="")
-    elif there and there.status == "finished":  # what was killed was the night, between this and its note of it
+    elif (
+        there and there.status == "finished"
+    ):  # the night was killed after the step had finished, before it was recorded
         return replace(step, run=there.id, exit=there.exit, said="")
     elif step.name == "cells" and there and there.status in ("running", "interrupted"):
         words = ("run", "--resume", str(results / there.id))
@@ -284,8 +286,8 @@ def _do(results: Path, night: Night, step: Step, deadline: Deadline, run: Farm, 
 
 
 def _mutants_left(step: Step, done: Mapping[str, Score], left: float) -> tuple[tuple[str, ...], str]:
-    """The command for the mutants that have no outcome yet, as many as fit, and what is to be said of the
-    others; no words where none fits."""
+    """The command for the mutants without an outcome, as many as fit, and a note about the others. No words
+    if none fits."""
     names = _names(step)
     rest = [name for name in names if name not in done]
     fitting = rest[: int(left // max(1.0, step.expected / len(names)))]
@@ -294,7 +296,7 @@ def _mutants_left(step: Step, done: Mapping[str, Score], left: float) -> tuple[t
 
 
 def _names(step: Step) -> tuple[str, ...]:
-    """The mutants that a step is to try."""
+    """The mutants that a step should try."""
     return step.words[1 : step.words.index("--results")]
 
 
@@ -303,7 +305,7 @@ def _status(scores: Iterable[Score]) -> int:
 
 
 def tried(results: Path, night: Night) -> dict[str, Score]:
-    """What came of the mutants that this night has tried so far."""
+    """The outcomes of the mutants that this night has tried so far."""
     found: dict[str, Score] = {}
     for directory in reversed(newer(results, "score.json", night.last_hunt)):
         try:
@@ -315,15 +317,15 @@ def tried(results: Path, night: Night) -> dict[str, Score]:
 
 
 def newer(results: Path, file: str, than: str) -> list[Path]:
-    """The directories with such a file that came after the one called `than`, the newest first. By their
-    names: those do not go back when the clock does."""
+    """The directories with that file that are newer than the one called `than`, the newest first. This goes
+    by their names, which do not go back when the clock does."""
     found = [path.parent for path in results.glob(f"*/{file}")]
     newer = [path for path in found if order(path.name, "") > order(than, "")]
     return sorted(newer, key=lambda path: order(path.name, ""), reverse=True)
 
 
 def _made(results: Path, night: Night, step: Step) -> Run | None:
-    """The run that a step of this night has made, the last one if there are several."""
+    """The run that a step of this night made; the last one if there are several."""
     for path in newer(results, "run.json", night.last_run):
         try:
             run = records.load_run(path)
@@ -335,7 +337,7 @@ def _made(results: Path, night: Night, step: Step) -> Run | None:
 
 
 def left_by(results: Path, night: Night, step: Step) -> str:
-    """The directory of what a step has left; a run in it that nobody goes on with is no longer running."""
+    """The directory that a step has left. A run in it that will not continue is no longer marked as running."""
     if step.name == "mutants":
         return next((path.name for path in newer(results, "score.json", night.last_hunt)), "")
     made = _made(results, night, step)
@@ -345,7 +347,7 @@ def left_by(results: Path, night: Night, step: Step) -> str:
 
 
 def _interrupted(results: Path, night: Night, step: Step) -> bool:
-    """Whether a command that ended by itself was told to."""
+    """Whether a command that ended by itself had been interrupted."""
     if step.name == "mutants":
         newest = next(iter(newer(results, "score.json", night.last_hunt)), None)
         try:
@@ -357,6 +359,6 @@ def _interrupted(results: Path, night: Night, step: Step) -> bool:
 
 
 def save(directory: Path, night: Night) -> Night:
-    """Write down how far it is."""
+    """Save how far the night is."""
     save_json(directory / STATE, asdict(night))
     return night

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a night runs, by what the history knows; pure."""
+"""Chooses what a night runs, from what the history knows. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from farm.history.model import Mutation, Summary
 from farm.record.verdict import is_bad
 
-#: What the tests of a cell, the kernel's own tests and a mutant are taken to need where nothing is known,
-#: in seconds, without the builds of kernels.
+#: The guessed seconds for the tests of a cell, the kernel's own tests and a mutant, if nothing is known,
+#: without the builds of kernels.
 GUESS_TESTS, GUESS_SELFTESTS, GUESS_MUTANT = 480.0, 900.0, 120.0
 
-#: Mutants of one night, at most.
+#: The most mutants of one night.
 SAMPLE = 12
 
 
 @dataclass(frozen=True)
 class Build:
-    """A kernel that has to be built, in seconds. After it, others of the same `place` need no whole build."""
+    """A kernel that must be built, and its seconds. After it, others of the same `place` need no whole build."""
 
     place: str
     seconds: float
@@ -25,9 +25,9 @@ class Build:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the parts of a night take, in seconds: `tests` by cell and the kernel's `own_tests`, and before
-    these the builds of kernels that are not there, `builds` by cell and `own_builds`; `mutants` has by the
-    mutant's name the build that has to come before its own."""
+    """The seconds that the parts of a night take: `tests` by cell, and the kernel's `own_tests`; and before
+    these the builds of missing kernels, `builds` by cell and `own_builds`. `mutants` has, for each mutant's
+    name, the build that must come before its own."""
 
     tests: Mapping[str, float] = field(default_factory=dict)
     builds: Mapping[str, Build] = field(default_factory=dict)
@@ -42,8 +42,8 @@ class Costs:
 
 @dataclass(frozen=True)
 class NightPlan:
-    """Cells in the order in which they run, whether the kernel's own tests do, and mutants; what
-    each of the three is expected to take, in seconds. `left` do not fit, with the reason."""
+    """The cells in the order in which they run, whether the kernel's own tests run, and the mutants; and the
+    expected seconds of each of the three. `left` lists what does not fit, with the reason."""
 
     cells: tuple[str, ...]
     selftests: bool
@@ -64,9 +64,9 @@ def plan(
     hunts: Sequence[Mutation],
     budget: float,
 ) -> NightPlan:
-    """Choose within `budget` seconds: the cells of the most worth first, then the kernel's own tests, then
-    mutants, those that were not tried for longest. What was chosen runs longest first, so that no worker
-    waits long for the last. A kernel that two of them need is built once."""
+    """Choose what fits into `budget` seconds: first the cells from which most can be learnt, then the kernel's
+    own tests, then the mutants that have waited longest. The chosen cells run longest first, so that no worker
+    waits long for the last one. A kernel that two of them need is built once."""
     rest, chosen, left, built = budget, list[str](), list[str](), set[str]()
     for cell in sorted(cells, key=lambda cell: (-worth.get(cell, 0.0), cells.index(cell))):
         builds = [costs.builds[cell]] if cell in costs.builds else []
@@ -94,7 +94,7 @@ def plan(
 
 
 def _needs(seconds: float, builds: Sequence[Build]) -> str:
-    """A time, and how much of it is for kernels that are not there."""
+    """A time, and how much of it is for missing kernels."""
     of_builds = sum(build.seconds for build in builds)
     kernels = "a kernel" if len(builds) == 1 else f"{len(builds)} kernels"
     return f"{seconds:.0f} s" + (f", {of_builds:.0f} s of them to build {kernels}" if builds else "")
@@ -103,7 +103,7 @@ def _needs(seconds: float, builds: Sequence[Build]) -> str:
 def _sample(
     mutants: Sequence[str], builds: Mapping[str, Build], built: set[str], pace: float, rest: float
 ) -> tuple[tuple[str, ...], float]:
-    """The first mutants that fit into `rest` seconds, and what they take; `built` grows by what they build."""
+    """The first mutants that fit into `rest` seconds, and how long they take. What they build is added to `built`."""
     sample, taken = list[str](), 0.0
     for name in mutants:
         build = builds.get(name)
@@ -118,13 +118,13 @@ def _sample(
 
 
 def rotated(mutants: Sequence[str], hunts: Sequence[Mutation]) -> list[str]:
-    """Mutants, those first that were not tried for longest."""
+    """The mutants, sorted so that those that have waited longest come first."""
     tried = {name: n for n, hunt in enumerate(hunts) for name, end in hunt.outcomes.items() if end != "not run"}
     return sorted(mutants, key=lambda name: (tried.get(name, -1), mutants.index(name)))
 
 
 def pace(hunts: Sequence[Mutation]) -> float:
-    """Seconds that a mutant took in the last hunt that tried any."""
+    """How many seconds a mutant took in the last hunt that tried any."""
     for hunt in reversed(hunts):
         if tried := sum(end not in ("not run", "equivalent") for end in hunt.outcomes.values()):
             return max(1.0, hunt.seconds / tried)
@@ -132,9 +132,9 @@ def pace(hunts: Sequence[Mutation]) -> float:
 
 
 def worth(cells: Sequence[str], main: Sequence[str], runs: Sequence[Summary]) -> dict[str, float]:
-    """How much is to be learnt of a cell: one that was never run most, then by the failures of its
-    last run and the runs since then; a cell of the main road before one that is not. `runs` are
-    those that tonight's can be compared with, oldest first."""
+    """How much can be learnt from each cell. A cell that never ran is worth most; then failures in its
+    last run and the number of runs since then count. Cells of the main road come before others. `runs`
+    are those that tonight's run can be compared with, oldest first."""
     found = {}
     for cell in cells:
         value = 1e6

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What people and other programs read of a run. Made from the records alone."""
+"""Reports of runs, for people and for other programs. They are made from the records alone."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What to type: to see a verdict again, and to find the commit that it is owed to."""
+"""The commands that show a verdict again, and that find the commit to blame."""
 
 import shlex
 
@@ -9,7 +9,7 @@ from farm.record.records import Run, VerdictRecord, k_expression, repeat_command
 def see(run: Run, record: VerdictRecord) -> str:
     """The command that repeats one test of a run."""
     if run.command[1:2] == ["selftests"]:
-        # what was asked for, with less of it: the last -k counts
+        # the same command with fewer tests: the last -k counts
         words = run.command[1:]
         if "--results" in words:
             place = words.index("--results")
@@ -19,8 +19,8 @@ def see(run: Run, record: VerdictRecord) -> str:
 
 
 def find(run: Run, record: VerdictRecord, good: str, bad: str) -> str:
-    """The command that finds the commit between two that were built; empty where there is nothing
-    between them, or no tree of the user's in which it could be looked for."""
+    """The command that finds the commit between two that were built. Empty if there is nothing
+    between them, or if there is no tree of the user to search in."""
     if not run.tree or not good or not bad or good == bad or run.command[1:2] == ["selftests"]:
         return ""
     tree = run.tree.rpartition("@")[0] or run.tree

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A bisection on the screen: its progress, and at the end the commit, the
-evidence, git's log and the command that shows the failure."""
+"""A bisection on the screen: its progress, and at the end the commit, the evidence,
+git's log and the command that shows the failure."""
 
 import shlex
 from collections.abc import Sequence
@@ -18,20 +18,20 @@ from farm.hunt.sequential import attempts_to_see
 from farm.record.records import Run, VerdictRecord
 from farm.report.live import Live
 
-#: Of the failure's share of runs that the command must show it in.
+#: The chance with which the command must show the failure.
 SHOWN = 0.99
 
-#: Columns of a terminal from which the table has the times.
+#: The width of a terminal, in columns, from which the table has the times.
 WIDE = 120
 
-#: Of a reason in the table; state.json has all of it.
+#: The longest reason in the table; state.json has all of it.
 WHY_WIDTH = 100
 
 STYLES = {Answer.GOOD: "green", Answer.BAD: "bold red", Answer.SKIP: "yellow", Answer.TESTING: "dim"}
 
 
 class Progress(Live):
-    """Of each trial only what takes long: the verdicts are told by the hunt."""
+    """Shows only the slow parts of each trial: the hunt itself reports the verdicts."""
 
     def tell(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -56,12 +56,12 @@ def exit_status(hunt: Hunt) -> Exit:
 
 
 def show(console: Console, directory: Path, hunt: Hunt) -> None:
-    """Print the report of a bisection that has ended, and keep it in its directory."""
+    """Print the report of a finished bisection, and keep it in its directory."""
     keep(console, directory, hunt, verdict(hunt), show_command(hunt))
 
 
 def keep(console: Console, directory: Path, hunt: Hunt, found: Sequence[str], again: str) -> None:
-    """Print and keep what came of a hunt: its evidence, what it found, in lines,
+    """Print and keep the result of a hunt: its evidence, what it found, in lines,
     and the command that shows the failure again."""
     _print(console, directory, hunt, found, again)
     with (directory / REPORT).open("w") as file:
@@ -91,13 +91,13 @@ def _print(console: Console, directory: Path, hunt: Hunt, found: Sequence[str], 
     line(f"again: {again}")
 
 
-#: Failures of the bad end that were not hunted and are told.
+#: How many failures of the bad end are listed that were not hunted.
 MOST_OTHERS = 5
 
 
 def _table(hunt: Hunt, wide: bool) -> Table:
-    """What is known of each revision that was tested, in the order of the tests. On a
-    narrow terminal the times are left to the report, and the subject breaks into lines."""
+    """What is known about each tested revision, in the order of the tests. On a narrow
+    terminal only the report has the times, and long subjects are wrapped."""
     grid = Table(title=f"hunt {hunt.id}", title_justify="left", box=SIMPLE, pad_edge=False)
     numbers = ("failed", "passed", "build", "tests") if wide else ("failed", "passed")
     for heading in ("kernel", "what", "answer", *numbers, "subject"):
@@ -123,7 +123,7 @@ def why(one: Evidence) -> str:
 
 
 def method(hunt: Hunt) -> list[str]:
-    """What was done, and how sure that makes it."""
+    """What was done, and how sure the result is."""
     bad = next((one for one in hunt.evidence if one.failures), None)
     if bad is None:
         return []
@@ -144,7 +144,7 @@ def method(hunt: Hunt) -> list[str]:
 
 
 def verdict(hunt: Hunt) -> list[str]:
-    """The commit, or the range in which it is."""
+    """The commit, or the range that it is in."""
     if hunt.status is Status.FOUND:
         (culprit,) = hunt.candidates
         return [f"first bad commit: {culprit} {hunt.subjects[culprit]}", hunt.confirmed]
@@ -153,7 +153,7 @@ def verdict(hunt: Hunt) -> list[str]:
 
 
 def show_command(hunt: Hunt) -> str:
-    """The command that shows the failure, at the culprit or else at the bad end."""
+    """The command that shows the failure, at the culprit, or else at the bad end."""
     commit = hunt.candidates[0] if len(hunt.candidates) == 1 else hunt.bad
     words = ["farm", "run", hunt.cell, "--tree", f"{hunt.tree}@{commit}"]
     if hunt.series:
@@ -164,7 +164,7 @@ def show_command(hunt: Hunt) -> str:
 
 
 def often_enough(hunt: Hunt) -> list[str]:
-    """What makes `farm run` repeat a test until its failure shows."""
+    """The options that make `farm run` repeat a test until it fails."""
     bad = next((one for one in hunt.evidence if one.failures), None)
     often = attempts_to_see(bad.failures, bad.attempts, SHOWN) if bad else 1
     return ["--repeat", str(often), "-x"] if often > 1 else []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Two runs against one another: on the screen, and as Markdown for a mail or a pull request."""
+"""Two runs compared: on the screen, and as Markdown for a mail or a pull request."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -24,24 +24,24 @@ STYLES = {
     Kind.NEW: "cyan",
 }
 
-#: Tests of one group that are named, and groups that are shown; the rest is counted.
+#: How many tests of one group are named, and how many groups are shown; the rest is counted.
 NAMED = 3
 MOST = 40
 
 
 def broken(comparison: Comparison) -> bool:
-    """Whether the newer run did not come to its end, or to nothing."""
+    """Whether the newer run did not finish, or has no verdicts."""
     after = comparison.after
     return after.status not in ("finished", "stopped") or not after.totals
 
 
 def of_farm(change: Change) -> bool:
-    """Whether what is bad is the farm's own fault."""
+    """Whether the farm itself is to blame for what is bad."""
     return change.after is not None and MEANING[change.after.verdict].blame == Exit.FARM
 
 
 def state(comparison: Comparison, besides: Sequence[str] = ()) -> str:
-    """The newer run in a word: broken, worse, better, changed or same. `besides` is what else is bad news."""
+    """The newer run in a word: broken, worse, better, changed or same. `besides` is other bad news."""
     if broken(comparison):
         return "broken"
     if comparison.worse or besides:
@@ -51,7 +51,7 @@ def state(comparison: Comparison, besides: Sequence[str] = ()) -> str:
 
 
 def said(comparison: Comparison, besides: Sequence[str] = ()) -> str:
-    """The news in short, what is worse first, and how much is as bad as it was; empty if there is neither."""
+    """The news in short, the worse first, and how many failures are unchanged; empty if there is neither."""
     told = [one for kind in WORSE for one in _counted(comparison, kind)]
     told += [*besides[:1], *([f"{len(besides) - 1} more of the night"] if besides[1:] else [])]
     told += [one for kind in Kind if kind not in WORSE for one in _counted(comparison, kind)]
@@ -60,7 +60,7 @@ def said(comparison: Comparison, besides: Sequence[str] = ()) -> str:
 
 
 def _counted(comparison: Comparison, kind: Kind) -> Iterator[str]:
-    """How much news of a kind there is, and of it how much is the farm's own fault."""
+    """How much news of a kind there is, and for how much of it the farm is to blame."""
     mine = [change for change in comparison.news if change.kind is kind]
     farm = sum(map(of_farm, mine)) if kind in (Kind.NEW_FAILURE, Kind.OTHERWISE) else 0
     if len(mine) > farm:
@@ -121,7 +121,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, on one line."""
+    """Text that Markdown shows unchanged: no markup, no HTML, on one line."""
     line = plain(" ".join(text.split()))
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", line)
 
@@ -134,20 +134,20 @@ def tests(group: Group) -> str:
 
 
 def told(seen: Seen | None) -> str:
-    """What came of a case, in a word and the reason."""
+    """The verdict and reason of a case."""
     if seen is None:
         return "-"
     return f"{seen.verdict}: {seen.shown}" if seen.shown else str(seen.verdict)
 
 
 def told_both(group: Group) -> str:
-    """What came of a group's first case in both runs; once, where that is the same."""
+    """The results of a group's first case in both runs; only one if they are the same."""
     was, now = told(group.changes[0].before), told(group.changes[0].after)
     return now if was == now else f"{was} → {now}"
 
 
 def known(group: Group) -> str:
-    """What the runs before say of a group's first case."""
+    """What the earlier runs show about a group's first case."""
     change = group.changes[0]
     said = []
     if change.rate:
@@ -161,7 +161,7 @@ def known(group: Group) -> str:
 
 
 def identity(run: Summary) -> str:
-    """Which kernels a run had, in short."""
+    """The kernels of a run, in short."""
     sources: Sequence[str] = sorted({_source(run, cell) for cell in run.cells})
     shown = ", ".join(sources[:2]) + (f" and {len(sources) - 2} more" if len(sources) > 2 else "")
     cells = run.cells[0] if len(run.cells) == 1 else f"{len(run.cells)} cells"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own tests on two kernels, on the screen: what differs, and counts of all."""
+"""The kernel's own tests on two kernels, on the screen: the differences, and counts of all."""
 
 import shlex
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from farm.report.terminal import console_excerpt
 from farm.report.text import shortened
 from farm.run.comparison import BASE, PATCHED, load_comparison, tally, told
 
-#: Of the log of a test that ended worse.
+#: How many lines of the log are shown for a test that ended worse.
 LOG_LINES = 12
 
 
@@ -54,7 +54,7 @@ def _worse(console: Console, directory: Path, run: Run, record: VerdictRecord) -
         lines += shortened(console_excerpt(directory, record), LOG_LINES)
     for line in lines:
         console.print(f"  {line}", style="dim", markup=False, highlight=False)
-    # what was asked for, with less of it: the last -k counts
+    # the same command with fewer tests: the last -k counts
     again = shlex.join(["farm", *run.command[1:], "-k", record.test.partition("[")[0]])
     console.print(f"again: {again}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"log:   {directory / 'cells' / record.cell / record.console}", highlight=False, soft_wrap=True)

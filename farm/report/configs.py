@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A hunt for options on the screen: which they are, and the command that shows the failure with them."""
+"""A hunt for options on the screen: the options, and the command that shows the failure with them."""
 
 import shlex
 from pathlib import Path
@@ -10,17 +10,17 @@ from farm.hunt.configs import BASE, matrix_of, point_of
 from farm.hunt.evidence import Answer, Hunt
 from farm.report import bisection
 
-#: Of the options that came with others.
+#: How many options that came with others are listed.
 MOST_FOLLOWING = 12
 
 
 def show(console: Console, directory: Path, hunt: Hunt) -> None:
-    """Print the report of a hunt that has ended, and keep it in its directory."""
+    """Print the report of a finished hunt, and keep it in its directory."""
     bisection.keep(console, directory, hunt, found(hunt), show_command(directory, hunt))
 
 
 def found(hunt: Hunt) -> list[str]:
-    """The options, what came with them, and what their test without the others said."""
+    """The options, what came with them, and the result of the test without the others."""
     alone = len(hunt.candidates) == 1
     if hunt.good:
         what = "turns good into bad" if alone else "turn good into bad, together"
@@ -40,7 +40,7 @@ def found(hunt: Hunt) -> list[str]:
 
 
 def show_command(directory: Path, hunt: Hunt) -> str:
-    """The command that shows the failure with the options that were found alone."""
+    """The command that shows the failure with only the options that were found."""
     words = ["farm", "run", hunt.cell, "--matrix", str(matrix_of(directory, point_of(hunt.candidates)))]
     if hunt.tree:
         words += ["--tree", hunt.tree]

@@ -16,7 +16,7 @@ from farm.history import reading
 from farm.record.records import Run, VerdictRecord
 from farm.report import jsonl, junit, kcidb, ktap
 
-#: What makes the text of each format from a run directory and its records.
+#: For each format, the function that makes its text from a run directory and its records.
 FORMATS: dict[str, Callable[[Path, Run, Sequence[VerdictRecord]], str]] = {
     "junit": junit.text,
     "ktap": ktap.text,
@@ -24,13 +24,13 @@ FORMATS: dict[str, Callable[[Path, Run, Sequence[VerdictRecord]], str]] = {
     "jsonl": jsonl.text,
 }
 
-#: What every run leaves beside its own records; the others are for the asking.
+#: The files that every run leaves beside its own records. Other formats are made on request.
 LEFT = {"junit.xml": "junit", "results.ktap": "ktap"}
 
 
 def text(directory: Path, format: str, origin: str = kcidb.ORIGIN) -> tuple[str, tuple[str, ...]]:
-    """A run in one of FORMATS, and what of it could not be read; `origin` is who reports
-    it to KCIDB. Raises UsageError for another format, or a run that nothing can be made of."""
+    """A run in one of FORMATS, and what of it could not be read. `origin` is who reports it
+    to KCIDB. Raises UsageError for an unknown format, or a run that cannot be read."""
     if format not in FORMATS:
         raise UsageError(f"--format {format}: {near(format, FORMATS)}there is {', '.join(FORMATS)}")
     try:
@@ -43,7 +43,7 @@ def text(directory: Path, format: str, origin: str = kcidb.ORIGIN) -> tuple[str,
 
 
 def leave(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> list[str]:
-    """Write the files that every run leaves. What could not be written, and how to have it later."""
+    """Write the files that every run leaves. Returns what could not be written, and how to make it later."""
     complaints = []
     for name, format in LEFT.items():
         try:
@@ -54,10 +54,10 @@ def leave(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> list[
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file: a regular one as a whole or not at all, with the mode that it has; of a symbolic
-    link what it points to. What is no file, as a device or a pipe, stays and is written into.
+    """Write a file. A regular file is written whole or not at all, and keeps its mode. A symbolic link
+    is followed. A device or a pipe is written into.
 
-    Raises UsageError for a directory, FarmError where it cannot be written.
+    Raises UsageError for a directory, FarmError if the file cannot be written.
     """
     try:
         there = _status(path)
@@ -75,7 +75,7 @@ def write(path: Path, text: str) -> None:
 
 
 def _status(path: Path) -> os.stat_result | None:
-    """What a path leads to; None where there is nothing yet."""
+    """The status of a path's target; None if there is nothing yet."""
     try:
         return path.stat()
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _is_stdout(status: os.stat_result) -> bool:
-    """Whether this is where stdout goes, as by /dev/stdout: others may have written there before."""
+    """Whether this is the file of stdout, as /dev/stdout is: others may have written to it before."""
     try:
         return os.path.samestat(status, os.fstat(1))
     except OSError:
@@ -91,17 +91,17 @@ def _is_stdout(status: os.stat_result) -> bool:
 
 
 def _replace(path: Path, text: str, mode: int | None) -> None:
-    """Put a file in the place of another, or of none. Raises OSError."""
+    """Write a file, or replace one. Raises OSError."""
     if mode is not None and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     atomic.write(path, text, mode)
 
 
 def say(text: str) -> None:
-    """Write to stdout, in UTF-8 whatever the locale. A reader may have enough before the end."""
+    """Write to stdout, in UTF-8 in any locale. A reader may stop reading before the end."""
     try:
         sys.stdout.buffer.write(text.encode())
         sys.stdout.flush()
     except BrokenPipeError:
-        # or Python complains once more when it closes stdout
+        # otherwise Python complains again when it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

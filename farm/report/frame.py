@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The picture of the trampoline's frame, as every report shows it."""
+"""The picture of the trampoline's frame, the same for every report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,38 +14,39 @@ from rich.text import Text
 
 from farm.record.records import Slot
 
-#: Who can tell what was in a slot, as the columns of the picture name them.
+#: The witnesses of a slot, with their headings in the picture.
 WITNESSES = {"raw": "raw memory", "program": "program saw", "callee": "callee received"}
 
-#: Columns of a picture where nobody says how many there are.
+#: The default width of a picture, in columns.
 WIDTH = 120
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A heading, and for each slot the value; None where the witness saw nothing."""
+    """A heading, and the value for each slot; None if the witness saw nothing."""
 
     heading: str
     values: tuple[int | None, ...]
 
 
 def witnesses(slots: Sequence[Slot]) -> list[str]:
-    """Those who saw anything at all; the others have no column."""
+    """The witnesses that saw anything at all; the others have no column."""
     return [name for name in WITNESSES if any(getattr(slot, name) is not None for slot in slots)]
 
 
 def halves(value: int) -> tuple[str, str]:
-    """64 bits in hex, in two halves between which a narrow table breaks the line."""
+    """64 bits in hex, in two halves; a narrow table breaks the line between them."""
     return f"{value >> 32:08x}", f"{value & 0xFFFFFFFF:08x}"
 
 
 def frame(slots: Sequence[Slot], width: int = WIDTH) -> Table:
     """The picture of the frame: what should be in each slot and what each witness saw
-    there, wrong ones red and marked `!`.
+    there. Wrong values are red and marked `!`.
 
-    Values are never wrapped. Where the whole picture is too wide, witnesses who saw the
-    same share a column; then slot and register do, and those who saw what was expected
-    have none; in the end there are only the wrong slots, with a line for each witness.
+    Values are never wrapped. If the whole picture is too wide, witnesses that saw the
+    same share a column. If it still is, slot and register share one too, and witnesses
+    that saw what was expected have none. In the end only the wrong slots are listed, with
+    one line for each witness.
     """
     columns = [_Column(WITNESSES[name], tuple(getattr(slot, name) for slot in slots)) for name in witnesses(slots)]
     shared = _shared(columns)
@@ -58,7 +59,7 @@ def frame(slots: Sequence[Slot], width: int = WIDTH) -> Table:
 
 
 def picture(slots: Sequence[Slot], width: int = WIDTH) -> list[str]:
-    """The picture of the frame as lines of plain text; none if there are no slots."""
+    """The picture of the frame as lines of plain text; empty if there are no slots."""
     if not slots:
         return []
     console = Console(file=StringIO(), width=width, no_color=True, force_terminal=False)
@@ -68,7 +69,7 @@ def picture(slots: Sequence[Slot], width: int = WIDTH) -> list[str]:
 
 
 def _shared(columns: Sequence[_Column]) -> list[_Column]:
-    """Columns, those as one that are the same wherever both have a value."""
+    """The columns, with those merged that are equal wherever both have a value."""
     kept: list[_Column] = []
     for column in columns:
         for place, other in enumerate(kept):
@@ -93,7 +94,7 @@ def _table(slots: Sequence[Slot], columns: Sequence[_Column], short: bool) -> Ta
         table.add_column(heading, no_wrap=True, justify="right" if heading == "%rsp+" else "left")
     table.add_column("expected", justify="right", no_wrap=True)
     for column in columns:
-        # a value and its mark are so wide; a heading of several witnesses takes several lines
+        # only as wide as a value and its mark: a heading of several witnesses takes several lines
         table.add_column(column.heading.replace(" + ", " +\n"), justify="right", no_wrap=True)
     for number, slot in enumerate(slots):
         named = [slot.name, slot.register]
@@ -108,7 +109,7 @@ def _table(slots: Sequence[Slot], columns: Sequence[_Column], short: bool) -> Ta
 
 
 def _listing(slots: Sequence[Slot]) -> Table:
-    """The wrong slots alone, line by line."""
+    """Only the wrong slots, line by line."""
     table = Table(box=SIMPLE, pad_edge=False, show_header=False)
     for slot in slots:
         if slot.wrong:

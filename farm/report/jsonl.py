@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""JSON lines: one object a verdict, each with all that is to be known of its run,
-for databases and command lines that look at many runs at once."""
+"""JSON lines: one object a verdict, each with everything about its run, for databases
+and command lines that look at many runs at once."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from farm.record import cellstate
 from farm.record.records import Run, VerdictRecord
 from farm.report import again
 
-#: Of the objects below; raised when a reader of the old ones would go wrong.
+#: The schema of the objects. It is raised when readers of the old one would go wrong.
 SCHEMA = 1
 
 #: What each line takes from the record of the run, under the name `run_…`.
@@ -19,7 +19,7 @@ OF_RUN = ("id", "started", "finished", "status", "tree", "series", "patches", "p
 
 
 def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> str:
-    """A line a verdict, in the order in which they fell."""
+    """One line for each verdict, in the order of the verdicts."""
     whole = asdict(run)
     shared = {f"run_{name}": whole[name] for name in OF_RUN}
     kernels = {cell: _kernel(directory, cell) for cell in {record.cell for record in verdicts}}
@@ -30,8 +30,8 @@ def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> str:
 
 
 def _verdict(run: Run, record: VerdictRecord) -> dict[str, object]:
-    """A verdict's own fields. Values of slots are in hex: most readers of JSON
-    have no integers of 64 bits."""
+    """The fields of a verdict itself. Values of slots are in hex: most readers of
+    JSON have no 64-bit integers."""
     made = asdict(record)
     for slot in made["slots"]:
         slot["wrong"] = any(slot[name] not in (None, slot["passed"]) for name in ("program", "callee", "raw"))

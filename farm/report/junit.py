@@ -15,8 +15,8 @@ from farm.run.diagnosis import diagnose
 
 
 def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> str:
-    """The whole document. FAIL is a failure, whatever is not an assertion is an
-    error, and its type is the verdict."""
+    """The whole document. FAIL is a failure; any other bad verdict is an error. The
+    type is the verdict."""
     root = ElementTree.Element("testsuites", {"name": f"ftrace farm {_clean(run.id)}", **_tally(verdicts)})
     for cell in all_cells(run, verdicts):
         mine = [record for record in verdicts if record.cell == cell]
@@ -44,7 +44,7 @@ def _tally(verdicts: Sequence[VerdictRecord]) -> dict[str, str]:
 
 
 def _properties(directory: Path, run: Run, cell: str) -> dict[str, str]:
-    """What was tested, and on what."""
+    """What was tested, and where it ran."""
     built = cellstate.load_built(directory, cell)
     known = {
         "run.status": run.status,

@@ -15,16 +15,16 @@ from farm.record.records import Run, VerdictRecord, all_cells, repeat_command, t
 from farm.record.verdict import MEANING
 from farm.report import again, frame, terminal
 
-#: Of KCIDB's schema. What is written here has been in it since the first 5.
+#: The version of KCIDB's schema. All fields written here have been in it since 5.0.
 VERSION = {"major": 5, "minor": 0}
 
-#: Who says so, unless the user names another.
+#: The default origin of a report.
 ORIGIN = "ftrace_farm"
 
-#: Before a test's own place in KCIDB's tree of tests.
+#: The prefix of the farm's tests in KCIDB's tree of tests.
 ROOT = "ftrace_farm"
 
-#: Longest excerpt of a log that the schema takes, in characters.
+#: The longest excerpt of a log that the schema allows, in characters.
 EXCERPT = 16384
 
 Object = dict[str, Any]
@@ -33,8 +33,8 @@ Object = dict[str, Any]
 def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord], origin: str = ORIGIN) -> str:
     """The whole document. `origin` names the farm: lower-case letters, digits, _.
 
-    Ids are made of the run's, so an origin is one results directory. Raises
-    UsageError for another origin.
+    Ids are made from the run's id, so use one origin for each results directory.
+    Raises UsageError for any other form of origin.
     """
     if not re.fullmatch(r"[a-z0-9_]+", origin):
         raise UsageError(f"--origin {origin}: KCIDB takes lower-case letters, digits and _ only")
@@ -94,7 +94,7 @@ def _build(directory: Path, run: Run, cell: str, origin: str) -> Object:
 
 
 def _from_metadata(metadata: Object) -> Object:
-    """What TuxMake knew of the build, as far as it is there."""
+    """What TuxMake recorded about the build, as far as there is a record."""
     build, results = metadata.get("build", {}), metadata.get("results", {})
     known = {
         "architecture": build.get("target_arch"),
@@ -134,14 +134,14 @@ def _test(directory: Path, run: Run, record: VerdictRecord, origin: str, number:
 
 
 def _path(record: VerdictRecord) -> str:
-    """A test's place: suite, function, parameters. What a path cannot hold is an underscore."""
+    """A test's path: suite, function, parameters. Underscores replace what a path cannot hold."""
     function, _, parameters = record.test.partition("[")
     parts = [ROOT, record.suite, function, parameters.removesuffix("]")]
     return ".".join(re.sub(r"[^a-zA-Z0-9_-]", "_", part) for part in parts if part)
 
 
 def _clean(value: Any) -> Any:
-    """The same without what no database takes in a text: NUL, and halves of surrogate pairs."""
+    """The same without characters that databases refuse in a text: NUL, and halves of surrogate pairs."""
     if isinstance(value, str):
         return re.sub("[\0\ud800-\udfff]", "\ufffd", value)
     if isinstance(value, dict):

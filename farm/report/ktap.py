@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """KTAP 1 (Documentation/dev-tools/ktap.rst of the kernel): a test for each cell,
-in it one for each suite, in that one for each verdict."""
+inside it one for each suite, and inside that one for each verdict."""
 
 import re
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from farm.record.records import Run, VerdictRecord, all_cells, title
 from farm.record.verdict import MEANING, Verdict
 from farm.report import again, frame, terminal
 
-#: Where the kernel's own parser believes that the guest is down, in whatever line.
+#: Text that the kernel's own parser takes for the end of the log, in any line.
 _OVER = re.compile(r"(List of all partitions|Kernel panic - not syncing: VFS|reboot): ?")
 
-#: Of a reason, behind a directive; the whole of it stands in the diagnostics.
+#: The longest reason after a directive; the diagnostics have all of it.
 LONGEST = 200
 
 
 def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> str:
-    """The whole document. Reads the consoles of what crashed from `directory`."""
+    """The whole document. Reads the consoles of crashed tests from `directory`."""
     cells = all_cells(run, verdicts)
     lines = ["KTAP version 1", f"# {escape(f'farm run {run.id}, {run.status}', diagnostic=True)}", f"1..{len(cells)}"]
     for number, cell in enumerate(cells, 1):
@@ -43,7 +43,7 @@ def _cell(directory: Path, run: Run, verdicts: Sequence[VerdictRecord], number: 
 
 
 def _group(name: str, verdicts: Sequence[VerdictRecord], number: int, inner: list[str], count: int) -> list[str]:
-    """A test that consists of others: as good as the worst of them, skipped if all are."""
+    """A group of tests: `not ok` if one of them is, skipped if all are."""
     ok = "not ok" if any(record.bad for record in verdicts) else "ok"
     skipped = " # SKIP" if all(record.verdict is Verdict.SKIP for record in verdicts) else ""
     lines = ["KTAP version 1", f"# Subtest: {escape(name)}", f"1..{count}", *inner]
@@ -54,7 +54,7 @@ def _test(directory: Path, run: Run, record: VerdictRecord, number: int) -> list
     known = title(run, record) or "?"
     name = escape(known)
     if name == escape(record.suite):
-        # the kernel's parser would take it for the result of the suite: spell it otherwise
+        # the kernel's parser would take it for the result of the suite: spell it differently
         name = f"\\U{ord(known[0]):08x}" + name.removeprefix(escape(known[0]))
     said = ""
     if directive := MEANING[record.verdict].ktap:
@@ -74,9 +74,9 @@ def _diagnostics(directory: Path, run: Run, record: VerdictRecord) -> list[str]:
 
 
 def escape(text: str, diagnostic: bool = False) -> str:
-    r"""Text for one line: what has a meaning there, and what cannot be printed,
-    becomes `\xNN`, `\uNNNN` or `\UNNNNNNNN`, as in a Python string. What has no
-    text at all is a `?`. A `diagnostic` may hold hash signs and begin with spaces.
+    r"""Text for one line. Characters with a meaning there, and those that cannot be
+    printed, become `\xNN`, `\uNNNN` or `\UNNNNNNNN`, as in a Python string. Empty
+    text becomes `?`. A `diagnostic` may have hash signs and begin with spaces.
     """
     special = "\\" if diagnostic else "\\#"
     coded = "".join(c if c.isprintable() and c not in special else _code(c) for c in text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a person sees while a run goes on: one line for each cell."""
+"""The progress of a run on the screen: one line for each cell."""
 
 import math
 import threading
@@ -19,19 +19,19 @@ from farm.record.records import Run, VerdictRecord
 from farm.record.verdict import MEANING, Verdict
 from farm.report.text import plain
 
-#: Longer than this nothing is silent where there is no terminal to redraw.
+#: The longest silence if there is no terminal to redraw.
 QUIET_SECONDS = 25.0
 
-#: Of what a cell is at, on a terminal.
+#: The width of a cell's state on a terminal.
 _STATE_WIDTH = 60
 
-#: So many verdicts and seconds say how long the rest will take.
+#: How many verdicts and seconds it takes before the remaining time is estimated.
 ENOUGH, ENOUGH_SECONDS = 10, 10.0
 
 
 @dataclass
 class _Row:
-    """What is known of a cell so far."""
+    """What is known about a cell so far."""
 
     step: str = "waiting"
     kernel: str = ""
@@ -43,7 +43,7 @@ class _Row:
 
     @property
     def done(self) -> int:
-        """Tests with a verdict: of those that are LOST none came."""
+        """How many tests have a verdict; LOST tests have none."""
         return sum(record.verdict is not Verdict.LOST for record in self.verdicts)
 
     @property
@@ -52,7 +52,7 @@ class _Row:
 
 
 class Live:
-    """The progress of a run, redrawn on a terminal, as single lines elsewhere."""
+    """The progress of a run: redrawn on a terminal, single lines elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -83,7 +83,7 @@ class Live:
             self.remind()
 
     def remind(self) -> None:
-        """Where there is no terminal: say what each cell is at, if nothing was said for long."""
+        """Without a terminal: print the state of each cell if nothing was printed for long."""
         open_cells = {cell: row for cell, row in self._rows.items() if not row.ended}
         if self._console.is_terminal or not open_cells or time.monotonic() - self._said <= QUIET_SECONDS:
             return
@@ -97,18 +97,18 @@ class Live:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def cells(self, names: list[str]) -> None:
-        """What there will be a line for."""
+        """The cells that will have a line."""
         self._rows = {cell: _Row() for cell in names}
 
     def began(self, directory: Path, run: Run) -> None:
-        """The run has a directory; nothing is built yet."""
+        """The run has a directory, and nothing is built yet."""
         self.cells(run.cells)
         self._directory = directory
         self._print(f"run {directory}")
         self._print(f"accelerator: {run.accel} ({run.accel_reason}); guests at once: {run.workers}")
 
     def building(self, cell: str, step: str) -> None:
-        """The build of a cell got further; `step` is what it does now."""
+        """The build of a cell made progress; `step` is what it does now."""
         row, now = self._rows[cell], time.monotonic()
         if not row.started:
             row.started = self._said = now
@@ -140,7 +140,7 @@ class Live:
             return
         row.verdicts.append(record)
         self._testing = self._testing or time.monotonic() - record.seconds
-        if record.bad and record.verdict is not Verdict.LOST:  # of an interrupted run those are thousands
+        if record.bad and record.verdict is not Verdict.LOST:  # an interrupted run has thousands of those
             told = f"{record.cell} {record.suite} {plain(record.test)} ({record.seconds:.1f} s)"
             self._print(Text.assemble((f"{record.verdict:5} ", MEANING[record.verdict].style), told))
         if self._console.is_terminal or not row.planned:
@@ -151,7 +151,7 @@ class Live:
             self.remind()
 
     def _state(self, cell: str, row: _Row) -> str:
-        """What is done for a cell now."""
+        """What happens for a cell now."""
         if row.step and row.started:
             seconds = time.monotonic() - row.started
             return f"building for {seconds:.0f} s, {row.steps} steps, now: {row.step}"
@@ -173,8 +173,8 @@ class Live:
         return f"{row.done} of {row.planned} tests done" + (f", {lost} without a verdict" if lost else "")
 
     def _remaining(self) -> str:
-        """How long the tests will still take, at the pace of those that were: nothing as long as
-        kernels are built, of which nobody knows how long they take."""
+        """How long the remaining tests will take, at the pace so far. Empty while kernels are being
+        built, because that time is unknown."""
         rows = [row for row in self._rows.values() if row.planned]
         done, planned = sum(len(row.verdicts) for row in rows), sum(row.planned for row in rows)
         elapsed = time.monotonic() - self._testing
@@ -189,11 +189,11 @@ class Live:
         return f"about {minutes} min left" if minutes > 1 else "about a minute left"
 
     def notice(self, text: str) -> None:
-        """Something of the whole run that its reader must know."""
+        """Print something about the whole run that the user must know."""
         self._print(Text(text, "bold yellow"))
 
     def comparing(self, cell: str, done: Mapping[str, int]) -> None:
-        """So many tests of a cell have run on each of its kernels."""
+        """How many tests of a cell have run on each of its kernels."""
         self._rows[cell].ran = dict(done)
         self.remind()
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A hunt for mutants on the screen: a line for each as it falls, the table at the
-end, survivors last and loudly."""
+"""A hunt for mutants on the screen: a line for each one when it is decided, and a table
+at the end, with the survivors last and loudest."""
 
 import time
 from collections import Counter
@@ -26,15 +26,15 @@ STYLES = {
     Outcome.SURVIVED: "bold red",
 }
 
-#: Of a reason, in a table or a line.
+#: The longest reason in a table or a line.
 WIDTH = 100
 
-#: Columns of a terminal from which the table has the cells.
+#: The width of a terminal, in columns, from which the table has the cells.
 WIDE = 120
 
 
 class Progress:
-    """What a person sees while a hunt goes on."""
+    """The progress of a hunt on the screen."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -87,7 +87,7 @@ class Progress:
 
 
 def where(score: Score) -> str:
-    """Who saw a mutant, or where nobody did."""
+    """Which test noticed a mutant, or where none did."""
     if score.outcome is Outcome.SURVIVED:
         return f"in {score.cell}"
     if not score.test:
@@ -109,7 +109,7 @@ def show(console: Console, directory: Path, scores: Scores, mutants: Sequence[Mu
     table.add_column("build + test", justify="right", no_wrap=True)
     for score in ordered:
         if scores.status == "interrupted" and score.outcome is Outcome.LEFT:
-            continue  # the rest of all mutants; they are counted below
+            continue  # not run; these are counted below
         table.add_row(
             Text(score.mutant, STYLES[score.outcome]),
             _seen(score),

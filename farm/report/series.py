@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The patches of a series, a line each, and the first that does not stand by itself."""
+"""The patches of a series, one line for each, and the first one that fails by itself."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from farm.run.causes import by_cause
 
 
 def show(console: Console, checked: Sequence[Checked], of: int) -> None:
-    """Print the table of what was checked, of so many patches, and the first failure in full."""
+    """Print the table of the checked patches, out of `of`, and the first failure in full."""
     cells = list(dict.fromkeys(cell for one in checked for cell in (*one.step.off, *one.step.on)))
     table = Table(box=SIMPLE, pad_edge=False)
     table.add_column("patch")

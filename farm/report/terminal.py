@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The end of a run on the screen: cells x suites, then each cause of failures with
-one of them, its slots and the command that repeats it."""
+"""The report of a run on the screen: cells x suites, then each cause of failures with
+an example, its slots and the command that repeats it."""
 
 import itertools
 from collections import Counter
@@ -24,13 +24,13 @@ from farm.report.text import plain, shortened
 from farm.run.causes import Cause, by_cause
 from farm.run.diagnosis import diagnose
 
-#: Causes that are shown with an example, and those that get a line; of more the rest is counted.
+#: How many causes are shown with an example, and how many more get a line; the rest is counted.
 MOST, MOST_LINES = 6, 20
 
-#: Of one example: lines of its reason, of what goes with it, and members that are named.
+#: For one example: how many lines of its reason and of what belongs to it are shown, and how many tests are named.
 REASON_LINES, BESIDES_LINES, NAMED = 8, 14, 6
 
-#: The end of a log that has no complaint.
+#: How many lines are shown of the end of a log that has no complaint.
 CONSOLE_LINES = 6
 
 
@@ -58,12 +58,12 @@ def show(console: Console, directory: Path, run: Run, verdicts: Sequence[Verdict
 
 
 def lost(record: VerdictRecord) -> bool:
-    """Whether a test was not run at all: of such it is enough to know how many there are."""
+    """Whether a test was not run at all: such tests are only counted."""
     return record.verdict is Verdict.LOST
 
 
 def _line(console: Console, text: str, style: str = "") -> None:
-    """A line as it is, to be copied: no markup, no colours of rich's, not wrapped."""
+    """Print a line that can be copied: no markup, no colours from rich, not wrapped."""
     console.print(plain(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -74,7 +74,7 @@ def _table(*columns: str) -> Table:
 
 
 def by_cell(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
-    """A row a cell, for more cells than fit side by side: all of it, and the suites that are bad."""
+    """One row for each cell, if not all cells fit side by side: the whole cell, and its bad suites."""
     table = _table("cell", "all", "bad")
     table.columns[1].justify = "right"
     for cell in run.cells:
@@ -87,8 +87,8 @@ def by_cell(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
 
 
 def matrix(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
-    """Suites x cells. What is bad in a field is named before what passed; a
-    number alone has passed."""
+    """Suites x cells. A number alone counts the tests that passed; other verdicts are
+    named."""
     table = _table("suite")
     prefix = _common(run.cells)
     for cell in run.cells:
@@ -102,14 +102,14 @@ def matrix(run: Run, verdicts: Sequence[VerdictRecord]) -> Table:
 
 
 def _common(cells: Sequence[str]) -> str:
-    """The architecture that the names of several cells begin with."""
+    """The architecture with which the names of all cells begin, if there are several."""
     arch, dash, _ = cells[0].partition("-")
     return arch + dash if len(cells) > 1 and all(cell.startswith(arch + dash) for cell in cells) else ""
 
 
 def field(records: Sequence[VerdictRecord]) -> Text:
-    """What came of some tests: a number alone has passed, else each verdict is named, what passed
-    first: `4 ok, 20 FAIL`. Skipped ones are counted where there is nothing else."""
+    """The results of some tests. A number alone counts those that passed; otherwise each verdict is
+    named, passes first: `4 ok, 20 FAIL`. Skipped tests are counted only if there are no others."""
     tally = counts(records)
     bad = sorted((verdict for verdict in tally if is_bad(verdict)), key=lambda verdict: -MEANING[verdict].blame)
     parts = [Text(f"{tally[verdict]} {verdict}", MEANING[verdict].style) for verdict in bad]
@@ -121,7 +121,7 @@ def field(records: Sequence[VerdictRecord]) -> Text:
 
 
 def show_cause(console: Console, directory: Path, run: Run, cause: Cause) -> None:
-    """Print a cause: what it is, how far it goes, one of its tests in full, the names of the others."""
+    """Print a cause: what it is, which tests have it, one of them in full, the names of the others."""
     record = cause.example
     console.print(Text.assemble((f"{cause.verdict}  ", MEANING[cause.verdict].style), (plain(cause.headline), "bold")))
     console.print(f"{spread(cause)}", highlight=False)
@@ -146,7 +146,7 @@ def show_cause(console: Console, directory: Path, run: Run, cause: Cause) -> Non
 
 
 def _others(cause: Cause) -> str:
-    """The tests of a cause beside its example: some by name, by suite, and how many more."""
+    """The tests of a cause except its example: some names, by suite, and how many more there are."""
     record = cause.example
     names = dict.fromkeys((one.suite, one.test) for one in cause.members)
     names.pop((record.suite, record.test))
@@ -158,7 +158,7 @@ def _others(cause: Cause) -> str:
 
 
 def spread(cause: Cause) -> str:
-    """How many tests have it, in which cells, of which suites."""
+    """How many tests have the cause, in which cells and suites."""
     tests = "1 test" if len(cause.members) == 1 else f"{len(cause.members)} tests"
     cells = Counter(record.cell for record in cause.members)
     suites = Counter(record.suite for record in cause.members)
@@ -169,8 +169,8 @@ def spread(cause: Cause) -> str:
 
 
 def reason(cause: Cause) -> list[str]:
-    """The reason of the example but for what the headline says, and for what pytest says of a
-    failed assertion that has a message; of slots what else is wrong first."""
+    """The reason of the example, without the part that is in the headline, and without pytest's text
+    about a failed assertion that has a message. Other wrong slots come first."""
     record = cause.example
     first, *rest = [line for line in record.reason.splitlines() if line.strip()] or ["no reason was given"]
     if record.verdict is Verdict.FAIL:
@@ -179,15 +179,15 @@ def reason(cause: Cause) -> list[str]:
 
 
 def told_besides(directory: Path, record: VerdictRecord) -> list[str]:
-    """What goes with the reason: the console, or where the farm itself failed."""
+    """What belongs to the reason: the console, or where the farm itself failed."""
     if record.verdict in (Verdict.CRASH, Verdict.HANG, Verdict.BOOT):
         return [f"  {line}" for line in console_excerpt(directory, record)]
     return record.detail.splitlines()[-BESIDES_LINES:] if record.verdict is Verdict.INFRA else []
 
 
 def console_excerpt(directory: Path, record: VerdictRecord) -> list[str]:
-    """Of what the kernel said within the span of a record the lines that are worth reading: of
-    its first complaint, else the last ones."""
+    """The lines worth reading from the kernel's log within the span of a record: those of its first
+    complaint, or else the last ones."""
     path = directory / "cells" / record.cell / record.console
     if not record.console or not path.is_file():
         return []

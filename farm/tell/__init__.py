@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Telling people and programs what came of a run: mail, webhook."""
+"""Sends the result of a run to people and programs, by mail and webhook."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""tell.yaml: whom to tell what, and how. docs/telling.md describes it."""
+"""tell.yaml: to whom results are sent, when and how. docs/telling.md describes it."""
 
 import os
 import stat
@@ -13,10 +13,10 @@ from pydantic import Field
 from farm.base import strict
 from farm.base.errors import UsageError
 
-#: Where secrets may be, instead of in a file.
+#: The environment variables that may have the secrets, instead of files.
 PASSWORD, TOKEN, URL = "FTRACE_FARM_SMTP_PASSWORD", "FTRACE_FARM_WEBHOOK_TOKEN", "FTRACE_FARM_WEBHOOK_URL"
 
-#: A secret is a line, not a file of whatever size.
+#: The most bytes that are read of a secret: it is one line.
 SECRET_BYTES = 4096
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -28,8 +28,8 @@ _Address = Annotated[
 
 
 class Smtp(strict.Strict):
-    """A mail server. With a `user` the password comes from $FTRACE_FARM_SMTP_PASSWORD
-    or `password_file`. `seconds` bounds each of its answers."""
+    """A mail server. With a `user`, the password comes from $FTRACE_FARM_SMTP_PASSWORD or
+    `password_file`. `seconds` is the limit for each answer of the server."""
 
     host: _Line
     port: int = Field(default=587, ge=1, le=65535)
@@ -50,8 +50,8 @@ class Mail(strict.Strict):
 
 
 class Webhook(strict.Strict):
-    """A POST of JSON. A `url` that is a secret itself comes from $FTRACE_FARM_WEBHOOK_URL or
-    `url_file`, a bearer token from $FTRACE_FARM_WEBHOOK_TOKEN or `token_file`."""
+    """A POST of JSON. If the `url` itself is a secret, it comes from $FTRACE_FARM_WEBHOOK_URL or
+    `url_file`. A bearer token comes from $FTRACE_FARM_WEBHOOK_TOKEN or `token_file`."""
 
     url: _Line | None = None
     url_file: _Line | None = None
@@ -60,7 +60,7 @@ class Webhook(strict.Strict):
 
 
 class Config(strict.Strict):
-    """`when` something changed, or after every run."""
+    """The whole file. `when` says whether only changes are sent, or every run."""
 
     when: Literal["changed", "always"] = "changed"
     mail: Mail | None = None
@@ -68,12 +68,12 @@ class Config(strict.Strict):
 
 
 def default() -> Path:
-    """Where the file is, unless the user names another."""
+    """The path of the file, unless the user names another one."""
     return platformdirs.user_config_path("ftrace-farm") / "tell.yaml"
 
 
 def load(path: Path) -> Config:
-    """The configuration. Raises UsageError that names file, line and key."""
+    """The configuration. Raises a UsageError that names file, line and key."""
     if not path.exists():
         raise UsageError(f"{path}: no such file: docs/telling.md says what to write there")
     root, config = strict.read(path, Config)
@@ -93,7 +93,7 @@ def load(path: Path) -> Config:
 
 
 def url_trouble(url: str) -> str:
-    """What is wrong with a webhook's address, without telling it; empty if nothing is."""
+    """What is wrong with a webhook's address, without revealing it; empty if nothing is."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -109,8 +109,8 @@ def url_trouble(url: str) -> str:
 
 
 def secret(variable: str, file: str | None, key: str) -> str | None:
-    """A secret from the environment, else from a file that only the user can read; None
-    if neither is named. `key` names the file's key in complaints. Raises UsageError."""
+    """A secret from the environment, or else from a file that only the user can read. None
+    if neither is named. `key` is the file's key, for complaints. Raises UsageError."""
     if value := os.environ.get(variable):
         return value
     if not file:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Getting a message out. Whatever goes wrong is a FarmError that holds no secret."""
+"""Sends a message. Any failure is a FarmError that has no secret in it."""
 
 import http.client
 import json
@@ -16,12 +16,12 @@ from farm.base.errors import FarmError, UsageError
 from farm.tell import config
 from farm.tell.config import Mail, Smtp, Webhook
 
-#: That a user's own sendmail may take.
+#: How long the user's own sendmail may take.
 SENDMAIL_SECONDS = 120
 
 
 def mail(message: EmailMessage, how: Mail) -> str:
-    """Send a mail; who took it. Raises FarmError, UsageError."""
+    """Send a mail, and return who took it. Raises FarmError, UsageError."""
     if how.smtp:
         return _smtp(message, how, how.smtp)
     try:
@@ -54,7 +54,7 @@ def _smtp(message: EmailMessage, how: Mail, server: Smtp) -> str:
                 client.login(server.user, password)
             refused = client.send_message(message, how.sender, how.to)
     except smtplib.SMTPAuthenticationError as error:
-        # the server's own words may quote what it was given
+        # the server's own words may quote the password
         said = f"refused the password of {server.user} (code {error.smtp_code}); check it"
         raise FarmError(f"{place}: {said}") from None
     except ssl.SSLError as error:
@@ -73,14 +73,14 @@ def _connected(server: Smtp, context: ssl.SSLContext) -> smtplib.SMTP:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would take the token to where it leads."""
+    """Refuses redirects: the token would go to their target."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 def webhook(document: dict[str, Any], how: Webhook) -> str:
-    """Post a document; who took it. Raises FarmError, UsageError."""
+    """Post a document, and return who took it. Raises FarmError, UsageError."""
     url = how.url or config.secret(config.URL, how.url_file, "webhook.url_file")
     if not url:
         raise UsageError(f"webhook: no url; name one, or a url_file, or set ${config.URL}")
@@ -90,7 +90,7 @@ def webhook(document: dict[str, Any], how: Webhook) -> str:
     headers = {"Content-Type": "application/json", "User-Agent": "ftrace-farm"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    # of the address only this is told: the rest may be the secret
+    # only this part of the address is shown: the rest may be the secret
     place = f"webhook: {urlsplit(url).hostname}"
     try:
         request = urllib.request.Request(url, json.dumps(document).encode(), headers, method="POST")

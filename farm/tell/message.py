@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is told of a run, as plain text and as JSON. Pure: nothing is sent here."""
+"""The message about a run, as plain text and as JSON. Pure: nothing is sent here."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -22,23 +22,23 @@ from farm.report import again, changes, frame, terminal
 from farm.report.text import plain
 from farm.run.causes import explained, headline
 
-#: Of the JSON; raised when a reader of the old one would go wrong.
+#: The schema of the JSON. It is raised when readers of the old one would go wrong.
 SCHEMA = 1
 
-#: Groups of changes, and tests of one group, that are listed; the rest is counted.
+#: How many groups of changes, and tests of one group, are listed; the rest is counted.
 MOST, MEMBERS = 12, 4
 
-#: Columns of a mail, as far as names allow.
+#: The width of a mail in columns, as far as names allow.
 WIDTH = 78
 
 
-#: Of a run that was no part of a night.
+#: For a run that was not part of a night.
 NO_NIGHT = Besides()
 
 
 @dataclass(frozen=True)
 class Told:
-    """A run, what came of it, how it differs from the last comparable one, and the night that it was part of."""
+    """A run, its results, its differences from the last comparable one, and the night that it was part of."""
 
     directory: Path
     run: Run
@@ -79,7 +79,7 @@ def subject(told: Told) -> str:
 
 
 def mail(told: Told, sender: str, to: Sequence[str], now: datetime) -> EmailMessage:
-    """The mail. Its id is made of the run's: sent twice it is one, and each answers the one before."""
+    """The mail. Its id is made from the run's, so two copies count as one. Each mail answers the one before."""
     made = EmailMessage()
     made["From"] = Address("ftrace farm", addr_spec=sender)
     made["To"] = ", ".join(to)
@@ -110,7 +110,7 @@ def _facts(told: Told) -> list[str]:
     tally = counts(told.verdicts)
     sources = list(dict.fromkeys(f"{k.source}, {k.commit[:12]}" for k in comparison.after.kernels.values() if k.source))
     before = comparison.before
-    # of their kernels the kernel's own tests leave no record
+    # the kernel's own tests leave no record of their kernels
     nothing = "with the series and without" if run.command[1:2] == ["selftests"] else "nothing was built"
     facts = {
         "run": f"{run.id}, {run.status}{_duration(run)}, {run.accel}",
@@ -134,7 +134,7 @@ def _duration(run: Run) -> str:
 
 
 def table(told: Told) -> list[str]:
-    """Cells x suites, of which those that have nothing bad share a column."""
+    """Cells x suites. The suites without bad verdicts share a column."""
     bad = list(dict.fromkeys(record.suite for record in told.verdicts if record.bad))
     heads = ["cell", *bad, "other suites" if bad else "all suites"]
     rows = [heads]
@@ -151,7 +151,7 @@ def table(told: Told) -> list[str]:
 
 
 def _changes(told: Told) -> list[str]:
-    """What is different, most important first; then what is as bad as it was."""
+    """The differences, the most important first; then the failures that are unchanged."""
     groups = grouped(told.comparison.news)
     lines = [f"Changes since {told.comparison.before.id}:" if told.comparison.before else "Failures:"] if groups else []
     lines_of = _reasons(told)
@@ -170,7 +170,7 @@ def _changes(told: Told) -> list[str]:
 
 
 def _reasons(told: Told) -> dict[Case, str]:
-    """The reason of each bad case in one line, with its values: the history has it without."""
+    """The reason of each bad case in one line, with its values. The history has it without them."""
     bad = [record for record in reversed(told.verdicts) if record.bad]
     return {Case(record.cell, record.suite, record.test): headline(record) for record in bad}
 
@@ -182,7 +182,7 @@ def _named(change: Change, group: Group) -> str:
 
 
 def _besides(change: Change) -> str:
-    """What is known of a change: how often, since when, how much."""
+    """What is known about a change: how often, since when, how much."""
     if change.kind is Kind.FLAKY and change.rate:
         return f": failed {change.rate} times"
     if change.kind is Kind.SLOWER and change.step:
@@ -212,7 +212,7 @@ def _first(told: Told) -> list[str]:
 
 
 def _again(told: Told) -> list[str]:
-    """How to see the first failure, all of it, and who may have done it."""
+    """The commands that show the first failure, and all of the run, and that find the commit."""
     record, before = first_failure(told), told.comparison.before
     if record is None:
         return []
@@ -227,7 +227,7 @@ def _again(told: Told) -> list[str]:
 
 
 def document(told: Told) -> dict[str, Any]:
-    """What a webhook gets. `text` is what chat programs show."""
+    """The document for a webhook. Chat programs show its `text`."""
     return {
         "schema": SCHEMA,
         "text": f"{plain(subject(told))}\n\n{body(told)}",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A run told to whom the configuration names, if it is worth it."""
+"""Sends the result of a run to the people in the configuration, if there is news."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,12 +17,12 @@ from farm.tell.message import Told
 
 
 def look(directory: Path) -> Told:
-    """A run and how it differs from the last comparable one beside it. Raises
-    FarmError where there is no run."""
+    """A run, and how it differs from the last comparable one beside it. Raises
+    FarmError if there is no run."""
     try:
         read = reading.read(directory)
     except reading.Unreadable as error:
-        raise FarmError(f"{error}: nothing can be told of it") from error
+        raise FarmError(f"{error}: there is nothing to send") from error
     results = directory.resolve().parent
     summary, seen = index.take(directory)
     besides = reading.besides(directory)
@@ -31,14 +31,14 @@ def look(directory: Path) -> Told:
         with store.reading(results) as db:
             comparison = query.compared(db, summary)
     except FarmError as error:
-        # as on a disk that is full: then it is told without the history, for it must be told
+        # for example on a full disk: then send it without the history, because it must be sent
         comparison = changes.compare(None, Side(summary, seen))
         besides = replace(besides, news=(*besides.news, f"not compared: {error}"))
     return Told(directory, read.run, read.verdicts, comparison, besides)
 
 
 def without_run(directory: Path, name: str, command: Sequence[str], started: str, news: Sequence[str]) -> Told:
-    """A night of that name that left no run of its cells, and why; `directory` has what it did leave."""
+    """A night of that name that left no run of its cells, and why; `directory` has what it left."""
     run = Run(
         id=name,
         command=list(command),
@@ -60,8 +60,8 @@ def without_run(directory: Path, name: str, command: Sequence[str], started: str
 
 
 def tell(told: Told, config: Config, always: bool = False) -> list[str]:
-    """Send what is to be sent; who was told. Raises FarmError behind all that could
-    be sent; the verdicts are where they were."""
+    """Send what there is to send, and return to whom. If something fails, raises FarmError after
+    sending all the rest; the verdicts are unchanged."""
     if not always and config.when == "changed" and not message.worth(told):
         return []
     ways: list[Callable[[], str]] = []
@@ -84,7 +84,7 @@ def tell(told: Told, config: Config, always: bool = False) -> list[str]:
 
 
 def draft(told: Told, config: Config | None) -> str:
-    """What a mail would be, to be looked at."""
+    """The text of the mail, for a look at it."""
     mail = config.mail if config else None
     sender, to = (mail.sender, mail.to) if mail else ("farm@localhost", ["you@localhost"])
     made = message.mail(told, sender, to, datetime.now().astimezone())

@@ -627,7 +627,7 @@ def test_a_night_that_fails_itself_is_told_of(
     (tmp_path / "sendmail").unlink()
     with pytest.raises(type(error)), morning.told_of_failure(tmp_path):
         raise error
-    assert "nobody could be told: mail.sendmail: " in capsys.readouterr().err
+    assert "no message could be sent: mail.sendmail: " in capsys.readouterr().err
 
 
 def test_a_step_that_was_cut_off_is_news(tmp_path: Path) -> None:
@@ -711,7 +711,7 @@ def test_three_nights(tmp_path: Path, mails: Path, kill: signal.Signals) -> None
     verdicts = records.load_verdicts(three.results / nights.NIGHTS[2])
     assert len({(one.cell, one.suite, one.test) for one in verdicts}) == len(verdicts) == 48
     assert len(list(three.results.glob("nightly-*"))) == 3
-    assert three.headline() == "= As before: 8 still failing"
+    assert three.headline() == "= Same as before: 8 still failing"
     assert "1 of 3 (6.1 to 79 %)" in (three.results / "site/index.html").read_text()
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The results as static pages, which need neither a server nor anything from outside."""
+"""The results as static pages, which need no server and load nothing from outside."""

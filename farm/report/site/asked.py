@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a run was asked for, where that is not what a night does: patches and pokes first."""
+"""How the command of a run differs from that of a night: patches and pokes first."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from farm.run import patches
 
 @dataclass(frozen=True)
 class Tag:
-    """A word in capitals, what it says of, and more of that. `loud` marks a bug on purpose; `link` is
-    a file, from the site's directory, empty if there is none."""
+    """A word in capitals, with its details. `loud` marks a bug that was planted on purpose; `link` is
+    a file, relative to the site's directory, empty if there is none."""
 
     word: str
     what: str
@@ -23,7 +23,7 @@ class Tag:
 
 
 def tags(results: Path, run: Summary) -> list[Tag]:
-    """What was asked for of a run, the loudest first; nothing for one of the farm's own tree and all tests."""
+    """The tags of a run, the loudest first; none for a run of all tests on the farm's own tree."""
     return [*_patched(results, run), *_others(run)]
 
 
@@ -37,7 +37,7 @@ def _others(run: Summary) -> Iterator[Tag]:
     for poke in run.planted.pokes:
         yield Tag("POKED", poke, loud=True)
     if run.planted.partial:
-        yield Tag("PARTIAL", "the kernel has only a part of the feature", loud=True)
+        yield Tag("PARTIAL", "the kernel has only part of the feature", loud=True)
     if run.tree:
         yield Tag("TREE", run.tree)
     if run.series:
@@ -47,7 +47,7 @@ def _others(run: Summary) -> Iterator[Tag]:
 
 
 def manner(planted: Planted) -> str:
-    """How a kernel differs from a clean one, in a word that begins a sentence; empty for a clean one."""
+    """How a kernel differs from a clean one, in words that begin a sentence; empty for a clean one."""
     words = [
         word
         for word, have in (("patched", planted.patches), ("poked", planted.pokes), ("partial", planted.partial))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Failures of one cause as one item of a page, with its members below it."""
+"""All failures of one cause as one item of a page, with its tests below it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from farm.report.site import files
 from farm.report.site.render import first_line
 from farm.run.causes import Cause, by_cause
 
-#: Tests of a cause that are listed; the rest is counted.
+#: How many tests of a cause are listed; the rest is counted.
 MOST_MEMBERS = 200
 
 
 @dataclass(frozen=True)
 class Member:
-    """A test of a cause in a cell; `page` is of its failure, from the site's directory."""
+    """A test of a cause in a cell; `page` is the page of its failure, relative to the site's directory."""
 
     case: Case
     page: str
@@ -26,10 +26,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Item:
-    """A cause as a page shows it: its example with the command that shows it again, `number` verdicts in
-    `cells` (names, with the page of their first failure), and all `members` by cell, of which `more` are
-    not listed. There are none where they would say no more than the cells do. With `of_cell` it befell
-    each cell as a whole."""
+    """A cause on a page: its example with the command that shows it again; `number` verdicts in `cells`
+    (names, with the page of their first failure); and all `members` by cell, except for `more` that are
+    not listed. There are no members if they would say no more than the cells. `of_cell` means that the
+    cause concerns each cell as a whole."""
 
     verdict: str
     headline: str
@@ -48,7 +48,7 @@ class Item:
 
 
 def item(run: Run, cause: Cause, pages: Mapping[Case, str]) -> Item:
-    """A cause of a run; `pages` are those of its failures, from the site's directory."""
+    """A cause of a run; `pages` are those of its failures, relative to the site's directory."""
     record, cells = cause.example, _by_cell(cause, pages)
     tests = {(one.suite, one.test) for one in cause.members}
     entries = [one for members in cells.values() for one in members]
@@ -85,7 +85,7 @@ def case(record: VerdictRecord) -> Case:
 
 
 def _by_cell(cause: Cause, pages: Mapping[Case, str]) -> dict[str, list[Member]]:
-    """The members of a cause; those that share a page, as what befell a cell as a whole does, are one."""
+    """The members of a cause. Those that share a page, as all tests of a cell without a kernel do, are one."""
     cells: dict[str, dict[str, Member]] = {}
     for record in cause.members:
         one = Member(case(record), pages.get(case(record), ""))

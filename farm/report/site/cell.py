@@ -15,7 +15,7 @@ from farm.report.site.asked import tags
 from farm.report.site.kernel import kernel
 from farm.report.site.render import in_words, look
 
-#: Options of a config and causes of failures that are shown; a page must load on a phone.
+#: How many options of a config, and causes of failures, are shown: a page must load on a phone.
 MOST_OPTIONS = 4000
 MOST_BAD = 100
 
@@ -32,8 +32,7 @@ def page(
     records: Mapping[Case, VerdictRecord],
     failures: Mapping[Case, str],
 ) -> str:
-    """What a run saw in this cell, the records of its failures there, and the pages of them from the site's
-    directory."""
+    """The page of a cell, from the results of a run in it, and the records and pages of its failures there."""
     built = kernel(results, summary.place, run, cell)
     options = None
     if built.config is not None:

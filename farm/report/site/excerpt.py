@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the kernel said during a test, with its complaints marked; what the compiler said of it."""
+"""Excerpts of the kernel's log during a test, with its complaints marked, and of the compiler's output."""
 
 import re
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from farm.guest import splat
 from farm.record.records import VerdictRecord
 from farm.record.verdict import Verdict
 
-#: Of the log within a record's span, the end: a crash or a hang stands there.
+#: How much of the end of a record's span is read: a crash or a hang is there.
 READ_BYTES = 512 << 10
 
-#: Complaints that are shown, lines of each, and lines before one and at the end.
+#: How many complaints are shown, how many lines of each, and how many lines before one and at the end.
 MOST_SPLATS = 4
 SPLAT_LINES = 80
 LINES_BEFORE = 6
@@ -22,8 +22,8 @@ LAST_LINES = 12
 
 @dataclass(frozen=True)
 class Block:
-    """Lines that stand together. `kind` is what splat calls them, "" for what
-    complains of nothing; `left` lines in front of them are not shown."""
+    """Consecutive lines. `kind` is that of the splat, "" if they are no complaint;
+    `left` lines before them are not shown."""
 
     kind: str
     lines: tuple[str, ...]
@@ -32,14 +32,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """`lacks` says why there is nothing, or not all."""
+    """`lacks` says why there is nothing, or not everything."""
 
     blocks: tuple[Block, ...] = ()
     lacks: str = ""
 
 
 def excerpt(directory: Path, record: VerdictRecord) -> Excerpt:
-    """Of the console that a record names, what is worth reading."""
+    """The part of a record's console that is worth reading."""
     if not record.console:
         return Excerpt(lacks="The record names no console: no guest ran for this test.")
     path = directory / "cells" / record.cell / record.console
@@ -51,7 +51,7 @@ def excerpt(directory: Path, record: VerdictRecord) -> Excerpt:
             begin = max(start, end - READ_BYTES)
             file.seek(begin)
             data = file.read(max(0, end - begin))
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # no file can have such a name
         return Excerpt(lacks=f"The run directory lacks cells/{record.cell}/{record.console}.")
     lacks = f"The {begin - start} bytes before this are in the log only." if begin > start else ""
     text = data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
@@ -61,23 +61,23 @@ def excerpt(directory: Path, record: VerdictRecord) -> Excerpt:
     return Excerpt(blocks, lacks)
 
 
-#: Lines of the build log before and behind one that the verdict names, and bytes of the log that are read.
+#: How many lines of the build log are shown before and after one that the verdict names, and how much is read.
 COMPILER_BEFORE, COMPILER_BEHIND, BUILD_LOG_BYTES = 4, 8, 64 << 20
 
-#: What make itself says between the compiler's lines, and what the farm has it say of its progress.
+#: What make itself prints between the compiler's lines, including its progress.
 _OF_MAKE = re.compile(r"^(  [A-Z][A-Z+]+ |make|# |\S*(gcc|clang|ccache|ld) )")
 
 
 def compiler(directory: Path, record: VerdictRecord) -> tuple[Block, ...]:
-    """What the compiler said of a kernel that does not build: the lines of the build log that the verdict
-    names, with what it prints around them. Nothing for another verdict, or where there is no log."""
+    """The compiler's output for a kernel that does not build: the lines of the build log that the verdict
+    names, and those around them. Empty for other verdicts, or if there is no log."""
     if record.verdict is not Verdict.BUILD:
         return ()
     named = {line.strip() for line in record.reason.splitlines()[1:] if line.strip()}
     try:
         with (directory / "cells" / record.cell / "build.log").open(errors="replace") as file:
             lines = file.read(BUILD_LOG_BYTES).splitlines()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # no file can have such a name
         return ()
     shown: set[int] = set()
     for number, line in enumerate(lines):

@@ -18,20 +18,20 @@ from farm.report.site.excerpt import compiler, excerpt
 from farm.report.site.kernel import kernel
 from farm.run.causes import headline
 
-#: Of a test's traceback, the end: what it stopped at stands there.
+#: How much of the end of a test's traceback is shown: the place where it stopped is there.
 DETAIL_LENGTH = 60_000
 
-#: From the page to the site's directory.
+#: The way from the page to the site's directory.
 ROOT = "../../"
 
 
-#: How a line of verdicts.jsonl says that there is nothing to tell.
+#: How to recognise a line of verdicts.jsonl that is no failure.
 _GOOD = (b'"verdict": "PASS"', b'"verdict": "SKIP"')
 
 
 def bad_records(directory: Path) -> dict[Case, VerdictRecord]:
-    """The first bad verdict of each case of a run, of an attempt in which the farm failed only where there
-    is no other. Lines that cannot be read are left away: the history says of what it could not read."""
+    """The first bad verdict of each case of a run. An attempt in which the farm failed counts only if there
+    is no other. Lines that cannot be read are skipped: the history reports them."""
     try:
         data = (directory / "verdicts.jsonl").read_bytes()
     except OSError:
@@ -45,7 +45,7 @@ def bad_records(directory: Path) -> dict[Case, VerdictRecord]:
         except ValueError:
             continue
         case = Case(record.cell, record.suite, record.test)
-        # a verdict on the kernel says more than a failure of the farm's before it
+        # a verdict on the kernel says more than an earlier failure of the farm
         if record.bad and (case not in found or (_of_farm(found[case]) and not _of_farm(record))):
             found[case] = record
     return found
@@ -56,14 +56,14 @@ def _of_farm(record: VerdictRecord) -> bool:
 
 
 def from_history(case: Case, seen: Seen) -> VerdictRecord:
-    """What the history knows of a failure whose run directory does not tell of it."""
+    """A failure from the history, if its run directory does not have it."""
     return VerdictRecord(case.test, case.suite, case.cell, seen.verdict, seen.seconds, seen.reason)
 
 
 def page(
     pages: Environment, results: Path, summary: Summary, run: Run, record: VerdictRecord, seen: Seen, others: int = 0
 ) -> str:
-    """The page of a failure that stands for so many others as well."""
+    """The page of a failure, which also stands for `others` with the same reason."""
     place = summary.place
     built = kernel(results, place, run, record.cell)
     detail = record.detail.strip("\n")

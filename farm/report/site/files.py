@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where the pages of the site lie, and how they get there: whole or not at all,
-and only if they are not what lies there already."""
+"""The files of the site, and how they are written: whole or not at all, and only if
+they have changed."""
 
 import errno
 import hashlib
@@ -11,16 +11,16 @@ from pathlib import Path
 from farm.base import atomic
 from farm.base.errors import FarmError
 
-#: Of the results directory, the site's.
+#: The site's directory inside the results.
 NAME = "site"
 
-#: Of a name, in the name of a file; what makes it unique follows.
+#: How many characters of a name are in the name of its file; a unique part follows.
 NAME_LENGTH = 60
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._]+")
 
-#: What HTML cannot carry (control characters, halves of surrogate pairs), and what
-#: turns the text behind it around.
+#: Characters that HTML cannot have (control characters, halves of surrogate pairs), and those
+#: that change the direction of the text after them.
 _NO_TEXT = re.compile(
     r"[^\t\n -~\u00a0-\u200d\u2010-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010fffd]"
 )
@@ -28,8 +28,8 @@ _NO_TEXT = re.compile(
 
 @cache
 def safe(*names: str) -> str:
-    """A file's name for what has any names: readable, the same on each system,
-    and another one for other names, even where case does not count."""
+    """A file name for any names: readable, the same on each system, and different for
+    different names, even if the file system ignores case."""
     text = "\0".join(names)
     shown = _UNSAFE.sub("-", "-".join(names)).strip("-.")[:NAME_LENGTH]
     return f"{shown}-{hashlib.blake2s(text.encode(errors='surrogatepass'), digest_size=5).hexdigest()}".lstrip("-")
@@ -52,10 +52,9 @@ def run_page(run: str) -> str:
 
 
 def write(path: Path, text: str) -> bool:
-    """Write a page, unless it is there just so. Whether it was written.
+    """Write a page, unless it is unchanged. Returns whether it was written.
 
-    Raises FarmError if the disk is full or does not take it; then the page is
-    what it was before.
+    Raises FarmError if the disk is full or refuses it; then the page is unchanged.
     """
     data = _NO_TEXT.sub("\ufffd", text).encode()
     if path.is_file() and path.read_bytes() == data:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A run in one line: how it ended, and whether that is worse than before. Nothing is well that was
-not tested to its end."""
+"""A run in one line: how it ended, and whether that is worse than before. A run that did not finish is
+never called well."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from farm.report import changes as told
 from farm.report.site.asked import manner
 from farm.report.site.matrix import blamed
 
-#: Look, symbol and words.
+#: Look, symbol and words of a line.
 Line = tuple[str, str, str]
 
 _NOT_ENDED = {"running": "Running, or killed", "interrupted": "Interrupted", "refused": "Refused"}
@@ -39,8 +39,8 @@ def ended(run: Summary) -> Line:
 
 
 def _not_ended(run: Summary) -> str:
-    """That a run has not come to its end, and how far it came."""
-    words = _NOT_ENDED.get(run.status, f"Not to its end, {run.status}")
+    """Says that a run did not finish, and how far it got."""
+    words = _NOT_ENDED.get(run.status, f"Not finished, {run.status}")
     have = run.totals.total() - run.totals[Verdict.LOST]
     if not have:
         return f"{words}: no test has a verdict"
@@ -48,14 +48,14 @@ def _not_ended(run: Summary) -> str:
 
 
 def verdict(found: Comparison, besides: Sequence[str] = ()) -> Line:
-    """The day in a line. `besides` is what else is bad news."""
+    """The result in a line. `besides` is other bad news."""
     look, sign, words = _verdict(found, besides)
     how = manner(found.after.planted)
     return look, sign, f"{how}: {words[0].lower()}{words[1:]}" if how else words
 
 
 def _verdict(found: Comparison, besides: Sequence[str]) -> Line:
-    # what else is bad news stands below as well: in the headline only where there is nothing worse
+    # other bad news is below as well: in the headline only if there is nothing worse
     said, after = told.said(found, () if found.worse else besides), found.after
     than = "the clean run" if after.planted else "before"
     look, sign, words = ended(after)
@@ -69,7 +69,7 @@ def _verdict(found: Comparison, besides: Sequence[str]) -> Line:
     worse = [change for change in found.news if change.kind in WORSE]
     match told.state(found, besides):
         case "worse" if worse and all(map(told.of_farm, worse)) and not besides:
-            return "farm", "!", f"Of the kernel that says nothing: {said}"
+            return "farm", "!", f"This says nothing about the kernel: {said}"
         case "worse":
             return "bad", "▼", f"Worse than {than}: {said}"
         case _ if not bad and look != "good":
@@ -77,11 +77,11 @@ def _verdict(found: Comparison, besides: Sequence[str]) -> Line:
         case "better":
             return "good", "▲", f"Better than {than}: {said}"
         case "changed":
-            return ("odd" if bad else "good"), "=", f"As {than}, and more: {said}"
+            return ("odd" if bad else "good"), "=", f"Same as {than}, and more: {said}"
     if said:
-        return "odd", "=", f"As {than}: {said}"
-    flaky = f"As {than}, but for {number(bad, 'flaky failure')}"
-    return ("odd", "=", flaky) if bad else ("good", "✓", f"As {than}: all is well")
+        return "odd", "=", f"Same as {than}: {said}"
+    flaky = f"Same as {than}, except for {number(bad, 'flaky failure')}"
+    return ("odd", "=", flaky) if bad else ("good", "✓", f"Same as {than}: all is well")
 
 
 def where(found: Comparison) -> str:
@@ -92,7 +92,7 @@ def where(found: Comparison) -> str:
 
 
 def kernels(after: Summary, before: Summary | None = None) -> str:
-    """What was tested, and whether that is what was tested before."""
+    """What was tested, and whether the run before tested the same."""
     now, then = _sources(after), _sources(before) if before else []
     if not now:
         return "no kernel was built"

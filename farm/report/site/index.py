@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The first page: is it worse than before, where, since when, what to type; and
-the matrix at a glance."""
+"""The first page: whether the run is worse than before, where, since when, and what to
+type; and the matrix at a glance."""
 
 import shlex
 from collections import Counter
@@ -22,14 +22,14 @@ from farm.report.site.headline import kernels, number, verdict, where
 from farm.report.site.render import in_words, seconds, when
 from farm.run.causes import Cause, by_cause
 
-#: Items that are shown of what is told of one kind; the rest is counted.
+#: How many items of one kind are shown; the rest is counted.
 MOST_ITEMS = 12
 
 
 @dataclass(frozen=True)
 class _Told:
-    """How the changes of one kind are told; `fresh` is the title where they are news, `mine` what
-    is said of one of them among others of its cause."""
+    """How the changes of one kind are shown. `fresh` is the title if they are news, and `mine` the
+    word for one of them among others of its cause."""
 
     title: str
     look: str
@@ -41,18 +41,18 @@ class _Told:
 
 _KINDS = {
     Kind.NEW_FAILURE: _Told("New failures", "bad", mine="new"),
-    Kind.OTHERWISE: _Told("Failing otherwise than before", "bad", mine="otherwise than before"),
+    Kind.OTHERWISE: _Told("Failing in another way than before", "bad", mine="in another way than before"),
     Kind.FLAKY: _Told(
         "Flaky",
         "odd",
-        "They come and go: how often they failed, and where the true rate lies.",
+        "They come and go: how often they failed, and the range of the true rate.",
         fresh="Newly flaky",
         mine="flaky",
     ),
     Kind.SLOWER: _Told(
         "Slower", "odd", "A lasting step, larger than the noise of the test itself.", fresh="Newly slower"
     ),
-    Kind.GONE: _Told("Gone", "odd", "Were tested, and are not any more."),
+    Kind.GONE: _Told("Gone", "odd", "Were tested before, but not now."),
     Kind.FIXED: _Told("Fixed", "good"),
     Kind.STILL: _Told("Still failing", "bad", mine="as before"),
     Kind.NEW: _Told("New tests", "none", folded=True),
@@ -61,9 +61,9 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run is told by, beside its comparison. So many runs are `shown`, `started` has when
-    each run of the history did, `records` the run's failures, `failures` their pages, `asked` what
-    was asked for."""
+    """What is known about a run besides its comparison: how many runs are `shown`, when each run of
+    the history `started`, the `records` of the run's `failures`, the pages of these, and what was
+    `asked` for."""
 
     run: Run
     shown: int
@@ -75,17 +75,17 @@ class Facts:
 
     @property
     def planted(self) -> bool:
-        """Whether the run has something planted: then its failures need no search for a culprit."""
+        """Whether the run has something planted: then nobody has to search for the culprit."""
         return bool(self.run.patches or self.run.pokes or self.run.partial)
 
 
-#: Of a run that was no part of a night.
+#: For a run that was not part of a night.
 NO_NIGHT = reading.Besides()
 
 
 @dataclass(frozen=True)
 class Besides:
-    """What goes with the run of the suites: lines of its night, the kernel's own tests, mutants."""
+    """What belongs to the run of the suites: lines about its night, the kernel's own tests, mutants."""
 
     night: reading.Besides = NO_NIGHT
     own: tuple[Comparison, Facts] | None = None
@@ -122,7 +122,7 @@ def page(pages: Environment, found: Comparison, facts: Facts, besides: Besides) 
 def _own(found: Comparison, facts: Facts) -> dict[str, object]:
     """The kernel's own tests, as a part of the page."""
     bad = sum(number for one, number in found.after.totals.items() if is_bad(one))
-    ended = {"broken": f"not to its end, the run is {found.after.status}", "same": "as before"}
+    ended = {"broken": f"not finished, the run is {found.after.status}", "same": "as before"}
     quiet = ended.get(told.state(found)) or f"{number(bad, 'failure')} in the first run"
     return {
         "run": found.after,
@@ -152,17 +152,17 @@ def _ended(found: Comparison) -> list[str]:
     run = found.after
     none = "There is no clean run to compare it with: `farm run` with the same cells, and no patch or poke, makes one."
     said = {
-        "running": "The run has not ended: it still goes on, or it was killed.",
+        "running": "The run has not ended: it is still running, or it was killed.",
         "interrupted": "The run was interrupted: not all of it was tested.",
         "stopped": "The run was to stop at the first failure: not all of it was tested.",
-        "refused": "The run was refused, for what is wrong in its command or its input.",
+        "refused": "The run was refused, because its command or its input is wrong.",
     }
     return [*([said[run.status]] if run.status in said else []), *([none] if run.planted else [])]
 
 
 def _sections(changes: Sequence[Change], facts: Facts, of: str = "") -> list[dict[str, object]]:
-    """What is to be said of a run: news that make it worse first, then the rest, each by kind. `of` tells the
-    names on the page from those of another run."""
+    """The changes of a run by kind: first the news that make it worse, then the rest. `of` makes the names
+    on the page different from those of another run."""
     failing = {change.case: change for change in changes if change.after and change.after.is_bad}
     by_kind: dict[tuple[bool, Kind], list[dict[str, object]]] = {}
     count: Counter[tuple[bool, Kind]] = Counter()
@@ -196,13 +196,13 @@ def _sections(changes: Sequence[Change], facts: Facts, of: str = "") -> list[dic
 
 
 def _count(tests: int, told: Sequence[Mapping[str, object]]) -> str:
-    """How many tests, and of how many causes if that is less."""
+    """How many tests, and how many causes if these are fewer."""
     causes = sum(bool(one["cause"]) for one in told)
     return f"{tests} of {number(causes, 'cause')}" if 0 < causes < tests else str(tests)
 
 
 def _gravity(change: Change) -> tuple[int, int, Case]:
-    """What changes are sorted by: first the news that make a run worse."""
+    """The sort key of changes: first the news that make a run worse."""
     return 0 if change.news and change.kind in WORSE else 1, list(Kind).index(change.kind), change.case
 
 
@@ -219,7 +219,7 @@ def _of_cause(cause: Cause, mine: Sequence[Change], facts: Facts) -> dict[str, o
 
 
 def _together(changes: Sequence[Change]) -> list[list[Change]]:
-    """Changes of one kind and test stand together."""
+    """The changes grouped by kind and test."""
     groups: dict[tuple[Kind, bool, str, str], list[Change]] = {}
     for change in changes:
         groups.setdefault((change.kind, change.news, change.case.suite, change.case.test), []).append(change)
@@ -227,7 +227,7 @@ def _together(changes: Sequence[Change]) -> list[list[Change]]:
 
 
 def _of_test(group: Sequence[Change], facts: Facts) -> dict[str, object]:
-    """A test that does not fail, in the cells in which it changed."""
+    """A test that does not fail, in the cells where it changed."""
     first, verdicts = (
         group[0],
         dict.fromkeys(seen.verdict for change in group if (seen := change.after or change.before)),
@@ -267,7 +267,7 @@ def _said(change: Change, facts: Facts) -> list[str]:
 
 def _find(change: Change, record: VerdictRecord, facts: Facts) -> str:
     if facts.planted:
-        return ""  # one knows the culprit
+        return ""  # the culprit is known
     good, bad = (facts.commits.get((run, record.cell), "") for run in (change.last_good, change.first_bad))
     return find(facts.run, record, good, bad)
 

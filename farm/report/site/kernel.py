@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a run directory says of the kernel of a cell, and what it lacks."""
+"""What a run directory has about the kernel of a cell, and what it lacks."""
 
 import json
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from farm.record.records import Run
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """`facts` are names and texts; `files` names and addresses, from the site's
-    directory; `lacks` sentences. `config` is None where the run has none, and
-    `dropped` are the options that the tree left away."""
+    """`facts` are names and texts; `files` are names and addresses, relative to the
+    site's directory; `lacks` are sentences. `config` is None if the run has none.
+    `dropped` are the options that the tree dropped."""
 
     facts: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
@@ -24,13 +24,13 @@ class KernelFacts:
     failed: str
 
 
-#: What a cell's directory has, beside the consoles, of a kernel that was built.
+#: The files about a built kernel in a cell's directory, besides the consoles.
 FILES = ("config", "dropped-options", "build.log", "metadata.json", "reproducer.sh")
 
 
 def kernel(results: Path, place: str, run: Run, cell: str) -> KernelFacts:
-    """What is known of the kernel that a run tested in a cell. `place` is the run's
-    directory below the results, "" if it is gone."""
+    """What is known about the kernel that a run tested in a cell. `place` is the run's
+    directory in the results, "" if it is gone."""
     where = results / place / "cells" / cell
     lacks: list[str] = []
     if not place:
@@ -41,12 +41,12 @@ def kernel(results: Path, place: str, run: Run, cell: str) -> KernelFacts:
     metadata = _json(where / "metadata.json", lacks if built else [])
     if not where.is_dir():
         lacks.append(f"The run directory lacks cells/{cell}.")
-    elif not built and not failed and run.command[1:2] != ["selftests"]:  # which tells of no kernel
-        lacks.append(f"The run directory lacks cells/{cell}/built.json: its kernel was not built to the end.")
+    elif not built and not failed and run.command[1:2] != ["selftests"]:  # those runs record no kernel
+        lacks.append(f"The run directory lacks cells/{cell}/built.json: the build of its kernel did not finish.")
     elif built:
         lacks += [f"The run directory lacks cells/{cell}/{name}." for name in FILES[:3] if not (where / name).is_file()]
     names = [name for name in FILES if (where / name).is_file()]
-    # a name that no file can have is a directory that is not there, which glob() of Python 3.13 refuses
+    # with a name that no file can have there is no directory, and glob() of Python 3.13 refuses that
     found = where.glob("*.log") if where.is_dir() else ()
     logs = (path.name for path in found if path.name not in FILES)
     names += sorted(logs, key=lambda name: (len(name), name))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The site over a results directory: which pages there are, and which are due."""
+"""The site of a results directory: which pages there are, and which must be written."""
 
 import hashlib
 import json
@@ -26,15 +26,15 @@ from farm.report.site import cell, failure, files, index, runs, tests, trends
 from farm.report.site.asked import tags
 from farm.report.site.render import environment, gravity, in_words, look, symbol
 
-#: What the pages were made by and of, so that another farm makes them anew, and this one those of a
-#: run that has gone on.
+#: Records which farm made the pages, and from what. So another farm makes them all again, and the same
+#: one those of a run that has changed.
 STAMP = ".made-by"
 
 
 @dataclass(frozen=True)
 class _Site:
-    """How pages are made: templates, the results directory, and the runs that are not as they were when the
-    site was made."""
+    """How pages are made: the templates, the results directory, and the runs that have changed since the site
+    was made."""
 
     pages: Environment
     results: Path
@@ -47,8 +47,8 @@ class _Site:
 
 @dataclass(frozen=True)
 class _Past:
-    """What pages are made from: the runs that are shown, the newest last, each case over them, and what
-    is to be said of the newest."""
+    """What pages are made from: the runs that are shown, the newest last; each case over them; and what
+    is known about the newest."""
 
     over: Sequence[Summary]
     lines: Mapping[Case, Timeline]
@@ -61,9 +61,9 @@ class _Past:
 
 @dataclass(frozen=True)
 class _Read:
-    """The run of the suites, and that of the kernel's own tests which goes with it; all runs, those
-    that the trends are of, and all hunts for mutants. `others` are runs that are not shown over time, with
-    their failures; `stamps` is what changes with each run's directory."""
+    """The run of the suites, and the run of the kernel's own tests that belongs to it; all runs, those
+    of the trends, and all hunts for mutants. `others` are runs that are not shown over time, with their
+    failures. `stamps` change when the run's directory does."""
 
     past: _Past
     own: _Past | None
@@ -75,11 +75,11 @@ class _Read:
 
 
 def make(results: Path, run: str = "") -> Path:
-    """Write the pages that are not there yet or have changed. On the first of them is the newest run of
-    the suites, or the one that is named. Its path.
+    """Write the pages that are missing or have changed. The first page is about the newest run of the
+    suites, or the one that is named. Returns its path.
 
-    Raises UsageError where there is no such run, FarmError if the pages cannot be
-    written; those that were are whole then, and the same again writes the others.
+    Raises UsageError if there is no such run, FarmError if a page cannot be written. The pages so far
+    are then complete, and another call writes the others.
     """
     read = _read(results, run)
     site = _Site(environment(), results, frozenset(_due(results, read.stamps)))
@@ -130,7 +130,7 @@ def _read(results: Path, run: str) -> _Read:
 
 
 def _failed(db: sqlite3.Connection, runs: Sequence[Summary]) -> Iterator[tuple[Summary, Mapping[Case, Seen]]]:
-    """What failed in these runs, so many at a time that it takes no more room than what is shown."""
+    """What failed in these runs. They are read in portions, to need no more memory than the shown runs."""
     for first in range(0, len(runs), WINDOW):
         over = runs[first : first + WINDOW]
         bad = _bad(store.timelines(db, over))
@@ -139,7 +139,7 @@ def _failed(db: sqlite3.Connection, runs: Sequence[Summary]) -> Iterator[tuple[S
 
 
 def _due(results: Path, stamps: Mapping[str, str]) -> set[str]:
-    """The runs that are not as they were when the site was made, all of them if another farm made it."""
+    """The runs that have changed since the site was made; all of them if another farm made it."""
     try:
         made = json.loads((results / files.NAME / STAMP).read_text())
         if made["farm"] != _version():
@@ -157,7 +157,7 @@ def _past(db: sqlite3.Connection, runs: Sequence[Summary], today: Summary) -> _P
 
 
 def _hunt(read: _Read) -> Mutation | None:
-    """The hunt for mutants that goes with the run: the last behind it, and before the next of its line."""
+    """The hunt for mutants that belongs to the run: the last one after it, but before the next of its line."""
     today = read.past.today
     if today.planted:
         return None
@@ -188,7 +188,7 @@ def _facts(results: Path, read: _Read, past: _Past, failures: Mapping[tuple[int,
 def _tests(
     site: _Site, past: _Past, failures: Mapping[tuple[int, Case], str]
 ) -> dict[tuple[str, str], Mapping[Case, Timeline]]:
-    """A page a test; the cases of each."""
+    """Write one page for each test, over its cases."""
     by_test: dict[tuple[str, str], dict[Case, Timeline]] = defaultdict(dict)
     for case, line in past.lines.items():
         by_test[case.suite, case.test][case] = line
@@ -201,8 +201,8 @@ def _tests(
 
 @cache
 def _version() -> str:
-    """A hash of all that makes pages: of all of the farm, as nearly every room has a say in them, and of
-    what fills in the templates."""
+    """A hash of everything that makes pages: the whole farm, because nearly every package matters, and the
+    library that fills in the templates."""
     digest = hashlib.blake2s(f"{version('jinja2')} {version('markupsafe')}".encode())
     place = Path(farm.__file__).parent
     for file in sorted(one for kind in ("py", "html", "css") for one in place.rglob(f"*.{kind}")):
@@ -211,7 +211,7 @@ def _version() -> str:
 
 
 def _bad(lines: Mapping[Case, Timeline]) -> dict[int, dict[Case, Seen]]:
-    """By the position of a run, what failed in it."""
+    """The failures of each run, by its position."""
     bad: dict[int, dict[Case, Seen]] = defaultdict(dict)
     for case, line in lines.items():
         if line.codes.translate(None, tests.GOOD):
@@ -222,7 +222,7 @@ def _bad(lines: Mapping[Case, Timeline]) -> dict[int, dict[Case, Seen]]:
 
 
 def _failures(site: _Site, past: _Past) -> dict[tuple[int, Case], str]:
-    """The page of each failure in the runs that are shown."""
+    """The page of each failure in the shown runs."""
     bad = _bad(past.lines)
     return {
         (position, case): page
@@ -232,8 +232,8 @@ def _failures(site: _Site, past: _Past) -> dict[tuple[int, Case], str]:
 
 
 def _of_run(site: _Site, summary: Summary, bad: Mapping[Case, Seen]) -> dict[Case, str]:
-    """The page of each failure of a run, by its case, and that of the run. One that is there stays, unless the
-    run or the farm is another: a verdict does not change, and its run directory may be gone by now."""
+    """The page of each failure of a run, by its case, and that of the run. An existing page stays, unless the
+    run or the farm has changed: a verdict does not change, and its run directory may be gone by now."""
     shown: dict[tuple[str, Verdict, str], Case] = {}
     stands_for: dict[Case, int] = defaultdict(int)
     found = {}
@@ -253,7 +253,7 @@ def _of_run(site: _Site, summary: Summary, bad: Mapping[Case, Seen]) -> dict[Cas
     for case in wanted:
         where = site.place / found[case]
         if not summary.place and where.exists():
-            continue  # it was made while there was a run directory, and says more
+            continue  # it was made while the run directory existed, and has more in it
         others = stands_for[case] - 1
         files.write(where, failure.page(site.pages, site.results, summary, run, told[case], bad[case], others))
     if wants_page:
@@ -262,7 +262,7 @@ def _of_run(site: _Site, summary: Summary, bad: Mapping[Case, Seen]) -> dict[Cas
 
 
 def _run(results: Path, summary: Summary) -> Run:
-    """The record of a run; what the history knows, where its directory is gone or lacks it."""
+    """The record of a run. If its directory is gone or lacks it, what the history knows."""
     if summary.place:
         try:
             return reading.read_run(results / summary.place)[0]
@@ -290,12 +290,12 @@ def _run(results: Path, summary: Summary) -> Run:
 
 
 def _cells(site: _Site, past: _Past, failures: Mapping[tuple[int, Case], str]) -> None:
-    """A page a cell, of the last run that had it, and the list of them."""
+    """Write one page for each cell, about the last run that had it, and the list of cells."""
     told: dict[int, Mapping[Case, VerdictRecord]] = {}
     seen: dict[str, dict[int, dict[Case, Seen]]] = defaultdict(lambda: defaultdict(dict))
     newest = {name: position for position, run in enumerate(past.over) for name in run.cells}
     for case, line in past.lines.items():
-        # of a cell that no run names there may be verdicts all the same
+        # there may be verdicts for a cell that no run names
         newest.setdefault(case.cell, len(line.codes.rstrip(b"\0")) - 1)
         position = newest[case.cell]
         if one := line.seen(position):

@@ -14,8 +14,8 @@ from farm.report.site import files
 
 @dataclass(frozen=True)
 class Field:
-    """What the matrix has of one suite in one cell. `text` is short, `words` say the same to
-    who does not see it, `was` marks a change, `link` leads to more, empty if there is none."""
+    """One suite in one cell. `text` is short; `words` say the same for people who cannot see
+    it; `was` marks a change; `link` leads to details, empty if there are none."""
 
     suite: str
     look: str
@@ -27,7 +27,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Row:
-    """A cell: `summary` is all of it in short, `page` its page, empty if it has none."""
+    """A cell: `summary` is its result in short, `page` its page, empty if it has none."""
 
     name: str
     page: str
@@ -45,7 +45,7 @@ Tallies = Mapping[tuple[str, str], Counter[Verdict]]
 
 
 def compared(found: Comparison) -> Matrix:
-    """The matrix of a run against the one before; its fields lead to the pages of the cells."""
+    """The matrix of a run compared with the one before. Its fields lead to the pages of the cells."""
     then = found.before.counts if found.before else {}
     news: dict[tuple[str, str], set[Kind]] = {}
     for change in found.news:
@@ -58,7 +58,7 @@ def compared(found: Comparison) -> Matrix:
 
 
 def alone(run: Summary, links: Mapping[tuple[str, str], str]) -> Matrix:
-    """The matrix of a run by itself; `links` has where a cell and suite lead."""
+    """The matrix of a run by itself; `links` are the targets for each cell and suite."""
     return _matrix(run, {}, {}, lambda cell: "", lambda cell, suite: links.get((cell, suite), ""))
 
 
@@ -106,7 +106,7 @@ def _field(suite: str, now: Counter[Verdict], then: Counter[Verdict] | None, new
         words += f", and the farm failed in {farm}"
     was, change = "", ""
     if then is not None and (Kind.FIXED in news or not news.isdisjoint(WORSE)):
-        # also where as many are bad as before, and not the same
+        # even if as many are bad as before, but different ones
         was, change = ("▲", "better") if news.isdisjoint(WORSE) else ("▼", "worse")
         bad = blamed(then, Exit.KERNEL) + blamed(then, Exit.FARM)
         words += f", {change} than before: {bad or 'none'} bad then"
@@ -114,5 +114,5 @@ def _field(suite: str, now: Counter[Verdict], then: Counter[Verdict] | None, new
 
 
 def blamed(tally: Mapping[Verdict, int], status: Exit) -> int:
-    """How many of these verdicts are the fault of whom that exit status blames."""
+    """How many of these verdicts have the blame of that exit status."""
     return sum(number for verdict, number in tally.items() if MEANING[verdict].blame == status)

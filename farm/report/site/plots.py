@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Pictures of the site, as SVG that stands in the page: no script, no library."""
+"""Pictures of the site, as SVG inside the page: no script, no library."""
 
 import math
 from collections.abc import Sequence
@@ -8,31 +8,30 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-#: In units of the picture; the page scales it to its width.
+#: The size in units of the picture; the page scales it to its width.
 WIDTH, HEIGHT = 720, 220
 LEFT, RIGHT, TOP, BOTTOM = 92, 10, 12, 34
 
-#: Of a label on the axis: of a time the day.
+#: How many characters of a label the axis has: of a time, the day.
 LABEL = 10
 
-#: More points than this no one can tell apart: each stands for several then.
+#: Nobody can distinguish more points than this: beyond it, each stands for several.
 MOST_POINTS = 180
 
 
 @dataclass(frozen=True)
 class Point:
-    """A value (None: there was none) and what to call it on the axis and in words."""
+    """A value (None: there was none), and its name on the axis and in words."""
 
     label: str
     value: float | None
 
 
 def plot(title: str, points: Sequence[Point], unit: str = "", shifts: Sequence[int] = (), id: str = "p") -> Markup:
-    """A line through values in the order given, from zero up. `unit` stands behind the numbers of the
-    axis, but for counts (empty); `shifts` are the indexes where the level changed; `id` is unique
-    in the page.
+    """A line through values in the given order, from zero up. `unit` follows the numbers of the axis;
+    it is empty for counts. `shifts` are the indexes where the level changed. `id` is unique in the page.
 
-    Where there are too many points the largest of several stands for them.
+    If there are too many points, the largest of several stands for all of them.
     """
     step = math.ceil(len(points) / MOST_POINTS) or 1
     groups = [points[n : n + step] for n in range(0, len(points), step)]
@@ -109,7 +108,7 @@ def amount(value: float, unit: str) -> str:
     return f"{number(value)} {unit}".rstrip()
 
 
-#: Of one verdict in a strip.
+#: The size of one verdict in a strip.
 MARK, GAP, TALL = 5, 1, 18
 
 
@@ -122,8 +121,8 @@ class Mark:
 
 
 def strip(marks: Sequence[Mark], said: str) -> Markup:
-    """Verdicts side by side, the newest at the right; equal neighbours are one
-    box. Bad ones are taller, so that they are seen without colour as well."""
+    """Verdicts side by side, the newest at the right. Equal neighbours are one box.
+    Bad ones are taller, so that they can be seen without colours."""
     boxes, position = [], 0
     for mark, run in groupby(marks):
         count = len(list(run))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Templates into pages: all text is escaped, and reads as people read it."""
+"""Turns templates into pages: all text is escaped, and in a form for people."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -24,13 +24,13 @@ def look(verdict: str) -> str:
 
 
 def in_words(tally: Mapping[Verdict, int]) -> str:
-    """Counts, what is bad first."""
+    """Counts, the bad ones first."""
     order = sorted((verdict for verdict in tally if tally[verdict]), key=gravity)
     return ", ".join(f"{tally[verdict]} {verdict}" for verdict in order) or "no verdicts"
 
 
 def gravity(verdict: Verdict) -> tuple[int, bool]:
-    """What verdicts are told by, the gravest first."""
+    """The sort key of verdicts, the gravest first."""
     return -MEANING[verdict].blame, verdict == Verdict.SKIP
 
 
@@ -40,18 +40,18 @@ def first_line(text: str, width: int = 240) -> str:
 
 
 def hexadecimal(value: int, expected: int | None = None) -> Markup:
-    """64 bits in two halves; the bytes that differ from what was expected stand out."""
+    """64 bits in two halves; the bytes that differ from the expected value are marked."""
     texts = []
     for half, wanted in zip(halves(value), halves(value if expected is None else expected), strict=True):
         pairs = [(half[n : n + 2], half[n : n + 2] != wanted[n : n + 2]) for n in range(0, len(half), 2)]
         runs = [("".join(byte for byte, _ in run), other) for other, run in groupby(pairs, key=lambda pair: pair[1])]
         texts.append("".join(f"<i>{text}</i>" if other else text for text, other in runs))
-    # no text in it but hex digits
+    # it has only hex digits
     return Markup('<span class="half">{}</span><span class="half">{}</span>').format(*map(Markup, texts))
 
 
 def when(stamp: str) -> str:
-    """A time of a record, to the minute, as UTC; what is no time stays what it is."""
+    """A time of a record, to the minute, as UTC; anything else stays unchanged."""
     try:
         moment = datetime.fromisoformat(stamp)
     except ValueError:

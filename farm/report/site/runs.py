@@ -15,13 +15,13 @@ from farm.report.site import causes, files, headline, matrix
 from farm.report.site.asked import tags
 from farm.report.site.render import in_words, when
 
-#: Causes that the page of a run shows; the rest is counted.
+#: How many causes the page of a run shows; the rest is counted.
 MOST_CAUSES = 60
 
-#: Cells that the list names of a run.
+#: How many cells of a run the list names.
 MOST_CELLS = 4
 
-#: Of a run directory, what its page has links to.
+#: The files of a run directory that its page links to.
 FILES = ("run.json", "verdicts.jsonl", "junit.xml", "results.ktap", "night.json")
 
 ROOT = "../"
@@ -35,7 +35,7 @@ def page(
     records: Mapping[Case, VerdictRecord],
     failures: Mapping[Case, str],
 ) -> str:
-    """A run by itself: `records` are its failures, `failures` their pages from the site's directory."""
+    """A run by itself: `records` are its failures, `failures` their pages, relative to the site's directory."""
     look, sign, words = headline.ended(summary)
     found = causes.items(run, records, failures)
     links: dict[tuple[str, str], str] = {}
@@ -101,5 +101,5 @@ def listed(pages: Environment, results: Path, runs: Sequence[Summary]) -> str:
 
 
 def _kind(run: Summary) -> str:
-    """What sort of run it is, empty for one of the suites."""
+    """The kind of a run, empty for one of the suites."""
     return "the kernel's own tests" if run.line and not own_tests(run.line) else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The page of one test: how it ends in each cell, and how it did before."""
+"""The page of one test: its result in each cell, now and before."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,13 +19,13 @@ from farm.report.site.render import day, gravity
 
 ROOT = "../"
 
-#: Changes that are told, the newest.
+#: How many changes are listed, the newest first.
 MOST_CHANGES = 60
 
-#: The page of a failure, from the site's directory, by the position of its run.
+#: The page of a failure, relative to the site's directory, by the position of its run.
 Failures = Mapping[tuple[int, Case], str]
 
-#: The codes of what there is no page for.
+#: The codes of verdicts without a page.
 GOOD = bytes([0, *(meaning.code for meaning in MEANING.values() if meaning.blame == Exit.PASSED)])
 
 _PASSED = MEANING[Verdict.PASS].code
@@ -41,8 +41,8 @@ def page(
     failures: Failures,
     steps: Mapping[Case, str],
 ) -> str:
-    """The cases are those of one test, over these runs, the newest last; `steps` has
-    the run since which a case is slower."""
+    """The page of a test. The cases are those of one test, over these runs, the newest last;
+    `steps` has the run since which a case is slower."""
     first = next(iter(cases))
     slower = {steps[case] for case in cases if case in steps}
     days = [day(run.started) for run in over]
@@ -60,14 +60,14 @@ def page(
 
 
 def latest(line: Timeline) -> Verdict:
-    """How a case ended when it last ran."""
+    """The verdict of a case when it last ran."""
     verdict: Verdict | None = BY_CODE.get(line.codes.rstrip(b"\0")[-1])
     assert verdict  # a case that never ran has no timeline
     return verdict
 
 
 def said(lines: Iterable[Timeline]) -> str:
-    """In how many cells a test ends how, bad ones first."""
+    """How many cells have which verdict, bad ones first."""
     tally = Counter(map(latest, lines))
     order = sorted(tally, key=gravity)
     return ", ".join(f"{verdict} in {tally[verdict]} cell{'s' if tally[verdict] > 1 else ''}" for verdict in order)
@@ -93,13 +93,13 @@ def _row(case: Case, line: Timeline, days: Sequence[str], failures: Failures) ->
 
 @cache
 def _strip(codes: bytes) -> Markup:
-    """The picture of a timeline. Most cases have the same one: they always passed."""
+    """The picture of a timeline. It is the same for most cases, which always passed."""
     said = ", ".join(f"{number} {_MARKS[code].word}" for code, number in Counter(codes).most_common())
     return plots.strip([_MARKS[code] for code in codes], said)
 
 
 def _changes(over: Sequence[Summary], cases: Mapping[Case, Timeline], failures: Failures) -> list[dict[str, object]]:
-    """Where a case ended otherwise than the time before, the newest first."""
+    """The runs in which the verdict of a case changed, the newest first."""
     found = []
     for case, line in cases.items():
         if len(set(line.codes) - {0}) < 2:
@@ -121,7 +121,7 @@ def _changes(over: Sequence[Summary], cases: Mapping[Case, Timeline], failures: 
 
 
 def _plot(days: Sequence[str], lines: Sequence[Timeline], shifts: Sequence[int]) -> object:
-    """The median over the cells, where there is a line to draw."""
+    """The median over the cells, if there is a line to draw."""
     points = []
     for position, label in enumerate(days):
         took = [line.milliseconds[position] for line in lines if line.codes[position] == _PASSED]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What goes up or down over the nights: durations, verdicts, the mutation score."""
+"""Trends over the nights: durations, verdicts, the mutation score."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from farm.report.site import plots
 from farm.report.site.plots import Point
 from farm.report.site.render import when
 
-#: Values that stand below a plot, for those who want numbers.
+#: How many values are listed below a plot.
 MOST_ROWS = 30
 
 
@@ -31,12 +31,12 @@ class Trend:
 
 def mutation(hunts: Sequence[Mutation]) -> Trend:
     points = [Point(when(hunt.started), 100 * hunt.score) for hunt in hunts if hunt.score is not None]
-    about = "Of the bugs that were put into the kernel on purpose and tested, how many a suite noticed."
+    about = "How many of the bugs that were put into the kernel on purpose a suite noticed."
     return Trend("Mutation score", about, "%", points)
 
 
 def of_runs(runs: Sequence[Summary]) -> list[Trend]:
-    """What comparable runs took, and what came of them; the oldest first."""
+    """Durations and results of comparable runs, the oldest first."""
     days = [when(run.started) for run in runs]
 
     def trend(title: str, about: str, unit: str, value: Callable[[Summary], float | None]) -> Trend:
