@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The numbers and layouts that user space was compiled with."""
+"""The numbers and layouts that user space is compiled with."""
 
 import pytest
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.needs("bpf_ftrace")
 
 
 def test_program_types_keep_their_numbers(built: Built) -> None:
-    """Every member of enum bpf_prog_type that the base has, and one more at the end."""
+    """enum bpf_prog_type has every member of the base with its number, and one more at the end."""
     numbers = abi.read(locate(built.module)).prog_types
     expected = {name: number for number, name in enumerate(PROG_TYPES)}
     moved = {name: numbers.get(name) for name, number in expected.items() if numbers.get(name) != number}
@@ -25,7 +25,7 @@ def test_program_types_keep_their_numbers(built: Built) -> None:
 
 
 def test_context_layout(built: Built) -> None:
-    """struct bpf_ftrace_args: five arguments of 64 bits, and nothing else."""
+    """struct bpf_ftrace_args has five arguments of 64 bits, and nothing else."""
     seen = abi.read(locate(built.module))
     assert seen.args, "the tree's uapi headers have no struct bpf_ftrace_args"
     assert seen.args == ARGS_OFFSETS, f"arguments at {seen.args} of struct bpf_ftrace_args, and not at {ARGS_OFFSETS}"
@@ -42,7 +42,7 @@ def _load(agent: Agent, number: int, offset: int, size: int = 8) -> None:
 
 
 def test_kernel_agrees_on_the_number(agent: Agent) -> None:
-    """The number that programs are compiled with is the type that has this context."""
+    """The program type that programs are compiled with has this context in the kernel."""
     for offset in ARGS_OFFSETS.values():
         _load(agent, FTRACE_TYPE, offset)
     with pytest.raises(Refused) as refused:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Kernels without the feature: it is refused as unknown, and the tracers work."""
+"""Kernels without the feature: they refuse it as unknown, and the tracers work."""
 
 import errno
 
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.absent("bpf_ftrace")
 
 
 def test_load_is_refused(agent: Agent) -> None:
-    """A program of the type is EINVAL, as of any type that is unknown."""
+    """Loading a program of the type fails with EINVAL, as for any unknown type."""
     with pytest.raises(Refused) as refused:
         agent.request("object_load", path=PROGRAM, ftrace_type=FTRACE_TYPE)
     assert refused.value.errno == errno.EINVAL, f"the load gave {refused.value.name}, not EINVAL"
 
 
 def test_other_types_still_load(agent: Agent) -> None:
-    """The same agent loads a tracepoint program: it is the type that was refused."""
+    """The same agent can load a tracepoint program, so it is the type that was refused."""
     insns = "b700000000000000" + "9500000000000000"  # r0 = 0; exit
     fd = agent.request("prog_load", type=5, insns=insns, license="GPL")["fd"]
     assert agent.request("prog_info", fd=fd)["type"] == 5
@@ -36,7 +36,7 @@ def test_there_is_no_pmu(agent: Agent) -> None:
 
 
 def test_unknown_type_is_refused(agent: Agent) -> None:
-    """An event that is meant for the PMU has a type that is nobody's."""
+    """An event for the PMU is refused, because no PMU has its type."""
     for attr in ({"function": "target_args2"}, {"config2": "0xffffffff81000000"}):
         got = refusal(agent, "perf_open", attr={"type": 1 << 30, **attr}, pid=-1, cpu=0)
         assert got == "ENOENT", f"perf_event_open with a type that no PMU has gave {got}, not ENOENT"

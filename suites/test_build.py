@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the build of a cell left: also for the cells that are only built."""
+"""The results of a cell's build, also for cells that are only built."""
 
 import re
 
@@ -12,18 +12,18 @@ from farm.matrix import Cell
 
 
 def test_feature_is_as_declared(cell: Cell, built: Built) -> None:
-    """The option is on where the cell declares the feature, and off where not."""
+    """The option is on if the cell declares the feature, and off if not."""
     options = kconfig.parse((locate(built.kernel) / "config").read_text())
     expected = "y" if "bpf_ftrace" in cell.supports else "n"
     assert options.get("BPF_FTRACE", "n") == expected
 
 
-#: What the feature cannot be without.
+#: The options that the feature depends on.
 DEPENDENCIES = ("BPF_EVENTS", "DYNAMIC_FTRACE_WITH_REGS", "HAVE_BPF_FTRACE")
 
 
 def test_feature_is_offered_only_where_it_can_be(built: Built, cell: Cell) -> None:
-    """A .config names an option that is off only where its dependencies are met."""
+    """The option can be chosen only if its dependencies are met: otherwise the .config does not name it."""
     text = (locate(built.kernel) / "config").read_text()
     options = kconfig.parse(text)
     missing = [name for name in DEPENDENCIES if options.get(name) != "y"]
@@ -36,7 +36,7 @@ def _symbols(built: Built) -> set[str]:
 
 
 def test_kernel_is_there(built: Built, cell: Cell) -> None:
-    """It was compiled and linked."""
+    """The kernel was compiled and linked."""
     assert "start_kernel" in _symbols(built), "System.map has no start_kernel"
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Calls in every context that functions are called in: tasks, interrupts, NMIs,
-with interrupts or preemption off, with a wakeup pending, and ones that sleep."""
+"""Calls in every context: tasks, interrupts, NMIs, with interrupts or preemption off,
+with a wakeup pending, and functions that sleep."""
 
 from collections import Counter
 
@@ -49,7 +49,7 @@ def _check(what: str, cell: Cell, context: str, done: list[Call], program: Progr
 @tracers
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_filtered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, context: str) -> None:
-    """The program sees what was passed, and what it refuses is not traced."""
+    """In each context the program sees what was passed, and a call that it refuses is not traced."""
     names = [f"target_{target}" for target in TARGETS]
     program = routes.attach(agent, names)
     tracing.start(tracer, *names)
@@ -63,9 +63,9 @@ def test_filtered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, conte
 
 @tracers
 def test_unfiltered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str) -> None:
-    """The trampoline alone in each context, in every kind of kernel."""
+    """Only the trampoline, in each context and every kind of kernel."""
     tracing.start(tracer, *(f"target_{target}" for target in TARGETS))
-    # in one request: a static kernel traces the agent and the network as well
+    # in one request: a static kernel traces the agent and the network too
     wanted = [(context, target, PATTERNS["distinct"]) for context in CONTEXTS for target in TARGETS]
     for (context, _, _), done in zip(wanted, calls.call_in(agent, *wanted), strict=True):
         _check(f"{tracer} in {context}", cell, context, [done])
@@ -80,7 +80,7 @@ def test_unfiltered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str) -> 
     ["unfiltered", *(pytest.param(how, marks=pytest.mark.needs("bpf_ftrace")) for how in ("passed", "refused"))],
 )
 def test_sleeping(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, filtered: str) -> None:
-    """A function that sleeps: others run before it returns, and are traced as well."""
+    """A function that sleeps: other functions run before it returns, and are traced too."""
     program = None
     if filtered != "unfiltered":
         program = filters.attach(agent, "target_sleep2", Rule(DROP_ALL if filtered == "refused" else 0))
@@ -96,8 +96,8 @@ def test_sleeping(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, filte
 @pytest.mark.absent("validates_rcu")
 @tracers
 def test_rcu_is_not_watching(agent: Agent, tracing: Tracing, tracer: str) -> None:
-    """A filter is not asked where nobody could wait for it: the call is not traced, also if
-    the filter is disabled. Functions without one are traced as ever."""
+    """If RCU is not watching, no filter runs, and the call is not traced, even if the filter is
+    disabled. Functions without a filter are traced as usual."""
     program, disabled = Program(agent), Program(agent)
     events = {}
     for function, one in (("target_args2", program), ("target_args3", disabled)):
@@ -119,7 +119,7 @@ def test_rcu_is_not_watching(agent: Agent, tracing: Tracing, tracer: str) -> Non
 
 @pytest.mark.needs("function_graph")
 def test_graph_is_paused(agent: Agent, tracing: Tracing) -> None:
-    """Code that must not be hooked says so, for the task that runs it alone."""
+    """Code that must not be hooked can pause the graph tracer, only for its own task."""
     tracing.start("function_graph", "target_args2")
     wanted = [(context, "args2", PATTERNS["distinct"]) for context in ("graph-paused", "task", "graph-paused")]
     for (context, _, _), done in zip(wanted, calls.call_in(agent, *wanted), strict=True):
@@ -133,8 +133,8 @@ def test_graph_is_paused(agent: Agent, tracing: Tracing) -> None:
 @tracers
 @pytest.mark.parametrize("change", ["update", "delete"])
 def test_map_changes(agent: Agent, tracing: Tracing, tracer: str, change: str) -> None:
-    """While user space changes a map no program runs on the CPU, and no filter either: it is
-    counted as missed, and the call is not traced."""
+    """While user space changes a map, no filter runs on that CPU: it is counted as missed, and the
+    call is not traced."""
     function, times = f"array_map_{change}_elem", 3
     program = filters.attach(agent, function, Rule(PASS_ALL))
     tracing.start(tracer, function)
@@ -163,8 +163,8 @@ WHAT_IS_CALLED_INSIDE = ("*lock*", "*irq*", "*rcu*", "*bpf*", "*preempt*", "*tim
 @tracers
 @pytest.mark.parametrize("traced", ["helper_function", pytest.param("much_more", marks=pytest.mark.touches_many)])
 def test_recursion(agent: Agent, tracing: Tracing, tracer: str, traced: str) -> None:
-    """A filter on what its own program calls: that call cannot be evaluated, so
-    it is counted as missed and not traced, and the guest lives on."""
+    """A filter on a function that its own program calls: that call cannot be evaluated, so it
+    is counted as missed and not traced. The guest survives."""
     answer = agent.request("object_load", path=HELPER, ftrace_type=FTRACE_TYPE)
     (program,) = answer["programs"].values()
     events = {function: filters.open_event(agent, function) for function in ("target_args8", HELPER_FUNCTION)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Filters and processors: a filter is of the system, its event of one processor."""
+"""Filters and processors: a filter is system-wide, but its event belongs to one processor."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ ONLINE = "/sys/devices/system/cpu/cpu1/online"
 
 @pytest.mark.parametrize("cpu", [0, 1])
 def test_filter_is_system_wide(agent: Agent, tracing: Tracing, cpu: int) -> None:
-    """Calls from every processor are filtered, and counted, whichever one the event names."""
+    """Calls on every processor are filtered and counted, whichever processor the event names."""
     program = Program(agent, Rule(ARG_EQUALS, 1, CALL[1][0]))
     event = filters.open_event(agent, FUNCTION, cpu=cpu)
     filters.set_program(agent, event, program.fd)
@@ -40,13 +40,13 @@ def test_filter_is_system_wide(agent: Agent, tracing: Tracing, cpu: int) -> None
 
 @pytest.fixture
 def second_cpu(guest: Guest) -> Iterator[None]:
-    """CPU 1 is switched off in the test, and on again behind it."""
+    """The test may switch CPU 1 off. It is switched on again after the test."""
     yield
     guest.control.request("file_write", path=ONLINE, data="1")
 
 
 def test_offline_cpu(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
-    """The events of a processor end with it, for good; it takes no new one; those of others stay."""
+    """When a processor goes offline, its events end for good, and it takes no new ones. Events of others stay."""
     agent.request("pin", cpu=0)
     ending, staying = Program(agent, Rule(DROP_ALL)), Program(agent, Rule(DROP_ALL))
     event = filters.open_event(agent, FUNCTION, cpu=1)
@@ -84,13 +84,13 @@ def test_offline_cpu(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
     assert got == {}, f"a new event on the CPU that is back drops every call, and the trace has {got}"
 
 
-#: What a processor calls on its way out, where RCU no longer waits for it, and in,
-#: where it does not yet.
+#: Functions that a processor calls while it goes offline, when RCU no longer waits for it, and while
+#: it comes online, when RCU does not wait for it yet.
 GOING, COMING = "idle_task_exit", "cpuhp_ap_sync_alive"
 
 
 def test_processor_that_goes_and_comes(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
-    """A filter could be freed while an offline processor asks it: it is not asked, so the call is refused."""
+    """No filter runs on an offline processor, where it could be freed meanwhile: the call is not traced."""
     agent.request("pin", cpu=0)
     asked = {}
     for function in (GOING, COMING):
@@ -107,12 +107,12 @@ def test_processor_that_goes_and_comes(agent: Agent, tracing: Tracing, second_cp
     assert got == {}, f"nobody could be asked on CPU 1, and the trace has {got}"
 
 
-#: What it calls a little earlier and later, when it is online and takes no tasks.
+#: Functions that it calls a little earlier and later, when it is online but takes no tasks.
 STOPPING, STARTING = "workqueue_offline_cpu", "workqueue_online_cpu"
 
 
 def test_processor_without_tasks(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
-    """RCU waits for an online processor, also before and after the scheduler knows it: the filters are asked."""
+    """Filters run on an online processor, even before and after the scheduler uses it, because RCU waits for it."""
     agent.request("pin", cpu=0)
     programs = {function: Program(agent, Rule(PASS_ALL)) for function in (STOPPING, STARTING)}
     for function, program in programs.items():
@@ -129,7 +129,7 @@ def test_processor_without_tasks(agent: Agent, tracing: Tracing, second_cpu: Non
 
 @pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 def test_pids_are_forgotten_on_an_offline_cpu(agent: Agent, tracing: Tracing, second_cpu: None, tracer: str) -> None:
-    """It comes back to a tracer of all processes, and takes part."""
+    """A processor that was offline while the tracer's pids were cleared traces all processes when it is back."""
     agent.request("pin", cpu=0)
     tracing.start(tracer, FUNCTION)
     tracing.switch("set_ftrace_pid", "1", "\n")
@@ -149,8 +149,8 @@ def test_pids_are_forgotten_on_an_offline_cpu(agent: Agent, tracing: Tracing, se
 
 @pytest.mark.parametrize("tracers", [1, 2])
 def test_processor_goes_traced(agent: Agent, tracing: Tracing, second_cpu: None, tracers: int) -> None:
-    """The functions of the test above are called, and traced: the filter is on another one. Two
-    tracers take the route on which filters are asked."""
+    """With a filter on another function, the calls of a processor that goes and comes are traced. Two
+    tracers use the route that asks filters."""
     filters.attach(agent, FUNCTION, Rule(DROP_ALL))
     tracings = [tracing, *(tracing.instance(f"farm{n}") for n in range(1, tracers))]
     for one in tracings:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What becomes of a call: which programs run, how often, and what their answers do."""
+"""How a call is filtered: which programs run, how often, and what their results do."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,13 +28,13 @@ def _traced(agent: Agent, tracing: Tracing, times: int = 1) -> int:
     return tracing.calls()[FUNCTION]
 
 
-#: What a program returns, of which the kernel looks at the lower half.
+#: Return values of a program. The kernel looks only at the lower half.
 PASSING = (1, 2, 3, 255, 256, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 32 | 1, (1 << 64) - 1, 1 << 63 | 1 << 31)
 DROPPING = (0, 1 << 32, 1 << 33, 1 << 63, 0xFFFFFFFF << 32)
 
 
 def test_return_values(agent: Agent, tracing: Tracing) -> None:
-    """The low 32 bits decide: zero refuses, anything else lets through."""
+    """The low 32 bits of the return value decide: zero refuses the call, anything else lets it through."""
     program = filters.attach(agent, FUNCTION)
     tracing.start("function", FUNCTION)
     wrong = []
@@ -47,7 +47,7 @@ def test_return_values(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_raw_returns_are_not_combined(agent: Agent, tracing: Tracing) -> None:
-    """2 and 1 are both "trace it", though 2 & 1 is 0."""
+    """Return values of several programs are not combined bit by bit: 2 and 1 both let through, though 2 & 1 is 0."""
     for value in (2, 1, 1 << 31):
         filters.attach(agent, FUNCTION, Rule(RETURN, 0, value))
     tracing.start("function", FUNCTION)
@@ -56,7 +56,7 @@ def test_raw_returns_are_not_combined(agent: Agent, tracing: Tracing) -> None:
 
 @pytest.mark.parametrize("filters_", [2, 3, 4])
 def test_several_filters(agent: Agent, tracing: Tracing, filters_: int) -> None:
-    """All run, once a call, and all must let it through."""
+    """All filters on a function run, once for each call, and all must let it through."""
     programs = [filters.attach(agent, FUNCTION) for _ in range(filters_)]
     tracing.start("function", FUNCTION)
     modes = {PASS_ALL: "passes", DROP_ALL: "drops"}
@@ -79,7 +79,7 @@ def test_several_filters(agent: Agent, tracing: Tracing, filters_: int) -> None:
 
 
 def test_one_program_for_two_events(agent: Agent, tracing: Tracing) -> None:
-    """It runs for each of them, and each counts its own runs."""
+    """A program on two events runs for each of them, and each event counts its own runs."""
     program = Program(agent)
     events = [filters.open_event(agent, FUNCTION) for _ in range(2)]
     for event in events:
@@ -91,7 +91,7 @@ def test_one_program_for_two_events(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_run_statistics(agent: Agent, tracing: Tracing) -> None:
-    """What the kernel says of a program as soon as it is asked to count."""
+    """The kernel counts the runs of a program while bpf_stats_enabled is on."""
     program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
     tracing.start("function", FUNCTION)
     for enabled, expected in (("0", 0), ("1", 3)):
@@ -102,7 +102,7 @@ def test_run_statistics(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_disabled_filter_has_no_say(agent: Agent, tracing: Tracing) -> None:
-    """Of two filters on a function, one that is disabled neither runs nor refuses."""
+    """If one of two filters on a function is disabled, it neither runs nor refuses a call."""
     events = []
     programs = [Program(agent, Rule(mode)) for mode in (DROP_ALL, PASS_ALL)]
     for program in programs:
@@ -121,7 +121,7 @@ def test_disabled_filter_has_no_say(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_filters_on_two_functions(agent: Agent, tracing: Tracing) -> None:
-    """Each has a say in its own function only, one program on both of them too."""
+    """A filter decides only about its own function, also if one program filters both."""
     first = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
     second = filters.attach(agent, "target_args3")
     both = Program(agent)
@@ -144,8 +144,8 @@ GOLDEN_RATIO = 0x61C8864680B583EB
 
 
 def test_filters_of_one_bucket(guest: Guest, agent: Agent, tracing: Tracing) -> None:
-    """A filter is found by a hash of its function's address. One whose hash begins
-    with the same bits has no say: of all functions, the one with the most of them."""
+    """A filter is found by a hash of its function's address. It must not affect a function whose
+    hash begins with the same bits."""
     # of a large kernel it is longer than an answer of the agent's can be
     done = guest.connection.run(f"cat {ROOT}/available_filter_functions_addrs", guest.deadline(20))
     assert done.status == 0, done.stderr
@@ -167,7 +167,7 @@ def test_filters_of_one_bucket(guest: Guest, agent: Agent, tracing: Tracing) -> 
 
 @pytest.mark.parametrize("kprobe", range(3), ids=["first", "between", "last"])
 def test_one_run_a_call(agent: Agent, tracing: Tracing, kprobe: int) -> None:
-    """Two tracers and a kprobe on one function share one verdict on each call, in whatever order they came."""
+    """Two tracers and a kprobe on one function share one run of the program for each call, in any order of setup."""
     program = filters.attach(agent, FUNCTION, Rule(ARG_EQUALS, 1, CALL[1][0]))
     second = tracing.instance("farm")
     coming: list[Callable[[], None]] = [partial(one.start, "function", FUNCTION) for one in (tracing, second)]
@@ -182,8 +182,8 @@ def test_one_run_a_call(agent: Agent, tracing: Tracing, kprobe: int) -> None:
 
 
 def test_nobody_asks(agent: Agent, tracing: Tracing) -> None:
-    """Without a tracer that wants the call no program runs: a kprobe is none,
-    and neither is a tracer of another function, nor one that leaves this one out."""
+    """No program runs without a tracer that wants the call. A kprobe is not a tracer, and a
+    tracer of other functions, or one that excludes this one, does not want it."""
     program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
     calls.call(agent, *[CALL] * 3)
     assert program.count() == 0, "there is no tracer at all, and the program ran"
@@ -205,7 +205,7 @@ def test_nobody_asks(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_tracer_comes_and_goes(agent: Agent, tracing: Tracing) -> None:
-    """A filter that was there before the tracer, while it runs, and behind it."""
+    """A filter works with a tracer that starts after the filter, stops, and starts again."""
     program = filters.attach(agent, FUNCTION, Rule(ARG_EQUALS, 1, CALL[1][0]))
     for _ in range(2):
         tracing.start("function", FUNCTION)

@@ -43,7 +43,7 @@ def test_shared_trampoline(
     route: str,
     tracer: str,
 ) -> None:
-    """The kernel's own trampoline, which calls go by that more than one ops wants."""
+    """The frame of the kernel's own trampoline, which serves calls that several ops want."""
     program = None
     if filterable:
         program, _ = (filters.attach(agent, function) for function in FUNCTIONS)
@@ -60,7 +60,7 @@ def test_shared_trampoline(
 def test_copied_trampoline(
     agent: Agent, tracing: Tracing, observer: OutsideObserver, built: Built, cell: Cell, tracer: str
 ) -> None:
-    """A tracer alone has a copy of ftrace_caller of its own."""
+    """The frame of a copy of ftrace_caller, which a tracer has if it is alone."""
     tracing.start(tracer, *FUNCTIONS)
     frame.check_calls(agent, observer, tracer, _expected(built, cell, tracer, CALLER, True))
 
@@ -69,7 +69,7 @@ def test_copied_trampoline(
 def test_copied_trampoline_of_kprobes(
     agent: Agent, tracing: Tracing, observer: OutsideObserver, built: Built, cell: Cell
 ) -> None:
-    """Kprobes alone have a copy of ftrace_regs_caller of their own."""
+    """The frame of a copy of ftrace_regs_caller, which kprobes have if they are alone."""
     for function in FUNCTIONS:
         tracing.kprobe(function)
     frame.check_calls(agent, observer, "kprobe", _expected(built, cell, "kprobe", REGS_CALLER, True))
@@ -80,7 +80,7 @@ def test_copied_trampoline_of_kprobes(
 def test_static_trampoline(
     agent: Agent, tracing: Tracing, observer: OutsideObserver, built: Built, cell: Cell, tracer: str
 ) -> None:
-    """Static ftrace: every function calls __fentry__ at all times."""
+    """The frame of static ftrace, where every function always calls __fentry__."""
     tracing.start(tracer)
     frame.check_calls(agent, observer, tracer, _expected(built, cell, tracer, STATIC))
 

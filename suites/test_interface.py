@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The life of an event: what opens it, what each step of it does to the trace,
-who holds it, and what ends it."""
+"""The life of an event: what opens it, what each step does to the trace, who holds
+it, and what ends it."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -48,14 +48,14 @@ def _dropping(agent: Agent, flags: int = PERF_FLAG_FD_CLOEXEC) -> tuple[int, Pro
 
 
 def test_pmu_is_in_sysfs(agent: Agent) -> None:
-    """A dynamic PMU, whose number is beyond those of the static ones."""
+    """sysfs has the PMU, with a number beyond those of the static PMUs."""
     assert (number := filters.pmu_type(agent)) > 5, f"the PMU has number {number}, which is that of a static one"
     entries = agent.request("file_list", path=PMU)["entries"]
     assert "type" in entries, f"{PMU} has no file type: {entries}"
 
 
 def test_program_loads(agent: Agent) -> None:
-    """The program of the published contract, and it is what it says it is."""
+    """The program of the published contract loads, and has the right type."""
     program = Program(agent)
     assert agent.request("prog_info", fd=program.fd)["type"] == FTRACE_TYPE
 
@@ -93,7 +93,7 @@ def test_event_opened_disabled(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_enabled_before_the_program(agent: Agent, tracing: Tracing) -> None:
-    """Switching an event that has no program changes nothing; its program finds it as it is."""
+    """Without a program, enabling and disabling an event does not filter, but the state holds for a later program."""
     tracing.start("function", FUNCTION)
     event = filters.open_event(agent, FUNCTION, disabled=True)
     for state in ("ENABLE", "DISABLE", "ENABLE"):
@@ -104,7 +104,7 @@ def test_enabled_before_the_program(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_filters_come_and_go(agent: Agent, tracing: Tracing) -> None:
-    """Each is there from its opening to its close, whatever others do on the same function and on another."""
+    """Each filter works from its opening to its close, whatever others on this or another function do."""
     tracing.start("function", FUNCTION, "target_args3")
     other = ("args3", PATTERNS["distinct"])
 
@@ -128,13 +128,13 @@ def test_filters_come_and_go(agent: Agent, tracing: Tracing) -> None:
         check({name: functions[name] for name in events})
 
 
-#: What other events can ask of their CPU. Both together take all others off it.
+#: What other events can demand of their CPU. Both together take all others off it.
 DEMANDS: list[dict[str, bool]] = [{}, {"pinned": True}, {"exclusive": True}, {"pinned": True, "exclusive": True}]
 
 
 def test_nothing_is_asked_once_all_are_closed(guest: Guest, agent: Agent, built: Built) -> None:
-    """A static key counts the filters: while it is 0, traced calls do not even look
-    for some. Only its value, read from outside, tells when it is left on."""
+    """A static key counts the filters; while it is 0, traced calls do not even look for any. It must
+    be 0 again when all filters are closed; only its value, read from outside, shows that."""
     names = symbols(locate(built.kernel))
     assert "bpf_ftrace_key" in names, "the kernel has no bpf_ftrace_key to count its filters"
     key = names["bpf_ftrace_key"]
@@ -154,8 +154,8 @@ def test_nothing_is_asked_once_all_are_closed(guest: Guest, agent: Agent, built:
 
 
 def test_perf_does_not_switch_filters(agent: Agent, tracing: Tracing) -> None:
-    """Perf takes events off a CPU when others are opened, or want it for themselves.
-    A filter does not wait for its turn."""
+    """A filter keeps working when perf takes its event off the CPU because other events are
+    opened or want the CPU for themselves."""
     tracing.start("function", FUNCTION)
     event, program = _dropping(agent)
     for demands in DEMANDS:
@@ -169,7 +169,7 @@ def test_perf_does_not_switch_filters(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_read_off_the_cpu(agent: Agent, tracing: Tracing) -> None:
-    """The runs are counted, and told, while perf has taken the event off its CPU."""
+    """Runs are counted, and can be read, while perf has taken the event off its CPU."""
     tracing.start("function", FUNCTION)
     event, _ = _dropping(agent)
     for number, demands in enumerate(DEMANDS, 1):
@@ -181,7 +181,7 @@ def test_read_off_the_cpu(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_read_counts_runs(agent: Agent, tracing: Tracing) -> None:
-    """Runs of the program, not calls: none while there is no program, no tracer, or no ENABLE."""
+    """read() counts runs of the program, not calls: none without a program, a tracer or ENABLE."""
     event = filters.open_event(agent, FUNCTION)
 
     def runs() -> int:
@@ -232,7 +232,7 @@ HOLDERS = {
 
 @pytest.mark.parametrize("how", HOLDERS)
 def test_child_holds_the_event(agent: Agent, tracing: Tracing, how: str) -> None:
-    """A child inherits it, and an exec keeps or closes it as of any descriptor."""
+    """A child inherits the event. An exec keeps or closes it like any descriptor."""
     run_another, flags, holds = HOLDERS[how]
     tracing.start("function", FUNCTION)
     event, program = _dropping(agent, flags)
@@ -250,7 +250,7 @@ def test_child_holds_the_event(agent: Agent, tracing: Tracing, how: str) -> None
 
 
 def test_session_that_dies(guest: Guest, agent: Agent, tracing: Tracing) -> None:
-    """The end of a process is the end of its filters."""
+    """When a process dies, its filters end."""
     tracing.start("function", FUNCTION)
     with guest.agent() as other:
         _dropping(other)
@@ -260,8 +260,8 @@ def test_session_that_dies(guest: Guest, agent: Agent, tracing: Tracing) -> None
 
 @pytest.mark.needs("smp")
 def test_close_ends_all_runs(guest: Guest, agent: Agent, tracing: Tracing) -> None:
-    """Calls pour in on another CPU meanwhile: one may be underway when close()
-    returns, and its program with it, but none that comes after it."""
+    """After close() returns, no new run of the program begins, although another CPU makes
+    calls all the time. One run that began before may still be under way."""
     tracing.start("function", FUNCTION)
     agent.request("pin", cpu=0)
     with guest.agent() as caller, ThreadPoolExecutor(1) as thread:
@@ -299,14 +299,14 @@ def test_close_ends_all_runs(guest: Guest, agent: Agent, tracing: Tracing) -> No
 
 
 def test_unknown_type(agent: Agent) -> None:
-    """A PMU is asked for types that are nobody's, too."""
+    """An event of a type that no PMU has is refused, although the kernel also asks this PMU."""
     for attr in ({"function": FUNCTION}, {"config2": "0xffffffff81000000"}, {}):
         got = filters.refusal(agent, "perf_open", attr={"type": 1 << 30, **attr}, pid=-1, cpu=0)
         assert got == "ENOENT", f"an event of a type that no PMU has, {attr}, gave {got}, not ENOENT"
 
 
 def test_other_events_count(agent: Agent, tracing: Tracing) -> None:
-    """The PMU answers for its own type only: the others open, count, and are not filtered."""
+    """Events of other PMUs open, count, and are not filtered: the PMU takes only its own type."""
     agent.request("pin", cpu=0)
     kprobe = int(agent.request("file_read", path="/sys/bus/event_source/devices/kprobe/type")["data"])
     fork = int(tracing.read("events/sched/sched_process_fork/id"))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Filters under load, and the ends of their lives: many at once, in any order,
-while calls are made. Counted in operations, not in seconds."""
+"""Filters under load, and how they end: many at once, in any order, while calls are
+made. Measured in operations, not in seconds."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -123,8 +123,8 @@ def check_slots(agent: Agent, tracing: Tracing, filterable: bool) -> None:
 
 @pytest.mark.needs("dynamic_ftrace")
 def test_storm(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell, filterable: bool) -> None:
-    """Filters come and go on every processor, tracers are switched, a module is
-    loaded and unloaded, and all that is traced is called without a pause."""
+    """On every processor, filters come and go, tracers are switched, a module is loaded and
+    unloaded, and all traced functions are called without a pause."""
     first, last = cpus(cell)
     workers = [
         switches(cell, rounds=12),
@@ -194,8 +194,8 @@ def test_refused_storm_holds_nothing(agent: Agent, obstacle: str) -> None:
 @pytest.mark.needs("bpf_ftrace")
 @pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 def test_attached_while_called(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell, tracer: str) -> None:
-    """Filters on one function come and go on two processors, and there is always
-    a call under way that is about to ask them."""
+    """Filters on one function come and go on two processors, while calls that are about to ask
+    them are always under way."""
     first, last = cpus(cell)
     rounds = 20
     programs = [Program(agent, Rule(mode)) for mode in (PASS_ALL, DROP_ALL)]
@@ -215,8 +215,8 @@ def test_attached_while_called(agent: Agent, tracing: Tracing, guest: Guest, cel
 @pytest.mark.needs("bpf_ftrace")
 @pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 def test_closed_filter_does_not_run(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell, tracer: str) -> None:
-    """Closed, and opened again, while the function is called all the time: once
-    close() has returned the program does not start any more."""
+    """After close() has returned, the program does not start again, although the function is
+    called all the time. The filter is closed and opened many times."""
     first, last = cpus(cell)
     program = Program(agent)
     tracing.start(tracer, FUNCTION)
@@ -238,8 +238,8 @@ def test_closed_filter_does_not_run(agent: Agent, tracing: Tracing, guest: Guest
 
 @pytest.mark.needs("bpf_ftrace")
 def test_close_waits_for_runs(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell) -> None:
-    """The program does not run any more when close() returns, and a call that it has been
-    asked about goes on to the other filters."""
+    """The program no longer runs when close() returns, and a call that it was filtering goes on to
+    the other filters."""
     first, last = cpus(cell)
     refusing = filters.attach(agent, FUNCTION, Rule(DROP_ALL))  # behind the newer one
     answer = agent.request("object_load", path=SLOW, ftrace_type=FTRACE_TYPE)
@@ -266,8 +266,8 @@ def test_close_waits_for_runs(agent: Agent, tracing: Tracing, guest: Guest, cell
 
 @pytest.mark.needs("bpf_ftrace")
 def test_last_reference(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell) -> None:
-    """A program that nobody has but its filter: it ends with it, and not before. Several at
-    once, so that who closes waits for the others."""
+    """A program that only its filter holds is freed with the filter, and not before. Several are
+    closed at once, so that each close waits for the others."""
     first, last = cpus(cell)
     functions = [f"target_args{nr}" for nr in range(2, 6)]
     tracing.start("function", *functions)
@@ -305,8 +305,8 @@ def test_switched_while_called(agent: Agent, tracing: Tracing, guest: Guest, cel
 
 @pytest.mark.needs("bpf_ftrace", "smp")
 def test_runs_on_two_processors(agent: Agent, tracing: Tracing, guest: Guest, cell: Cell) -> None:
-    """Of calls at the same time the event counts each. Under TCG processors take turns, so
-    that a count which is not atomic goes wrong under KVM alone."""
+    """The event counts every call that two processors make at the same time. Under TCG the processors
+    take turns, so a count that is not atomic is wrong only under KVM."""
     times = 4000
     program = Program(agent, Rule(DROP_ALL))
     event = filters.open_event(agent, FUNCTION)
@@ -333,7 +333,7 @@ def entries(tracing: Tracing, cell: Cell) -> int:
 
 @pytest.mark.needs("bpf_ftrace")
 def test_only_one_sets_the_program(agent: Agent) -> None:
-    """Of two that set the program of an event at once one succeeds, the other gets EEXIST."""
+    """If two threads set the program of an event at once, one succeeds and the other gets EEXIST."""
     programs = [Program(agent).fd for _ in range(2)]
     rounds = 20
     answer = agent.request(
@@ -344,7 +344,7 @@ def test_only_one_sets_the_program(agent: Agent) -> None:
 
 @pytest.mark.needs("bpf_ftrace")
 def test_one_of_two_filters_closed(agent: Agent, tracing: Tracing) -> None:
-    """The other stays in force, whichever of them was there first."""
+    """If one of two filters is closed, the other still works, whichever was first."""
     tracing.start("function", FUNCTION)
     for gone in (0, 1):
         programs = [Program(agent, Rule(DROP_ALL)) for _ in range(2)]
@@ -363,8 +363,8 @@ def test_one_of_two_filters_closed(agent: Agent, tracing: Tracing) -> None:
 
 @pytest.mark.needs("bpf_ftrace")
 def test_owner_is_killed(agent: Agent, tracing: Tracing) -> None:
-    """The filter lives as long as somebody has its descriptor, and ends when
-    the last one does, who is not asked."""
+    """A filter lives as long as any process has its descriptor, and ends when the last of them
+    is killed."""
     tracing.start("function", FUNCTION)
     program = Program(agent, Rule(DROP_ALL))
     event = filters.open_event(agent, FUNCTION)
@@ -392,7 +392,7 @@ ORDERS = {
 @pytest.mark.needs("bpf_ftrace")
 @pytest.mark.parametrize("order", ORDERS)
 def test_many_functions(agent: Agent, tracing: Tracing, order: str) -> None:
-    """Filters on many functions at once: exactly theirs are enabled, down to none."""
+    """With filters on many functions, exactly these are enabled, until the last one is closed."""
     names = core_functions(agent, 16)
     events = {name: filters.open_event(agent, name) for name in names}
     enabled_are(tracing, set(names), "opened")

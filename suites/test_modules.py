@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Filters on the functions of modules: which keep their module from going, and
-are not to be had while it comes or goes."""
+"""Filters on functions of modules: they keep their module from being unloaded, and cannot
+be opened while it is loading or unloading."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,7 +32,7 @@ def _references(agent: Agent, module: str) -> int:
 
 
 def test_filter_holds_the_module(agent: Agent, tracing: Tracing) -> None:
-    """A function that is filtered does not go away; without the filter its module does, and comes back."""
+    """A module with a filtered function cannot be unloaded. Without the filter it can, and can be loaded again."""
     held = _references(agent, TARGET)
     assert held == 0, f"{held} others hold the module already"
     events = [filters.open_event(agent, function) for function in (FUNCTION, FUNCTION, "target_args3")]
@@ -67,7 +67,7 @@ VISITOR, VISITED, VISITS = "ftrace_visitor", "visitor_args3", 16
 
 
 def test_name_that_the_kernel_has_as_well(agent: Agent) -> None:
-    """A function of the kernel's own is not meant by its name any more while a module has one like it."""
+    """A name is ambiguous, and refused, while both the kernel and a module have a function with it."""
     agent.request("close", fd=filters.open_event(agent, "kernfs_fop_open"))
     agent.request("module_load", path=f"/payload/{VISITOR}.ko")
     try:
@@ -81,9 +81,9 @@ def test_name_that_the_kernel_has_as_well(agent: Agent) -> None:
 @pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 @pytest.mark.parametrize("wanted", ["by_name", "with_all"])
 def test_module_that_comes_traced(agent: Agent, tracing: Tracing, tracer: str, wanted: str) -> None:
-    """A tracer waits for a module: its function is traced from the first call on, by the tracer's
-    own trampoline, by the shared one beside a filter, and by its own again. With all functions
-    means all but those there are, so that not the whole kernel is."""
+    """If a tracer waits for a module, its function is traced from the first call on: by the tracer's
+    own trampoline, by the shared one beside a filter, and by its own again. "All functions" here
+    excludes those that exist already, so that the whole kernel is not traced."""
     if wanted == "by_name":
         tracing.start(tracer, FUNCTION, f"{VISITED}:mod:{VISITOR}")
     else:
@@ -105,7 +105,7 @@ def test_module_that_comes_traced(agent: Agent, tracing: Tracing, tracer: str, w
 
 
 def test_module_that_goes_from_a_filter(agent: Agent, tracing: Tracing) -> None:
-    """Another one that comes to its place was never asked for."""
+    """After a module is unloaded, set_ftrace_filter does not have the functions of one that is loaded in its place."""
     agent.request("module_load", path=f"/payload/{VISITOR}.ko")
     tracing.limit(FUNCTION, VISITED)
     agent.request("module_unload", name=VISITOR)
@@ -119,7 +119,7 @@ def test_module_that_goes_from_a_filter(agent: Agent, tracing: Tracing) -> None:
 
 @pytest.mark.parametrize("second", FUNCTION_TRACERS)
 def test_module_that_comes_to_two_tracers(agent: Agent, tracing: Tracing, second: str) -> None:
-    """Of two tracers that wait for it none has its function alone."""
+    """If two tracers wait for a module, both trace its function."""
     both = {tracing: "function", tracing.instance("farm"): second}
     for one, tracer in both.items():
         one.switch("set_ftrace_notrace", "*", "\n")
@@ -166,7 +166,7 @@ def _symbols(guest: Guest) -> dict[str, int]:
 
 
 def test_module_on_its_way(guest: Guest, agent: Agent, tracing: Tracing) -> None:
-    """What the module has only to be initialised is gone soon; when it goes, all of it is."""
+    """Functions of a module that is loading or unloading, or of its init text, cannot be filtered."""
     with guest.agent() as other:
 
         def load() -> object:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""perf_event_open: what it refuses, line by line, and what it takes for a function."""
+"""perf_event_open: what it refuses, one by one, and what it accepts as a function."""
 
 from typing import Any
 
@@ -117,7 +117,7 @@ REFUSED: dict[str, tuple[str, list[dict[str, Any]]]] = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_open_refuses(agent: Agent, what: str) -> None:
-    """Each fault by its errno, and what is right but for it by none."""
+    """perf_event_open refuses each fault with its errno, and accepts the same event without the fault."""
     errno, requests = REFUSED[what]
     assert _open(agent) == "success", "an event that has nothing wrong with it"
     for request in requests:
@@ -136,7 +136,7 @@ def test_open_refuses_groups(agent: Agent, leader: str) -> None:
 
 
 def test_open_refuses_ambiguous_names(agent: Agent, built: Built) -> None:
-    """Two functions of the same name: which one is meant is not guessed."""
+    """A name that two functions have is refused, because the kernel must not guess."""
     addresses: dict[str, set[str]] = {}
     for line in (locate(built.kernel) / "System.map").read_text().splitlines():
         address, kind, name = line.split(maxsplit=2)
@@ -159,17 +159,17 @@ def _check_no_entries(agent: Agent, built: Built, *offsets: int) -> None:
 
 
 def test_open_refuses_the_middle_of_a_function(agent: Agent, built: Built) -> None:
-    """Behind the call of the tracer, which an ENDBR may stand before."""
+    """An address after the call of the tracer is refused; an ENDBR may precede that call."""
     _check_no_entries(agent, built, 9, 10, 16)
 
 
 def test_open_refuses_the_middle_of_the_call(agent: Agent, built: Built) -> None:
-    """Not the byte that the call begins with: with an ENDBR of four bytes, the fifth."""
+    """An address inside the call of the tracer is refused, except its first byte (after an ENDBR, the fifth)."""
     _check_no_entries(agent, built, 1, 2, 3, 5, 6, 7, 8)
 
 
 def test_open_takes_the_first_and_the_last(agent: Agent, guest: Guest) -> None:
-    """Of the kernel's functions and of a module's, in the order of their addresses."""
+    """The first and the last function by address, of the kernel and of a module, can be filtered."""
     listed = guest.connection.run(
         f"sed -n '1p; /\\[ftrace_target\\]/p' {ROOT}/available_filter_functions_addrs", guest.deadline(60)
     )
@@ -185,8 +185,8 @@ def test_open_takes_the_first_and_the_last(agent: Agent, guest: Guest) -> None:
 
 
 def test_open_when_ftrace_is_dead(guest: Guest, agent: Agent, built: Built) -> None:
-    """Once something is wrong with its call sites ftrace touches none of them any
-    more. It has to be told so from outside: nothing is wrong with them here."""
+    """When ftrace has shut down because of a broken call site, opening an event fails with ENODEV.
+    The test sets that state from outside, because nothing is wrong here."""
     disabled = symbols(locate(built.kernel))["ftrace_disabled"]
     got = _open(agent)
     assert got == "success", f"ftrace is alive, and perf_event_open gave {got}"
@@ -204,7 +204,7 @@ def test_open_when_ftrace_is_dead(guest: Guest, agent: Agent, built: Built) -> N
 
 
 def test_filter_by_address(agent: Agent, tracing: Tracing) -> None:
-    """A filter on the place where a function calls the tracers is one on that function."""
+    """A filter on the address where a function calls the tracers is a filter on that function."""
     (called,) = calls.call(agent, ("args2", PATTERNS["distinct"]))
     attr = {"type": filters.pmu_type(agent), "config2": hex(called.entry)}
     event = agent.request("perf_open", attr=attr, pid=-1, cpu=0)["fd"]

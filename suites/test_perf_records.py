@@ -116,7 +116,7 @@ def changes(agent: Agent, guest: Guest) -> Buffer:
 
 @pytest.mark.needs("dynamic_ftrace")
 def test_trampoline_comes_and_goes(agent: Agent, tracing: Tracing, changes: Buffer) -> None:
-    """Its code and its symbol are told, in this order when it goes and in the other when it comes."""
+    """perf records the symbol and then the code of a new trampoline, and the reverse when it goes."""
     (site,) = (one.entry for one in calls.call(agent, CALL))
     instance = tracing.instance("farm")
     instance.start("function", FUNCTION)
@@ -142,7 +142,7 @@ def test_trampoline_comes_and_goes(agent: Agent, tracing: Tracing, changes: Buff
 
 @pytest.mark.needs("dynamic_ftrace")
 def test_event_that_is_off(agent: Agent, tracing: Tracing) -> None:
-    """perf's event ftrace:function counts what is called while it is on."""
+    """perf's event ftrace:function counts only calls that are made while it is on."""
     agent.request("pin", cpu=0)
     (_, event), *_ = tracers.perf_events(agent, tracing, [FUNCTION])
     counted = []
@@ -159,7 +159,7 @@ def test_event_that_is_off(agent: Agent, tracing: Tracing) -> None:
     ["unfiltered", *(pytest.param(how, marks=pytest.mark.needs("bpf_ftrace")) for how in ("passed", "refused"))],
 )
 def test_samples(agent: Agent, tracing: Tracing, filtered: str) -> None:
-    """Of each call that is not refused: where, by whom, and the way there."""
+    """perf samples each call that is not refused, with function, caller and callchain."""
     if filtered != "unfiltered":
         filters.attach(agent, FUNCTION, Rule(DROP_ALL if filtered == "refused" else PASS_ALL))
     pid = agent.request("hello")["pid"]

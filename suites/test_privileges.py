@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Who may load a filter, and who may attach it."""
+"""Which privileges it takes to load a filter, and to attach it."""
 
 import pytest
 
@@ -46,9 +46,9 @@ def _reader(helper: str) -> str:
 
 @pytest.mark.parametrize("left", CAPABILITIES)
 def test_capabilities(agent: Agent, left: str) -> None:
-    """A filter hides calls from the tracers of others: that takes CAP_SYS_ADMIN.
-    Its program reads the kernel's memory: CAP_BPF and CAP_PERFMON. Who may not attach
-    it is not told either what functions there are."""
+    """To attach a filter takes CAP_SYS_ADMIN, because it hides calls from the tracers of others.
+    To load its program takes CAP_BPF and CAP_PERFMON, because it reads the kernel's memory.
+    Without permission to attach, the error does not reveal which functions exist."""
     keep, open_expected, load_expected = CAPABILITIES[left]
     assert _open(agent) == "success", "with every capability"
     agent.request("drop_capabilities", capabilities=sorted(ALL_CAPABILITIES - keep))
@@ -66,8 +66,8 @@ PARANOID = "/proc/sys/kernel/perf_event_paranoid"
 
 @pytest.mark.needs("user_namespaces")
 def test_root_of_a_user_namespace(agent: Agent, tracing: Tracing) -> None:
-    """Who may do everything in a namespace of his own may hide nothing from those outside,
-    even where perf itself lets everybody in."""
+    """Root of a user namespace may not filter, even if perf itself is open to everybody: the filter
+    would hide calls from users outside."""
     before = tracing.read(PARANOID)
     tracing.switch(PARANOID, "-1", before)
     agent.request("enter_user_namespace")
@@ -80,8 +80,8 @@ def test_root_of_a_user_namespace(agent: Agent, tracing: Tracing) -> None:
 @pytest.mark.needs("lockdown")
 @pytest.mark.spoils_guest
 def test_lockdown(guest: Guest) -> None:
-    """Who has locked tracefs away has locked its filters away. That is a matter
-    of confidentiality; a kernel whose integrity is locked down can be traced."""
+    """Lockdown of tracefs also locks its filters. That is lockdown level confidentiality; with
+    level integrity the kernel can be traced."""
     # not the suites' own fixture: tracefs cannot be reset any more behind this test
     with guest.agent() as agent:
         for level, expected in (("none", "success"), ("integrity", "success"), ("confidentiality", "EPERM")):

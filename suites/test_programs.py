@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Programs made up at random, which Python and the kernel must agree on.
+"""Random programs, on which Python and the kernel must agree.
 
-The same programs in every run, so that a failure can be repeated by its name;
-Hypothesis then looks for the smallest one that fails.
+The programs are the same in every run, so that a failure can be repeated by its
+name. Hypothesis then looks for the smallest one that fails.
 """
 
 import re
@@ -111,8 +111,8 @@ class Patience:
 
 
 def test_random_programs(guest: Guest, agent: Agent, tracing: Tracing) -> None:
-    """Filters over the arguments, in arithmetic and comparisons of 64 and 32
-    bits, signed and not, whole arguments and parts of them."""
+    """Random filters over the arguments, and parts of them, with signed and unsigned
+    arithmetic and comparisons of 64 and 32 bits."""
     kernel, patience = KernelVerdicts(agent, tracing), Patience(guest)
     passed: Counter[bool] = Counter()
 

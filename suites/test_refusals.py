@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What an event that is open refuses: PERF_EVENT_IOC_SET_BPF, and the calls that
-other events know."""
+"""What an open event refuses: in PERF_EVENT_IOC_SET_BPF, and the calls that other events
+know."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def _set_bpf(agent: Agent, event: int, program: int) -> str:
 
 
 def test_set_bpf_refuses(agent: Agent) -> None:
-    """What is no filter; and no failure is in the way of one that is."""
+    """SET_BPF refuses everything but a filter, and still takes a filter after these failures."""
     event = filters.open_event(agent, FUNCTION)
     closed = agent.request("dup", fd=event)["fd"]
     agent.request("close", fd=closed)
@@ -61,7 +61,7 @@ def test_set_bpf_refuses(agent: Agent) -> None:
 
 
 def test_first_program_stays(agent: Agent, tracing: Tracing) -> None:
-    """A second one is refused, the same as any other, on and off."""
+    """A second program is refused, even the same one, whether the event is on or off."""
     first, second = Program(agent, Rule(DROP_ALL)), Program(agent)
     event = filters.open_event(agent, FUNCTION)
     filters.set_program(agent, event, first.fd)
@@ -89,7 +89,7 @@ def _check_other(agent: Agent, name: str, attr: dict[str, Any]) -> None:
 
 
 def test_other_events_refuse_the_program(agent: Agent, tracing: Tracing) -> None:
-    """An FTRACE program goes with the PMU's own events and no other."""
+    """Events of other PMUs refuse an FTRACE program."""
     kprobe = int(agent.request("file_read", path="/sys/bus/event_source/devices/kprobe/type")["data"])
     breakpoint_ = {"bp_type": HW_BREAKPOINT_W, "config1": KERNEL_ADDRESS, "config2": HW_BREAKPOINT_LEN_8}
     others: dict[str, dict[str, Any]] = {
@@ -104,14 +104,14 @@ def test_other_events_refuse_the_program(agent: Agent, tracing: Tracing) -> None
 
 
 def test_function_event_refuses_the_program(agent: Agent, tracing: Tracing) -> None:
-    """Perf's own event of ftrace is none either. It is for all functions as long as it is open,
-    which takes seconds where they are really patched."""
+    """Perf's own event ftrace:function refuses an FTRACE program too. While it is open it is on
+    all functions, which takes seconds if they are really patched."""
     tracing.switch("/proc/sys/kernel/ftrace_enabled", "0", "1")
     _check_other(agent, "ftrace:function", _tracepoint(tracing, "ftrace/function"))
 
 
 def test_event_with_another_program(agent: Agent) -> None:
-    """One that has a program says so first."""
+    """An event that has a perf_event program refuses an FTRACE program with EEXIST."""
     attr = {"type": PERF_TYPE_SOFTWARE, "config": PERF_COUNT_SW_CPU_CLOCK}
     event = agent.request("perf_open", attr=attr, pid=-1, cpu=0)["fd"]
     filters.set_program(agent, event, filters.load(agent, RETURN_ZERO, prog_type("PERF_EVENT")))
@@ -128,7 +128,7 @@ REFUSED_IOCTLS: dict[str, dict[str, Any]] = {
 
 
 def test_other_calls(agent: Agent) -> None:
-    """What other events answer to, before there is a program and behind it."""
+    """The event refuses the calls that other events know, with and without a program."""
     program = filters.load(agent, RETURN_ZERO)
     kprobe = filters.load(agent, RETURN_ZERO, prog_type("KPROBE"))
     event = filters.open_event(agent, FUNCTION)

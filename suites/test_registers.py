@@ -17,7 +17,7 @@ from suites.tracefs import FUNCTION_TRACERS, Tracing
 @pytest.mark.parametrize("route", [CALLER, pytest.param(REGS_CALLER, marks=pytest.mark.needs("with_regs"))])
 @pytest.mark.parametrize("filtered", ["unfiltered", pytest.param("filtered", marks=pytest.mark.needs("bpf_ftrace"))])
 def test_registers(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, route: str, filtered: str) -> None:
-    """Sentinels in all registers, an assembly target, a look before, within and after."""
+    """All registers keep their sentinels before, inside and after a traced call of an assembly function."""
     if filtered == "filtered":
         filters.attach(agent, "target_registers")
     if route == REGS_CALLER:
@@ -39,8 +39,8 @@ def test_registers(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, rout
 @pytest.mark.needs("dynamic_ftrace", "with_regs")
 @pytest.mark.parametrize("beside", ["alone", "tracer", "direct"])
 def test_changed_registers(agent: Agent, tracing: Tracing, cell: Cell, beside: str) -> None:
-    """A callback with all registers, as a kprobe, may change them: the function
-    receives what it wrote, by each way out of the trampoline."""
+    """A callback with all registers, such as a kprobe, may change them: the function receives the
+    new values, by each exit of the trampoline."""
     observer = ModuleObserver(agent, OPS_CHANGE, ["target_registers"])
     if beside == "direct":
         ModuleObserver(agent, DIRECT, ["target_registers"])

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each route that a call can take through the trampoline, with every reader of
-the slots there is: they all see what was passed."""
+"""Each route that a call can take through the trampoline, with every reader of the slots:
+all of them see what was passed."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ BARE = ("ops", "replace")
 
 @pytest.mark.parametrize("who", [name if name in BARE else pytest.param(name, marks=needs_regs) for name in ALONE])
 def test_alone(agent: Agent, tracing: Tracing, cell: Cell, who: str) -> None:
-    """One ops has a trampoline made for it, one direct call needs none of ftrace's."""
+    """An ops or direct call that is alone: the ops has a trampoline of its own, the direct call needs none."""
     _check(agent, tracing, cell, ALONE[who])
 
 
@@ -66,14 +66,14 @@ UNFILTERED = ["ops_before", *(pytest.param(name, marks=needs_regs) for name in (
 @pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 @pytest.mark.parametrize("other", BESIDE)
 def test_filtered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, other: str) -> None:
-    """Others see every call, the tracer what the filter lets through."""
+    """Other observers see every call, and the tracer sees what the filter lets through."""
     _check(agent, tracing, cell, replace(BESIDE[other], tracers=(tracer,), filtered=True))
 
 
 @pytest.mark.parametrize("tracer", FUNCTION_TRACERS)
 @pytest.mark.parametrize("other", UNFILTERED)
 def test_unfiltered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, other: str) -> None:
-    """A tracer and another one, and no filter: both see every call."""
+    """A tracer and another observer, without a filter: both see every call."""
     _check(agent, tracing, cell, replace(BESIDE[other], tracers=(tracer,)))
 
 
@@ -90,7 +90,7 @@ TWO = [
 @pytest.mark.parametrize("both", TWO)
 @pytest.mark.parametrize("filtered", ["unfiltered", pytest.param("filtered", marks=pytest.mark.needs("bpf_ftrace"))])
 def test_two_tracers(agent: Agent, tracing: Tracing, cell: Cell, both: str, filtered: str) -> None:
-    """The program runs once a call, and both tracers obey it."""
+    """With two tracers the program runs once for each call, and both obey it."""
     _check(agent, tracing, cell, Route(tuple(both.split("+")), filtered=filtered == "filtered"))
 
 
@@ -115,7 +115,7 @@ CORE_ROUTES = {
     [pytest.param(how, marks=pytest.mark.needs("function_graph")) if how == "graph" else how for how in CORE_ROUTES],
 )
 def test_core_function(agent: Agent, tracing: Tracing, how: str) -> None:
-    """A function of the kernel proper, that other tasks may call at any time."""
+    """A function of the kernel itself, which other tasks may call at any time."""
     route = CORE_ROUTES[how]
     program = routes.attach(agent, [CORE]) if route.filtered else None
     before = [ModuleObserver(agent, kind, [CORE]) for kind in route.before]
@@ -149,9 +149,9 @@ def test_core_function(agent: Agent, tracing: Tracing, how: str) -> None:
 
 
 def test_guarded_ops(agent: Agent) -> None:
-    """An ops that does not want to be called from within itself, alone on its functions: its
-    trampoline goes by the function that sees to that. One level of it is let through, as an
-    interrupt may look like it (TRACE_CTX_TRANSITION); the callback would go three deep."""
+    """An ops that forbids recursion and is alone on its functions: its trampoline calls the function
+    that prevents recursion. One level is allowed, because an interrupt may look like recursion
+    (TRACE_CTX_TRANSITION); the callback itself would go three levels deep."""
     inner = "target_inner"
     with_inner = ModuleObserver(agent, OPS_GUARDED, ["target_args6", inner])
     calls.call(agent, *(("args6", values) for values in PATTERNS.values()))
@@ -168,7 +168,7 @@ def _trampolines(guest: Guest) -> int:
 
 @pytest.mark.parametrize("who", [OPS, pytest.param(OPS_REGS, marks=needs_regs)])
 def test_trampoline_is_freed(agent: Agent, guest: Guest, who: str) -> None:
-    """An ops that goes takes along the trampoline that was made for it."""
+    """When an ops is removed, its own trampoline is freed."""
     before = _trampolines(guest)
     for _ in range(3):
         ops = agent.request("observe", observer=who, functions=["target_args6"])["fd"]
@@ -181,8 +181,8 @@ def test_trampoline_is_freed(agent: Agent, guest: Guest, who: str) -> None:
 
 @needs_regs
 def test_ops_that_is_refused(agent: Agent, guest: Guest) -> None:
-    """Of two that send calls of the same function elsewhere the second is refused: it leaves no trampoline
-    behind, and no mark on another function that it would have had."""
+    """If two ops redirect the same function, the second is refused. It leaves no trampoline, and no
+    mark on another function of its own."""
     agent.request("observe", observer=REPLACE, functions=["target_args8"])
     before = _trampolines(guest)
     got = filters.refusal(agent, "observe", observer=REPLACE, functions=["target_args7", "target_args8"])

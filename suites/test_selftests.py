@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the kernel tests of its tracers by itself, while it boots."""
+"""The kernel's own tests of its tracers, at boot."""
 
 import pytest
 
@@ -27,7 +27,7 @@ EXPECTED = {
 
 @pytest.mark.needs("startup_test")
 def test_startup(guest: Guest, cell: Cell) -> None:
-    """Each of the tests at boot was made, and passed."""
+    """Each of the kernel's tests at boot ran and passed."""
     boot, ready, _ = guest.console.text().partition(READY)
     assert ready
     found = startup.outcomes(boot)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The saved-register slots: what the program saw is what was passed, and what
-the callee received, under each tracer and through each trampoline."""
+"""The saved-register slots: the program sees what was passed, and so does the callee, under
+each tracer and through each trampoline."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def _take(tracing: Tracing, route: str, *targets: str) -> None:
 @tracers
 @routes
 def test_arguments(agent: Agent, tracing: Tracing, tracer: str, route: str) -> None:
-    """Every pattern of arguments, in every function: passed, seen, received, traced."""
+    """For every pattern of arguments and every function, the program sees and the callee receives what was passed."""
     names = [f"target_{target}" for target in FUNCTIONS]
     program = attach(agent, names, Rule())
     _take(tracing, route, *FUNCTIONS)
@@ -68,7 +68,7 @@ def test_value(agent: Agent, tracing: Tracing, tracer: str, number: int) -> None
 
 @tracers
 def test_without_filter(agent: Agent, tracing: Tracing, tracer: str) -> None:
-    """The trampoline alone: what the callees receive, in every kind of kernel."""
+    """Without a filter the callees receive what was passed, in every kind of kernel."""
     tracing.start(tracer, *(f"target_{target}" for target in FUNCTIONS))
     done = calls.call(agent, *((target, values) for target in FUNCTIONS for values in PATTERNS.values()))
     for one in done:
@@ -81,7 +81,7 @@ def test_without_filter(agent: Agent, tracing: Tracing, tracer: str) -> None:
 @pytest.mark.needs("dynamic_ftrace", "with_regs")
 @routes
 def test_parent(agent: Agent, tracing: Tracing, route: str) -> None:
-    """The trampoline hands on who called: the return address lies where it looks."""
+    """The tracer gets the right caller from the trampoline: the return address is where it looks."""
     _take(tracing, route, *FUNCTIONS)
     tracing.start("function", *(f"target_{target}" for target in FUNCTIONS))
     calls.call(agent, *((target, PATTERNS["distinct"]) for target in FUNCTIONS))
@@ -97,7 +97,7 @@ def test_parent(agent: Agent, tracing: Tracing, route: str) -> None:
     ["unfiltered", *(pytest.param(how, marks=pytest.mark.needs("bpf_ftrace")) for how in ("passed", "refused"))],
 )
 def test_wide_return(agent: Agent, tracing: Tracing, tracer: str, filtered: str) -> None:
-    """128 bits come back in rax and rdx, traced or not."""
+    """A return value of 128 bits comes back in rax and rdx, traced or not."""
     if filtered != "unfiltered":
         filters.attach(agent, "target_wide", Rule(DROP_ALL if filtered == "refused" else 0))
     tracing.start(tracer, "target_wide")

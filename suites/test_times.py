@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""How long functions took, as the graph tracer tells it: with the time asleep, or without."""
+"""The durations of functions from the graph tracer, with or without time asleep."""
 
 import re
 
@@ -13,16 +13,16 @@ from suites.tracefs import Tracing
 
 pytestmark = pytest.mark.needs("dynamic_ftrace", "function_graph")
 
-#: What a process that sleeps calls, one inside of the other.
+#: What a sleeping process calls, one inside the other.
 OUTER, INNER = "hrtimer_nanosleep", "do_nanosleep"
 
-#: For so long it sleeps; on a busy host a call that does not sleep takes less than half of it.
+#: How long it sleeps. On a busy host, a call that does not sleep takes less than half of it.
 SLEEP_US = 400_000
 
 
 @pytest.mark.parametrize("counted", [True, False], ids=["with_sleep", "without_sleep"])
 def test_time_asleep(guest: Guest, tracing: Tracing, counted: bool) -> None:
-    """It is taken off every function that was left meanwhile, not the innermost alone."""
+    """Without sleep-time, the time asleep is subtracted from every function on the stack, not only the innermost."""
     tracing.switch("options/sleep-time", str(int(counted)), "1")
     tracing.start("function_graph", OUTER, INNER)
     done = guest.connection.run(f"usleep {SLEEP_US}", guest.deadline(20))
@@ -37,7 +37,7 @@ def test_time_asleep(guest: Guest, tracing: Tracing, counted: bool) -> None:
 @pytest.mark.needs("profiler")
 @pytest.mark.parametrize("counted", [True, False], ids=["with_others", "without_others"])
 def test_time_in_others(agent: Agent, tracing: Tracing, counted: bool) -> None:
-    """The profiler takes the time of what a function calls off it, if it is told so; not its own."""
+    """The profiler can subtract the time of the functions that a function calls, but not the function's own time."""
     outer, inner, times = "target_sleep2", "schedule_timeout_uninterruptible", 4
     shown = inner[:30]  # as far as the table has room
     agent.request("pin", cpu=0)  # of a call that returns on another processor it keeps no time
@@ -56,8 +56,8 @@ def test_time_in_others(agent: Agent, tracing: Tracing, counted: bool) -> None:
 
 
 def test_threshold_behind_a_call_that_is_not_traced(agent: Agent, tracing: Tracing) -> None:
-    """set_graph_notrace mutes what a function calls, and no call behind it, also where only those
-    that take long are told."""
+    """set_graph_notrace hides what a function calls, but no later call, also if only long calls are
+    recorded."""
     tracing.switch("tracing_thresh", "200", "0")
     tracing.switch("set_graph_notrace", "target_args2", "\n")
     tracing.start("function_graph", "target_args2", "target_sleep2")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every tracer: it counts the calls that the filter lets through, exactly, and
-none of the others; and the program runs once for each call."""
+"""Every tracer counts exactly the calls that the filter lets through, and the program runs
+once for each call."""
 
 import re
 from collections import Counter
@@ -67,7 +67,7 @@ def _check(
 @each_tracer
 @pytest.mark.absent("bpf_ftrace")
 def test_without_the_feature(agent: Agent, tracing: Tracing, tracer: Tracer) -> None:
-    """Every call is counted: what the other tests see missing, the filter took."""
+    """Without the feature every call is counted, so in the other tests it is the filter that removes calls."""
     take = tracer.start(agent, tracing, (FILTERED, CONTROL))
     _check("without the feature", tracer, agent, tracing, take, {PASSED, REFUSED})
 
@@ -75,7 +75,7 @@ def test_without_the_feature(agent: Agent, tracing: Tracing, tracer: Tracer) -> 
 @each_tracer
 @pytest.mark.needs("bpf_ftrace")
 def test_tracer(agent: Agent, tracing: Tracing, tracer: Tracer) -> None:
-    """The tracer is there before the filter and after it, and in between obeys it."""
+    """A tracer that starts before the filter obeys it, and counts every call again after the filter is closed."""
     take = tracer.start(agent, tracing, (FILTERED, CONTROL))
     _check("before there was a filter", tracer, agent, tracing, take, {PASSED, REFUSED})
     program = Program(agent, Rule(ARG_EQUALS, 1, VALUE))
@@ -91,7 +91,7 @@ def test_tracer(agent: Agent, tracing: Tracing, tracer: Tracer) -> None:
 @pytest.mark.parametrize("tracer", [tracer.param() for tracer in TRACERS])
 @pytest.mark.needs("bpf_ftrace")
 def test_filter_first(agent: Agent, tracing: Tracing, tracer: Tracer) -> None:
-    """The filter is there before the tracer."""
+    """A tracer that starts after the filter obeys it."""
     program = filters.attach(agent, FILTERED, Rule(ARG_EQUALS, 1, VALUE))
     take = tracer.start(agent, tracing, (FILTERED, CONTROL))
     _check("filtered by value", tracer, agent, tracing, take, {PASSED}, program)
@@ -102,8 +102,8 @@ def test_filter_first(agent: Agent, tracing: Tracing, tracer: Tracer) -> None:
 @pytest.mark.needs("dynamic_ftrace")
 @tracers
 def test_pids_of_a_running_tracer(agent: Agent, tracing: Tracing, tracer: str) -> None:
-    """Alone on its functions the tracer has a trampoline of its own, which calls another
-    function from the moment on when it is to look at processes."""
+    """The pids of a running tracer can change. Alone on its functions it has its own trampoline,
+    which must call another function as soon as the tracer has to check pids."""
     tracing.start(tracer, FILTERED)
 
     def traced() -> int:
@@ -124,7 +124,7 @@ def test_pids_of_a_running_tracer(agent: Agent, tracing: Tracing, tracer: str) -
 @tracers
 @pytest.mark.parametrize("order", ["chosen_first", "started_first"])
 def test_pids_of_an_instance(agent: Agent, tracing: Tracing, tracer: str, order: str) -> None:
-    """Its processes are its own: beside it another tracer sees all, and the other way round."""
+    """An instance has its own pids: another tracer beside it sees all processes, and vice versa."""
     mine = str(agent.request("hello")["pid"])
     one, other = tracing, tracing.instance("farm")
     tracing.later(tracing.write, "set_ftrace_pid", "\n")
@@ -173,7 +173,7 @@ two_tracers = pytest.mark.parametrize(
 @pytest.mark.needs("dynamic_ftrace")
 @two_tracers
 def test_each_tracer_has_functions_of_its_own(agent: Agent, tracing: Tracing, both: tuple[str, str]) -> None:
-    """Two tracers, of which each sees the functions that it was told, and not the other's."""
+    """Each of two tracers sees its own functions, and not those of the other."""
     other = tracing.instance("farm")
     tracing.start(both[0], FILTERED, "target_args4")
     other.start(both[1], CONTROL, "target_args4")
@@ -186,7 +186,7 @@ def test_each_tracer_has_functions_of_its_own(agent: Agent, tracing: Tracing, bo
 @pytest.mark.needs("dynamic_ftrace")
 @two_tracers
 def test_what_one_excludes_another_traces(agent: Agent, tracing: Tracing, both: tuple[str, str]) -> None:
-    """set_ftrace_notrace is a tracer's own, also where what the two trace becomes more."""
+    """set_ftrace_notrace affects only its own tracer, also when the two tracers together trace more."""
     other = tracing.instance("farm")
     tracing.switch("set_ftrace_notrace", CONTROL, "\n")
     tracing.start(both[0], FILTERED)
@@ -199,7 +199,7 @@ def test_what_one_excludes_another_traces(agent: Agent, tracing: Tracing, both: 
 @pytest.mark.needs("dynamic_ftrace")
 @two_tracers
 def test_one_of_two_tracers_goes(agent: Agent, tracing: Tracing, both: tuple[str, str]) -> None:
-    """The one that stays goes on, whether it came first or second."""
+    """If one of two tracers stops, the other continues, whether it was first or second."""
     one, other = tracing, tracing.instance("farm")
     one.start(both[0], FILTERED, "target_args4")
     other.start(both[1], CONTROL, "target_args4")
@@ -223,8 +223,8 @@ def test_one_of_two_tracers_goes(agent: Agent, tracing: Tracing, both: tuple[str
 @pytest.mark.needs("dynamic_ftrace")
 @pytest.mark.parametrize("chosen", ["all", "pid"])
 def test_stack_of_a_call(agent: Agent, tracing: Tracing, cell: Cell, chosen: str) -> None:
-    """By a trampoline of its own func_stack_trace begins at the function that was called. Not so
-    by the shared one: how deep the tracer is in there it does not know."""
+    """With a trampoline of its own, func_stack_trace begins at the called function. With the shared
+    one it does not, because the tracer does not know how deep it is in there."""
     if chosen == "pid":
         tracing.switch("set_ftrace_pid", str(agent.request("hello")["pid"]), "\n")
     tracing.start("function", FILTERED, options=["func_stack_trace"])
@@ -240,8 +240,8 @@ def test_stack_of_a_call(agent: Agent, tracing: Tracing, cell: Cell, chosen: str
 
 @pytest.mark.needs("dynamic_ftrace")
 def test_symbols_of_trampolines(agent: Agent, tracing: Tracing, guest: Guest) -> None:
-    """Each tracer that is alone on its functions has a trampoline of its own, and each of them a symbol
-    while it is there."""
+    """Each tracer that is alone on its functions has its own trampoline, and each trampoline has a symbol
+    while it exists."""
 
     def listed() -> int:
         command = "grep -c ' ftrace_trampoline[[:space:]]*\\[__builtin__ftrace\\]' /proc/kallsyms"
@@ -260,8 +260,8 @@ def test_symbols_of_trampolines(agent: Agent, tracing: Tracing, guest: Guest) ->
 
 @pytest.mark.needs("function_graph", "dynamic_ftrace")
 def test_stack_below_hooked_returns(agent: Agent, tracing: Tracing) -> None:
-    """One return address stands for two hooked functions where one ends with a jump to the other; an
-    unwinder finds the caller of both."""
+    """If a hooked function ends with a jump to another one, one return address stands for both; an
+    unwinder still finds their caller."""
     outer, inner, caller = "schedule_timeout_uninterruptible", "schedule_timeout", "target_sleep2"
     pid = agent.request("hello")["pid"]
     tracing.start("function_graph", outer, inner)
@@ -277,8 +277,8 @@ def test_stack_below_hooked_returns(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_pids_of_the_dead(agent: Agent, tracing: Tracing) -> None:
-    """With function-fork a process that ends is forgotten; with it off again it stays, as what
-    set_ftrace_pid was told."""
+    """With function-fork, a process that ends is removed from set_ftrace_pid. After the option is switched
+    off again, the pid stays there."""
     witness = tracing.instance("farm")
     child = agent.request("start_child")["pid"]
     for one in (tracing, witness):
@@ -328,7 +328,7 @@ ALONE = {"function_stack", "traceon", "traceoff", "snapshot", "function_graph"}
     "first", [tracer.param() for tracer in TRACERS if tracer.name in ("function", "function_graph")]
 )
 def test_all_at_once(agent: Agent, tracing: Tracing, cell: Cell, first: Tracer) -> None:
-    """Every tracer that can be on beside the others is, and each obeys the one verdict."""
+    """All tracers that can be on together are on, and each one obeys the same run of the program."""
     functions = (FILTERED, CONTROL, "target_args4")
     program = filters.attach(agent, FILTERED, Rule(ARG_EQUALS, 1, VALUE))
     never = filters.attach(agent, "target_args4", Rule(DROP_ALL))
@@ -367,7 +367,7 @@ def _passed(agent: Agent, tracing: Tracing, function: str = FILTERED) -> int:
 @pytest.mark.needs("bpf_ftrace")
 @tracers
 def test_pids(agent: Agent, tracing: Tracing, tracer: str) -> None:
-    """set_ftrace_pid lets through the calls of a task, and of those the filter its share."""
+    """A call is traced if both set_ftrace_pid and the filter let it through."""
     filters.attach(agent, FILTERED, Rule(ARG_EQUALS, 1, VALUE))
     tracing.start(tracer, FILTERED, CONTROL)
     tracing.later(tracing.write, "set_ftrace_pid", "\n")
@@ -405,7 +405,7 @@ def _check_tree(agent: Agent, tracing: Tracing, when: str, *expected: int) -> No
 
 @pytest.mark.needs("bpf_ftrace", "function_graph")
 def test_graph_children(agent: Agent, tracing: Tracing) -> None:
-    """Of a call that is refused the children are traced all the same."""
+    """The children of a refused call are still traced."""
     program = filters.attach(agent, PARENT)
     tracing.start("function_graph", PARENT, FILTERED, CONTROL)
     children = MIXED.count(PASSED) + MIXED.count(REFUSED), MIXED.count(OTHER)
@@ -417,8 +417,8 @@ def test_graph_children(agent: Agent, tracing: Tracing) -> None:
 
 @pytest.mark.needs("bpf_ftrace", "function_graph")
 def test_graph_roots(agent: Agent, tracing: Tracing) -> None:
-    """With set_graph_function a root that is refused opens no subtree, and in a
-    subtree that is open the filter takes out what it refuses."""
+    """With set_graph_function, a refused root opens no subtree. In an open subtree, the filter
+    removes the calls that it refuses."""
     program = filters.attach(agent, PARENT, Rule(DROP_ALL))
     child = filters.attach(agent, FILTERED, Rule(ARG_EQUALS, 1, VALUE))
     tracing.switch("set_graph_function", PARENT, "\n")

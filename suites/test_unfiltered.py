@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a filter has no say in: probes, live patches, direct calls and whoever else did
-not ask for it see every call, also those that every tracer is refused."""
+"""What a filter does not affect: probes, live patches, direct calls and all others that did
+not opt in see every call, even those that the filter refuses every tracer."""
 
 import re
 import struct
@@ -143,7 +143,7 @@ tracers = pytest.mark.parametrize(
 @pytest.mark.parametrize("first", ["observer_first", "filter_first"])
 @tracers
 def test_observer(agent: Agent, tracing: Tracing, observer: UnfilteredObserver, first: str, tracer: str) -> None:
-    """It sees every call that the filter refuses the tracer, with the right arguments."""
+    """An observer that is not a tracer sees every call that the filter refuses, with the right arguments."""
     if first == "observer_first":
         look = observer.start(agent, tracing)
         program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
@@ -166,7 +166,7 @@ def test_observer(agent: Agent, tracing: Tracing, observer: UnfilteredObserver, 
 
 @pytest.mark.parametrize("observer", [observer.param() for observer in OBSERVERS])
 def test_kprobe_goes(agent: Agent, tracing: Tracing, observer: UnfilteredObserver) -> None:
-    """What it needs of a call's registers it has also behind the last kprobe that wanted them."""
+    """An observer still gets the registers that it needs after the last kprobe is gone that wanted them all."""
     look = observer.start(agent, tracing)
     filters.attach(agent, FUNCTION, Rule(DROP_ALL))
     tracing.start("function", FUNCTION)
@@ -181,7 +181,8 @@ def test_kprobe_goes(agent: Agent, tracing: Tracing, observer: UnfilteredObserve
 @pytest.mark.needs("fentry")
 @pytest.mark.parametrize("order", [("fentry", "fexit"), ("fexit", "fentry")], ids="+".join)
 def test_second_program(agent: Agent, tracing: Tracing, order: tuple[str, str]) -> None:
-    """What calls the first program is replaced, beside a tracer, by what calls both."""
+    """With a second program on a function, the code that calls the first is replaced by code that calls both,
+    beside a tracer."""
     observers = {observer.name: observer for observer in OBSERVERS}
     program = filters.attach(agent, FUNCTION, Rule(PASS_ALL))
     tracing.start("function", FUNCTION)
@@ -199,7 +200,7 @@ def test_second_program(agent: Agent, tracing: Tracing, order: tuple[str, str]) 
 
 @pytest.mark.needs("fentry")
 def test_program_after_program(agent: Agent) -> None:
-    """Both are loaded, one is attached and goes, and the other one takes its place."""
+    """Of two loaded programs, one is attached and detached, and then the other one is attached."""
     loaded = {name: agent.request("object_load", path=f"/payload/{name}.bpf.o") for name in ("fentry", "fexit")}
     for name, attach_type in (("fentry", BPF_TRACE_FENTRY), ("fexit", BPF_TRACE_FEXIT)):
         (program,) = loaded[name]["programs"].values()
@@ -231,7 +232,7 @@ LIVEPATCH = "/sys/kernel/livepatch/target_livepatch"
 
 @pytest.mark.needs("livepatch")
 def test_livepatch(agent: Agent, tracing: Tracing, cell: Cell) -> None:
-    """The function in its place is called, whatever the filter says to the tracer."""
+    """With a live patch, the replacement is called, whatever the filter decides for the tracer."""
     program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
     _patch(tracing)
     try:
@@ -257,7 +258,7 @@ def test_livepatch(agent: Agent, tracing: Tracing, cell: Cell) -> None:
 
 @pytest.mark.needs("livepatch")
 def test_switch_beside_a_livepatch(agent: Agent, tracing: Tracing) -> None:
-    """ftrace cannot be switched off while it carries a live patch, and is on as before."""
+    """ftrace cannot be switched off while there is a live patch, and stays on."""
     switch = "/proc/sys/kernel/ftrace_enabled"
     _patch(tracing)
     try:
@@ -271,8 +272,8 @@ def test_switch_beside_a_livepatch(agent: Agent, tracing: Tracing) -> None:
 @pytest.mark.needs("livepatch", "fentry")
 @pytest.mark.parametrize("observer", [one.param() for one in OBSERVERS if one.name in ("fentry", "fexit")])
 def test_livepatch_and_direct_call(agent: Agent, tracing: Tracing, observer: UnfilteredObserver) -> None:
-    """The call site goes to ftrace, from there to a program, and from there to the function
-    that the live patch put in the place of the one that was called."""
+    """With a live patch and a direct call, the call goes from ftrace to a program, and from there to
+    the replacement of the called function."""
     look = observer.start(agent, tracing)
     _patch(tracing)
     try:
@@ -286,7 +287,7 @@ def test_livepatch_and_direct_call(agent: Agent, tracing: Tracing, observer: Unf
 @pytest.mark.needs("livepatch", "with_regs")
 @pytest.mark.parametrize("first", ["kprobe", "livepatch"])
 def test_livepatch_and_kprobe(agent: Agent, tracing: Tracing, first: str) -> None:
-    """A probe leaves the function where the live patch sends it, whichever came first."""
+    """A kprobe does not disturb a live patch of the same function, whichever came first."""
     if first == "kprobe":
         tracing.kprobe(FUNCTION)
     _patch(tracing)

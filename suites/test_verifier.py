@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""BPF_PROG_LOAD: what a filter may do, what it may not, and what becomes of it."""
+"""BPF_PROG_LOAD: what a filter may do, what it may not, and how it is translated."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,14 +80,14 @@ def test_bad_access(agent: Agent, what: str) -> None:
 
 
 def test_good_access(agent: Agent) -> None:
-    """Every aligned part of every argument, as often as wanted, in one program."""
+    """One program may read every aligned part of every argument, any number of times."""
     reads = [_read(offset, size) for size in (1, 2, 4, 8) for offset in range(0, 40, size)]
     filters.load(agent, tuple(instruction for code in reads for instruction in code) + TRACE_IT)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_signed_access(agent: Agent, tracing: Tracing, size: int) -> None:
-    """A part of an argument that is extended by its sign: -1 is -1, wherever it stands."""
+    """A part of an argument may be read with its sign: -1 is -1, wherever the part is."""
     tracing.start("function", FUNCTION)
     for offset in range(0, 8, size):
         code = assembler.load_signed(R2, R1, 8 + offset, size) + assembler.mov(R0, 0)
@@ -105,7 +105,7 @@ def test_signed_access(agent: Agent, tracing: Tracing, size: int) -> None:
 
 
 def test_program_array(agent: Agent) -> None:
-    """Programs of one type alone are to be jumped to by those of that type."""
+    """Tail calls work only between programs of the same type."""
     array = agent.request("map_create", type=BPF_MAP_TYPE_PROG_ARRAY, key_size=4, value_size=4, max_entries=2)["fd"]
     for number, expected in ((FTRACE_TYPE, "success"), (prog_type("KPROBE"), "EINVAL"), (FTRACE_TYPE, "success")):
         value = filters.load(agent, TRACE_IT, number).to_bytes(4, "little").hex()
@@ -119,7 +119,7 @@ def test_forbidden_helpers(agent: Agent) -> None:
 
 
 def test_function_address_is_not_known(agent: Agent) -> None:
-    """A tracing program's helper, that knows where to look in few of their types."""
+    """get_func_ip is refused: this helper of tracing programs works only in a few of their types."""
     _refused(agent, "ENOTSUPP", "bpf_get_func_ip", assembler.call(HELPERS["get_func_ip"]) + TRACE_IT)
 
 
@@ -129,7 +129,7 @@ def test_no_sleeping(agent: Agent) -> None:
 
 @pytest.mark.parametrize("what", ["spinlock", "timer"])
 def test_forbidden_map(agent: Agent, what: str) -> None:
-    """What a tracing program may interrupt it must not wait for. Another type takes the same map."""
+    """A map that a tracing program might have to wait for is refused. Another type takes the same map."""
     path = f"/payload/{what}.bpf.o"
     agent.request("object_load", path=path, ftrace_type=prog_type("SCHED_CLS"))
     got = filters.refusal(agent, "object_load", path=path, ftrace_type=FTRACE_TYPE)
@@ -138,7 +138,7 @@ def test_forbidden_map(agent: Agent, what: str) -> None:
 
 @pytest.mark.needs("fentry")  # for the kernel's BTF
 def test_context_of_a_global_function(agent: Agent, tracing: Tracing) -> None:
-    """It is verified by itself, and BTF says that it takes the context of a filter."""
+    """A global function is verified by itself, and may take the context of a filter, as BTF says."""
     try:
         loaded = agent.request("object_load", path="/payload/global.bpf.o", ftrace_type=FTRACE_TYPE)
     except Refused as refused:
@@ -152,7 +152,7 @@ def test_context_of_a_global_function(agent: Agent, tracing: Tracing) -> None:
 
 
 def test_no_test_run(agent: Agent) -> None:
-    """There is no call to run it on. The same program of another type is run."""
+    """A test run is refused, because there is no call. The same program of another type runs."""
     code = TRACE_IT
     other = filters.load(agent, code, prog_type("RAW_TRACEPOINT"))
     assert int(agent.request("prog_test_run", fd=other)["retval"], 16) == 1
@@ -223,7 +223,7 @@ MARK = 0x5A5A5A5A
 
 
 def test_helpers(agent: Agent, tracing: Tracing) -> None:
-    """Those of any tracing program are there, and work when a traced function calls."""
+    """A filter has the helpers of any tracing program, and they work in a traced call."""
     array = {"type": BPF_MAP_TYPE_ARRAY, "key_size": 4, "value_size": 8}
     scratch = agent.request("map_create", **array, max_entries=1)["fd"]
     helpers = _helpers(scratch)
@@ -266,7 +266,7 @@ def _loads(program: str) -> list[Instruction]:
 
 @pytest.mark.parametrize("size", [8, 4, 2, 1])
 def test_translation(agent: Agent, size: int) -> None:
-    """Every load of an argument becomes one of its slot, and of none but the five."""
+    """The verifier translates every load of an argument into a load of its slot, only for the five arguments."""
     offsets = range(0, 40, size)
     code = assembler.mov(R6, R1)
     for offset in offsets:

@@ -665,8 +665,8 @@ def test_poked_run_that_passes(tmp_path: Path) -> None:
     small(tmp_path, "20260102-000000", GOOD)
     assert headline(tmp_path) == "✓ All is well"
     small(tmp_path, "20260103-000000", GOOD, pokes=["f:00=01"], partial=True)
-    assert headline(tmp_path) == "✓ Poked and partial: as the clean run: all is well"
-    assert "POKED f:00=01 PARTIAL the kernel has only a part" in shown(tmp_path / "site/index.html")
+    assert headline(tmp_path) == "✓ Poked and partial: same as the clean run: all is well"
+    assert "POKED f:00=01 PARTIAL the kernel has only part" in shown(tmp_path / "site/index.html")
 
 
 SKIPPED = dict.fromkeys(GOOD, Verdict.SKIP)
@@ -811,7 +811,7 @@ def test_run_that_goes_on_is_written_again(tmp_path: Path) -> None:
     records.update_run(run, status="finished")
     index(tmp_path)
     make(tmp_path)
-    assert "of 2 other tests of" in shown(page)
+    assert "for 2 other tests of" in shown(page)
     assert "✗ 3 failures in 3 tests" in shown(tmp_path / "site" / files.run_page(run.name))
 
 
