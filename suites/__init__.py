@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is checked, in every cell. Run by `farm run`."""
+"""The tests that `farm run` runs in every cell."""

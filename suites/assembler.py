@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""An assembler for eBPF: instructions as records, code as tuples of them.
+"""An assembler for eBPF: instructions are records, and code is a tuple of them.
 
-For programs that no compiler writes: wrong ones, and ones made up at random.
+It is for programs that no compiler writes: wrong ones and random ones.
 Documentation/bpf/standardization/instruction-set.rst has the encoding.
 """
 
@@ -12,7 +12,7 @@ from enum import IntEnum
 
 
 class Register(IntEnum):
-    """R1 is the context, R6 to R9 outlive calls, R10 is the frame's upper end."""
+    """R1 is the context, R6 to R9 survive calls, R10 is the upper end of the frame."""
 
     R0 = 0
     R1 = 1
@@ -32,7 +32,7 @@ R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 = Register
 
 @dataclass(frozen=True)
 class Instruction:
-    """One of 8 bytes. A jump to a `label` gets its offset when it is assembled."""
+    """One instruction of 8 bytes. A jump to a `label` gets its offset when it is assembled."""
 
     opcode: int
     dst: int = 0
@@ -47,14 +47,14 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Label:
-    """A place in the code, behind what stands before it."""
+    """A place in the code, after the instruction before it."""
 
     name: str
 
 
 Code = tuple[Instruction | Label, ...]
 
-#: Opcodes without class, source and size.
+#: The opcodes, without class, source and size.
 ALU = {
     "+": 0x00, "-": 0x10, "*": 0x20, "/": 0x30, "|": 0x40, "&": 0x50, "<<": 0x60, ">>": 0x70,
     "%": 0x90, "^": 0xA0, "mov": 0xB0, "s>>": 0xC0,
@@ -71,12 +71,12 @@ _PSEUDO_MAP_FD = 1
 
 
 def fits_imm(value: int) -> bool:
-    """Whether a value of 64 bits is what the 32 of an instruction extend to."""
+    """Whether the 32 bits of an instruction, extended by their sign, can give this 64-bit value."""
     return value < 1 << 31 or value >= (1 << 64) - (1 << 31)
 
 
 def alu(operation: str, dst: Register, operand: Register | int, width: int = 64) -> Code:
-    """`dst = dst operation operand`; one of 32 bits clears the upper half."""
+    """`dst = dst operation operand`; with 32 bits it clears the upper half."""
     opcode = ALU[operation] | {64: 0x07, 32: 0x04}[width]
     if isinstance(operand, Register):
         return (Instruction(opcode | _FROM_REGISTER, dst, operand),)
@@ -95,7 +95,7 @@ def constant(dst: Register, value: int) -> Code:
 
 
 def map_fd(dst: Register, fd: int) -> Code:
-    """The map behind a descriptor of who loads the program."""
+    """The map with this file descriptor in the process that loads the program."""
     return _wide(dst, _PSEUDO_MAP_FD, fd)
 
 
@@ -121,12 +121,12 @@ def store(dst: Register, offset: int, operand: Register | int, size: int = 8) ->
 
 
 def fetch_add(dst: Register, offset: int, src: Register) -> Code:
-    """`src` is added to the 64 bits there, atomically, and becomes what was there."""
+    """Add `src` to the 64 bits there, atomically; `src` gets the old value."""
     return (Instruction(0xDB, dst, src, offset, _ATOMIC_FETCH_ADD),)
 
 
 def label(name: str) -> Code:
-    """The place that jumps to `name` lead to."""
+    """The target of jumps to `name`."""
     return (Label(name),)
 
 
@@ -135,7 +135,7 @@ def jump(label: str) -> Code:
 
 
 def jump_if(operation: str, dst: Register, operand: Register | int, label: str, width: int = 64) -> Code:
-    """Go to the label, which must stand further down, if `dst operation operand`."""
+    """Jump to the label, which must be further down, if `dst operation operand`."""
     opcode = JUMP[operation] | {64: 0x05, 32: 0x06}[width]
     if isinstance(operand, Register):
         return (Instruction(opcode | _FROM_REGISTER, dst, operand, label=label),)
@@ -152,7 +152,7 @@ def leave() -> Code:
 
 
 def assemble(code: Sequence[Instruction | Label]) -> str:
-    """The program as the agent takes it."""
+    """The program in the form that the agent takes."""
     places: dict[str, int] = {}
     instructions: list[Instruction] = []
     for item in code:
@@ -169,7 +169,7 @@ def assemble(code: Sequence[Instruction | Label]) -> str:
 
 
 def disassemble(program: str) -> list[Instruction]:
-    """The instructions of a program, of which only the fields are told apart."""
+    """The instructions of a program, split into their fields only."""
     return [
         Instruction(opcode, registers & 0xF, registers >> 4, offset, imm)
         for opcode, registers, offset, imm in struct.iter_unpack("<BBhI", bytes.fromhex(program))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Calls of the target functions: what is passed, and what each witness says of it."""
+"""Calls of the target functions: what is passed, and what each witness saw."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,8 @@ from suites.contract import ARGS_OFFSETS
 
 MASK = (1 << 64) - 1
 
-#: Eight arguments each, the last two of which lie on the stack. A wrong
-#: register, a wrong width, a sign extended or a half lost: each of them changes
-#: at least one of these.
+#: Eight arguments each; the last two are on the stack. A wrong register, a wrong
+#: width, an extended sign or a lost half changes at least one of them.
 PATTERNS: dict[str, tuple[int, ...]] = {
     "distinct": tuple(0x0123456789ABCDE0 ^ (0x1111111111111111 * n) for n in range(1, 9)),
     "zeros": (0,) * 8,
@@ -33,10 +32,10 @@ PARAMETERS = {f"args{n}": n for n in range(9)} | {"wide": 2, "sleep2": 2}
 
 @dataclass(frozen=True)
 class Call:
-    """One call: `received` is what the callee found in its parameters, `found`
-    what it saw of its context. `returned` and `high` came back in the registers
-    for return values. `entry` is its call site for ftrace, and `returns_to` the
-    return address on its stack."""
+    """One call: `received` is what the callee found in its parameters, and `found`
+    what it saw of its context. `returned` and `high` are the registers for return
+    values. `entry` is its call site for ftrace, and `returns_to` the return address
+    on its stack."""
 
     convention: arch.Convention
     target: str
@@ -54,7 +53,7 @@ class Call:
 
     @property
     def expected_return(self) -> int:
-        """What the target makes of its arguments, see payload/include/ftrace_target.h."""
+        """What the target computes from its arguments, see payload/include/ftrace_target.h."""
         value = self.parameters
         for argument in self.passed[: self.parameters]:
             value = (value * 31 + argument) & MASK
@@ -95,7 +94,7 @@ def _call(convention: arch.Convention, target: str, passed: Sequence[int], resul
 
 def check(what: str, done: Call, program: Sequence[int] | None = None) -> None:
     """Compare the witnesses of one call: what was passed, what the program saw
-    (None: there was none), what the callee received and made of it.
+    (None: there was none), what the callee received, and what it returned.
 
     Raises SlotsDiffer, which names the slots.
     """

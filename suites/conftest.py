@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Fixtures that the suites share, on top of the farm's plugin.
 
-Marks of tests for what they may do, and others may not:
+Marks for tests that may do what others may not:
 
-`misses`        calls that no program can be asked about, as one was running on
-                the processor already
-`touches_many`  hundreds of functions are traced. What a kernel has traced it
-                never forgets, so that behind such a test nobody could tell
-                whether another one traces them, too: they go last in their
-                suite, and take their guest along
+`misses`        a filter may miss calls, because a program was running on the
+                processor already
+`touches_many`  the test traces hundreds of functions. A kernel never forgets
+                what it has traced, so later nobody could see whether another test
+                traces them too. Such tests run last in their suite, and their
+                guest ends with them
 """
 
 from collections.abc import Generator, Iterator
@@ -28,7 +28,7 @@ from suites import frame, leftovers
 from suites.outside import OutsideObserver
 from suites.tracefs import Tracing
 
-# what it keeps of its own, such as tables of Unicode, does not belong in a checkout
+# its own files, such as tables of Unicode, do not belong in a checkout
 hypothesis.configuration.set_hypothesis_home_dir(cache.root() / "hypothesis")
 
 _REQUEST = pytest.StashKey[pytest.FixtureRequest]()
@@ -41,9 +41,9 @@ def _request(request: pytest.FixtureRequest) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """A call whose slots differ is made once more and looked at from outside,
-    while the tracers and filters of the test still stand: so every picture of a
-    frame has the raw memory, and tests need not ask for it."""
+    """Repeat a call whose slots differ and look at it from outside, while the tracers
+    and filters of the test are still there. So every picture of a frame has the raw
+    memory, and tests need not ask for it."""
     try:
         return (yield)
     except SlotsDiffer as error:
@@ -54,7 +54,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         raise frame.with_raw(error, OutsideObserver(guest, fixture("built")), guest.control) from error
 
 
-#: What each guest said of itself when it was new, and behind the last test.
+#: The state of each guest when it was new, and after its last test.
 _FRESH: WeakKeyDictionary[Guest, dict[str, Any]] = WeakKeyDictionary()
 _LAST: WeakKeyDictionary[Guest, dict[str, Any]] = WeakKeyDictionary()
 
@@ -82,15 +82,15 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.fixture(autouse=True)
 def quiet(request: pytest.FixtureRequest, memory: set[Guest]) -> Iterator[None]:
-    """Nothing is left in the guest, before the test and behind it. It comes
-    before all that a test takes, and so looks when they are closed."""
+    """Check that nothing is left in the guest, before and after the test. It is set up
+    before everything else that a test uses, so it looks after all that is closed."""
     if "guest" not in request.fixturenames:
         yield
         return
     guest: Guest = request.getfixturevalue("guest")
     cell: Cell = request.getfixturevalue("cell")
     memory.add(guest)
-    if guest not in _FRESH:  # else the check behind the test before was the one before this
+    if guest not in _FRESH:  # otherwise the check after the previous test was the one before this one
         _FRESH[guest] = leftovers.look(guest.control)
         _LAST[guest] = leftovers.check(guest, cell, _FRESH[guest], "left in a new guest")
     yield
@@ -104,8 +104,8 @@ def quiet(request: pytest.FixtureRequest, memory: set[Guest]) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def memory(cell: Cell) -> Iterator[set[Guest]]:
-    """The guests that a suite used. Behind it no memory is lost in the last,
-    where the kernel looks for it: that takes longer than a test."""
+    """The guests that a suite used. After the suite, check that the last one has lost no
+    memory, if its kernel can tell: that takes longer than a test."""
     guests: set[Guest] = set()
     yield guests
     if "kmemleak" in cell.supports:
@@ -116,7 +116,7 @@ def memory(cell: Cell) -> Iterator[set[Guest]]:
 
 @pytest.fixture
 def tracing(guest: Guest, cell: Cell) -> Iterator[Tracing]:
-    """The guest's tracefs; behind the test it is reset."""
+    """The guest's tracefs. It is reset after the test."""
     control = Tracing(guest, "dynamic_ftrace" in cell.supports)
     yield control
     control.reset()
@@ -124,8 +124,8 @@ def tracing(guest: Guest, cell: Cell) -> Iterator[Tracing]:
 
 @pytest.fixture
 def agent(tracing: Tracing, guest: Guest, request: pytest.FixtureRequest) -> Iterator[Agent]:
-    """A session for the test. It takes `tracing`, so that the session and the
-    filters that it holds are closed before the guest must be quiet."""
+    """A session for the test. It depends on `tracing`, so that the session and its
+    filters are closed before the check for leftovers."""
     with guest.agent() as session:
         yield session
         if not failed(request.node) and request.node.get_closest_marker("misses") is None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernel's ABI before the series, and what the series adds to it.
 
-Written down, not read from the tree under test: an ABI is what may not change.
-What does depend on the kernel's version is in suites/versions.py.
+It is written down, not read from the tree under test, because an ABI must not change.
+suites/versions.py has what depends on the kernel's version.
 """
 
 from suites.versions import PROG_TYPES
@@ -14,7 +14,7 @@ FTRACE_TYPE = len(PROG_TYPES)
 ARGS_OFFSETS = {"arg1": 0, "arg2": 8, "arg3": 16, "arg4": 24, "arg5": 32}
 ARGS_SIZE = 40
 
-#: What of the ABI the tests name: enum perf_type_id and its configs.
+#: The parts of the ABI that the tests name: enum perf_type_id and its configs.
 PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT, PERF_TYPE_BREAKPOINT = 1, 2, 5
 PERF_COUNT_SW_CPU_CLOCK, PERF_COUNT_SW_DUMMY = 0, 9
 PERF_FLAG_PID_CGROUP, PERF_FLAG_FD_CLOEXEC = 4, 8
@@ -34,7 +34,7 @@ def prog_type(name: str) -> int:
     return PROG_TYPES.index(f"BPF_PROG_TYPE_{name}")
 
 
-#: Of enum bpf_func_id.
+#: Some of enum bpf_func_id.
 HELPERS = {
     "map_lookup_elem": 1, "map_update_elem": 2, "map_delete_elem": 3, "ktime_get_ns": 5, "get_prandom_u32": 7,
     "get_smp_processor_id": 8, "get_current_pid_tgid": 14, "get_current_uid_gid": 15, "get_current_comm": 16,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Expressions over the arguments of a call, evaluated here and compiled to eBPF.
 
-Two independent readings of one tree: the kernel's answer to a call must be the
-one that Python gives.
+There are two independent interpretations of one tree: for each call, the kernel
+must give the same answer as Python.
 """
 
 from collections.abc import Sequence
@@ -180,9 +180,8 @@ def comparison(operation: str, width: int, left: int, right: int) -> bool:
 
 
 def compile_(expression: Expression, path: str = "e") -> Code:
-    """Code that leaves the value in R0. It uses R1, and a place of the stack for
-    each step down on the way to a leaf; `path` are the steps so far, and what
-    labels are named after."""
+    """Code that leaves the value in R0. It uses R1, and one place on the stack for each
+    step down to a leaf. `path` are the steps so far; labels are named after it."""
     match expression:
         case Argument(number, size, at):
             return assembler.load(R0, CONTEXT, ARGS_OFFSETS[f"arg{number}"] + at, size)
@@ -236,6 +235,6 @@ def _truth(jump: Code, path: str) -> Code:
 
 
 def _answer(fallen: int, jumped: int, path: str) -> Code:
-    """One value in R0 for who comes from above, one for who jumps to `path`."""
+    """Put one value into R0 for code from above, and the other one after a jump to `path`."""
     code = assembler.mov(R0, fallen) + assembler.jump(f"{path}.end")
     return code + assembler.label(path) + assembler.mov(R0, jumped) + assembler.label(f"{path}.end")

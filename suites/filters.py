@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""BPF filters on functions of the guest, through the perf interface alone."""
+"""BPF filters on functions of the guest, only through the perf interface."""
 
 import struct
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ PROGRAM = "/payload/filter.bpf.o"
 PASS_ALL, DROP_ALL, ARG_EQUALS, RETURN = range(4)
 SEEN_MAX = 64
 
-#: Asked once a session: the number stays the same while the guest lives.
+#: Read once in each session: the number stays the same while the guest lives.
 _PMU_TYPES: WeakKeyDictionary[Agent, int] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What the program answers: `arg` is 1 to 5, `value` what it is compared
-    with or, with RETURN, what the program returns."""
+    """How the program decides: `arg` is 1 to 5, and `value` is compared with it, or
+    with RETURN is what the program returns."""
 
     mode: int = PASS_ALL
     arg: int = 0
@@ -37,7 +37,7 @@ class Rule:
 
 
 def pmu_type(agent: Agent) -> int:
-    """The number of the PMU `ftrace`. Fails where the kernel has none."""
+    """The number of the PMU `ftrace`. Fails if the kernel has none."""
     if agent not in _PMU_TYPES:
         try:
             _PMU_TYPES[agent] = int(agent.request("file_read", path=f"{PMU}/type")["data"])
@@ -60,7 +60,7 @@ class Program:
         self._update("rule", 0, rule.packed())
 
     def forget(self) -> None:
-        """Begin to count and to record anew."""
+        """Reset the count and the records."""
         self._update("count", 0, bytes(8).hex())
 
     def _update(self, name: str, key: int, value: str) -> None:
@@ -68,7 +68,7 @@ class Program:
 
     @property
     def count_map(self) -> int:
-        """The map that counts the runs, for who looks without a request."""
+        """The map that counts the runs, for readers that do not send a request."""
         return int(self._maps["count"])
 
     def count(self) -> int:
@@ -77,7 +77,7 @@ class Program:
         return int.from_bytes(bytes.fromhex(answer["value"]), "little")
 
     def seen(self) -> list[tuple[int, ...]]:
-        """arg1 to arg5 of each run, in order; of the first SEEN_MAX."""
+        """arg1 to arg5 of the first SEEN_MAX runs, in order."""
         count = min(self.count(), SEEN_MAX)
         answer = self._agent.request("map_read", fd=self._maps["seen"], value_size=ARGS_SIZE, count=count)
         return [struct.unpack("<5Q", bytes.fromhex(value)) for value in answer["values"]]
@@ -88,13 +88,13 @@ def _key(number: int) -> str:
 
 
 def load(agent: Agent, code: Sequence[Instruction | Label], number: int = FTRACE_TYPE, **options: Any) -> int:
-    """Load code as a program of a type; its file descriptor in the agent."""
+    """Load code as a program of a type. Returns its file descriptor in the agent."""
     insns = assembler.assemble(code)
     return int(agent.request("prog_load", type=number, insns=insns, license="GPL", **options)["fd"])
 
 
 def open_event(agent: Agent, function: str, cpu: int = 0, **attr: object) -> int:
-    """A perf event that filters `function`; its file descriptor in the agent."""
+    """Open a perf event that filters `function`. Returns its file descriptor in the agent."""
     wanted = {"type": pmu_type(agent), "function": function, **attr}
     return int(agent.request("perf_open", attr=wanted, pid=-1, cpu=cpu)["fd"])
 
@@ -111,7 +111,7 @@ def attach(agent: Agent, function: str, rule: Rule = Rule()) -> Program:
 
 
 def refusal(agent: Agent, op: str, **arguments: Any) -> str:
-    """The errno that a request gives, by name; "success" if it gives none."""
+    """The name of the errno of a request; "success" if there is none."""
     try:
         agent.request(op, **arguments)
     except Refused as refused:

@@ -14,16 +14,16 @@ from suites.calls import PATTERNS
 from suites.filters import Program
 from suites.outside import REGS_CALLER, OutsideObserver, Traced
 
-#: What check_calls() calls.
+#: The functions that check_calls() calls.
 CALLED = ("args6", "registers")
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What one call must look like: the trampoline that it goes by, or a copy
-    of it; the ops that a copy hands on, None if nobody can say; where the
-    function returns to behind the trampoline, None for to its caller; whether
-    calls and returns leave the arithmetic flags alone (registers.keeps_flags)."""
+    """What one call must look like: its trampoline, or whether it uses a copy of it; the
+    ops that a copy passes on, None if unknown; where the function returns to after the
+    trampoline, None if to its caller; whether calls and returns keep the arithmetic flags
+    (registers.keeps_flags)."""
 
     trampoline: str
     copied: bool = False
@@ -33,7 +33,7 @@ class Expected:
     flags: bool = True
 
     def lost_flags(self, convention: arch.Convention) -> int:
-        """Those of which nothing can be said."""
+        """The flags that are not checked."""
         return convention.resume | (0 if self.flags else convention.arithmetic)
 
 
@@ -50,8 +50,8 @@ def check(
     received: Sequence[int] | None = None,
 ) -> None:
     """Compare one call with what it must look like. `passed` is what user space
-    knows of the registers, `program` and `received` what the program and the
-    callee say of the arguments.
+    knows about the registers, `program` and `received` are the arguments that the
+    program and the callee saw.
 
     Raises SlotsDiffer, which has the whole frame.
     """
@@ -72,9 +72,9 @@ def picture(
     received: Sequence[int] | None = None,
     flags: bool = True,
 ) -> list[Slot]:
-    """The frame slot by slot, as it lies on the stack, its top first. What user
-    space knows goes before what the processor had at the call site. Where calls do
-    not leave the arithmetic `flags` alone, nothing is said of those."""
+    """The frame slot by slot, as it is on the stack, its top first. What user space
+    knows takes precedence over what the processor had at the call site. The arithmetic
+    flags are not checked if calls do not keep the `flags`."""
     known = traced.convention
     promise = known.promises[traced.trampoline]
     expected = {name: passed.get(name, traced.entry[name]) for name in promise.saved}
@@ -105,7 +105,7 @@ def _nth(values: Sequence[int] | None, number: int | None) -> int | None:
 
 
 def _before(traced: Traced, expected: Expected, passed: Mapping[str, int]) -> list[str]:
-    """Whether the registers at the call site are as user space says."""
+    """Differences between the registers at the call site and what user space passed."""
     known = traced.convention
     return [
         f"{name} was {traced.entry[name]:#x} before the trampoline, and not {value:#x} as passed"
@@ -115,7 +115,7 @@ def _before(traced: Traced, expected: Expected, passed: Mapping[str, int]) -> li
 
 
 def _handed(traced: Traced, expected: Expected) -> list[str]:
-    """What the callback was called with."""
+    """What is wrong with the arguments of the callback."""
     values = {
         "ip": traced.site,
         "parent": traced.parent,
@@ -130,7 +130,7 @@ def _handed(traced: Traced, expected: Expected) -> list[str]:
 
 
 def _behind(traced: Traced, expected: Expected) -> list[str]:
-    """What the trampoline left behind."""
+    """What is wrong after the trampoline."""
     if traced.after is None:
         return []
     known = traced.convention
@@ -148,10 +148,10 @@ def _behind(traced: Traced, expected: Expected) -> list[str]:
 
 
 def _frames(traced: Traced) -> list[str]:
-    """The frames that an unwinder follows from the trampoline's call, the
-    traced function's and its caller's. With saved registers it finds those, by
-    their address plus one (ENCODE_FRAME_POINTER); who looks earlier, from an NMI,
-    finds the frames."""
+    """What is wrong with the frames that an unwinder follows from the trampoline's call:
+    that of the traced function and that of its caller. If all registers are saved, it
+    finds these instead, by their address plus one (ENCODE_FRAME_POINTER). An unwinder
+    that looks earlier, from an NMI, finds the frames."""
     known = traced.convention
     sp, fp = traced.call[known.sp], traced.call[known.fp]
     if traced.trampoline == REGS_CALLER:
@@ -200,7 +200,7 @@ def check_calls(
 def _explained(
     observer: OutsideObserver, names: Sequence[str], expected: Expected, known: Sequence[Mapping[str, int]]
 ) -> Iterator[None]:
-    """A call that is lost is told by the frame that it left, if that is wrong."""
+    """Explain a lost call by its frame, if that is wrong."""
     try:
         yield
     except (KernelError, AssertionError) as error:
@@ -213,9 +213,8 @@ def _explained(
 
 
 def with_raw(error: SlotsDiffer, observer: OutsideObserver, agent: Agent) -> SlotsDiffer:
-    """The picture of a call that failed, with what the stack held when it was
-    made once more under QEMU's eyes. It is only a better picture: whatever goes
-    wrong now, the failure remains what it was."""
+    """The picture of a failed call, with the stack of a repetition under QEMU's eyes. It
+    only makes the picture better: whatever goes wrong now, the failure stays the same."""
     assert error.call
     target, passed = error.call
     try:

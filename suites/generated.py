@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Programs made up at random, and what it takes to agree on one."""
+"""Random programs, and how two interpretations of one are compared."""
 
 import struct
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ COMPARISON = st.sampled_from(list(assembler.JUMP))
 
 @dataclass(frozen=True)
 class Example:
-    """A program, and the arguments of the calls it is asked about."""
+    """A program, and the arguments of the calls that it filters."""
 
     expression: Expression
     arguments: tuple[tuple[int, ...], ...]
@@ -36,7 +36,7 @@ class Example:
 
 @st.composite
 def examples(draw: st.DrawFn) -> Example:
-    """Constants and arguments come from one pool, or nothing would ever be equal."""
+    """Constants and arguments come from one pool; otherwise nothing would ever be equal."""
     pool = draw(st.lists(U64, min_size=1, max_size=3))
     values = st.one_of(st.sampled_from(pool), INTERESTING, U64)
     leaves: st.SearchStrategy[Expression] = st.one_of(WHOLE, WHOLE, NARROW, st.builds(Constant, values))
@@ -76,7 +76,7 @@ def program(expression: Expression, record: int) -> Code:
 
 
 class Judge(Protocol):
-    """Another reader of expressions."""
+    """Another interpreter of expressions."""
 
     def judge(self, example: Example) -> tuple[list[int], list[bool]]:
         """What the program returned for each call, and whether the call was traced."""
@@ -84,7 +84,7 @@ class Judge(Protocol):
 
 
 def compare(example: Example, kernel: Judge) -> list[bool]:
-    """Call by call; the verdicts if they agree."""
+    """Compare call by call. Returns the verdicts if all agree."""
     returned, traced = kernel.judge(example)
     for arguments, got, was_traced in zip(example.arguments, returned, traced, strict=True):
         expected = evaluate(example.expression, arguments)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a test may have left behind in a guest's kernel, asked of the kernel before and after each.
+"""Finds what a test has left in a guest's kernel. The kernel is asked before and after each test.
 
-Some of it goes later than the call that gave it up, behind a grace period of
-RCU. So a leftover is what is still there after a while.
+Some things disappear only some time after the call that released them, after a grace
+period of RCU. So a leftover is what is still there after a while.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,10 +16,10 @@ from farm.matrix import Cell
 ROOT = "/sys/kernel/tracing"
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
 
-#: How long the kernel may take to free what nobody holds any more.
+#: How long the kernel may take to free what is no longer held.
 SECONDS = 5.0
 
-#: kmemleak takes no object for lost that is younger (mm/kmemleak.c, MSECS_MIN_AGE).
+#: kmemleak does not report younger objects (mm/kmemleak.c, MSECS_MIN_AGE).
 LEAK_AGE = 6
 
 _ALL = "#### all functions enabled ####\n"
@@ -28,8 +28,8 @@ _NONE = "#### no functions disabled ####\n"
 
 @dataclass(frozen=True)
 class Quiet:
-    """A file, and what it says where nobody traces. It is there in cells that
-    declare `fact`, or in `all` cells; in the others it need not be."""
+    """A file, and its content while nothing traces. It must exist in cells that declare
+    `fact`, or in `all` cells; in others it may be missing."""
 
     path: str
     says: str
@@ -59,13 +59,13 @@ FILES = (
     Quiet("/sys/kernel/debug/kprobes/list", ""),
 )
 
-#: Functions that were ever traced. That they were is no leftover; that
-#: somebody is still counted, or has them save registers, is one. It is not
-#: the same as enabled_functions, which lists what is patched.
+#: All functions that were ever traced. That alone is no leftover, but it is one if they
+#: still have users, or save registers for one. enabled_functions is different: it lists
+#: what is patched.
 TOUCHED = f"{ROOT}/touched_functions"
 
-#: More than a test traces that chooses its functions. A hash that has become
-#: empty while it was in use stands for all functions, if only for a moment.
+#: More functions than a test with chosen functions traces. A hash that becomes empty
+#: while in use means all functions, even if only for a moment.
 MOST_TOUCHED = 300
 
 #: Directories whose entries are made on request.
@@ -74,26 +74,26 @@ DIRECTORIES = (f"{ROOT}/instances", "/sys/kernel/livepatch")
 MODULES = "/proc/modules"
 PROCESSORS = "/sys/devices/system/cpu/online"
 
-#: What each kernel says in its own way, and says again behind every test.
+#: Files that differ between kernels, but must be the same after every test.
 SAME = (f"{ROOT}/trace_options", f"{ROOT}/trace_clock", f"{ROOT}/tracing_cpumask", PROCESSORS)
 
 
 def look(agent: Agent, *, ids_only: bool = False) -> dict[str, Any]:
-    """All that `left` wants to know, in one answer."""
+    """Everything that `left` needs to know, in one answer."""
     files = [file.path for file in FILES] + [MODULES, *SAME]
     paths = {"files": files, "functions": [TOUCHED], "directories": list(DIRECTORIES)}
     return agent.request("leftovers", **({key: [] for key in paths} if ids_only else paths))
 
 
 def left(seen: Mapping[str, Any], fresh: Mapping[str, Any], cell: Cell) -> Iterator[str]:
-    """Each thing that a look found and that should not be there, in words.
+    """In words, each thing that should not be there.
 
-    `fresh` is what the guest said when it was new.
+    `fresh` is the state of the guest when it was new.
     """
     for file in FILES:
         text = seen["files"][file.path]
         if text is None:
-            # what a candidate of `farm config-bisect` lacks is what it is about
+            # a candidate of `farm config-bisect` may lack it on purpose
             if file.all or (file.fact in cell.supports and not cell.lenient):
                 yield f"{file.path} is not there" + (f", though {cell.name} declares {file.fact}" if file.fact else "")
         elif text != file.says:
@@ -140,7 +140,7 @@ def _short(text: str) -> str:
 
 
 def check(guest: Guest, cell: Cell, fresh: Mapping[str, Any], when: str) -> dict[str, Any]:
-    """Fail if anything is left, or is not gone within a while; what was seen at last."""
+    """Fail if anything is left and does not disappear within a while. Returns the last state."""
     things: list[str] = []
     for _ in guest.deadline(SECONDS).poll(0.005):
         seen = look(guest.control)
@@ -156,15 +156,15 @@ def touched(seen: Mapping[str, Any]) -> int:
 
 
 def check_touched(before: int, after: int) -> None:
-    """Fail if so many functions were traced that it may have been all of them.
-    A test that means to trace many says so by its mark."""
+    """Fail if so many functions were traced that it may have been all of them. A test
+    that traces many on purpose has a mark for it."""
     grown = after - before
     assert grown <= MOST_TOUCHED, f"at least {grown} functions were traced that never were before: all of them?"
 
 
 def check_misses(agent: Agent) -> None:
-    """Fail if a filter could not be asked about a call. That is right where one
-    program runs within another, which a test that means it to says by its mark."""
+    """Fail if a filter missed a call. That is right only if one program runs within
+    another; a test that does so on purpose has a mark for it."""
     programs = look(agent, ids_only=True)["programs"]
     missed = [f"{item['name']} {item['misses']} times" for item in programs if item["misses"]]
     assert not missed, f"filters that could not be asked about a call: {', '.join(missed)}"
@@ -173,8 +173,8 @@ def check_misses(agent: Agent) -> None:
 def check_memory(guest: Guest) -> None:
     """Fail if the kernel has lost memory since it booted.
 
-    An object is lost when no scan finds a pointer to it, its content is what it
-    was at the scan before, and it is older than some seconds.
+    An object is lost if no scan finds a pointer to it, its content has not changed
+    since the previous scan, and it is older than some seconds.
     """
     scan = f"echo scan > {KMEMLEAK}"
     done = guest.connection.run(f"{scan} && sleep {LEAK_AGE} && {scan} && cat {KMEMLEAK}", guest.deadline(120))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Readers of the slots that are neither tracers nor filters: the target module's
-own ftrace_ops and direct call, and kprobes."""
+"""Readers of the slots that are neither tracers nor filters: the ftrace_ops and direct
+call of the target module, and kprobes."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +15,14 @@ from suites.tracefs import Tracing
 OPS, OPS_REGS, OPS_JUMP, OPS_CHANGE, OPS_GUARDED = "ops", "ops-regs", "ops-jump", "ops-change", "ops-guarded"
 REPLACE, DIRECT = "replace", "direct"
 
-#: A hit of a kprobe in the trace: its name is that of the function.
+#: A hit of a kprobe in the trace; the kprobe has the name of the function.
 _HIT = re.compile(r"(?P<name>\w+): \((?P<where>\w+)\+0x[04]/\S+(?: \[\w+\])?\) ip=(?P<ip>\w+)(?P<args>(?: arg\d=\w+)*)")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What an observer was told of one call. `stack` are the return addresses
-    from the observer upwards, None where it does not look."""
+    """What an observer saw of one call. `stack` are the return addresses from the
+    observer upwards, None if it does not look at them."""
 
     ip: int
     parent: int | None
@@ -33,7 +33,7 @@ class Seen:
 
 
 class ModuleObserver:
-    """One of the module's, at work until the session ends."""
+    """One observer of the module. It works until the session ends."""
 
     def __init__(self, agent: Agent, kind: str, functions: Iterable[str]) -> None:
         self._agent, self.kind = agent, kind
@@ -76,8 +76,8 @@ def kprobe(tracing: Tracing, function: str) -> None:
 
 
 def kprobe_hits(tracing: Tracing, function: str) -> list[Seen]:
-    """What the kprobe on a function reported, in order. Kprobes are told of an
-    address one byte behind theirs, as if there were a breakpoint."""
+    """What the kprobe on a function reported, in order. Kprobes get an address one
+    byte after their own, as if there were a breakpoint."""
     return [
         Seen(
             ip=int(hit["ip"], 16) - 1,
@@ -93,8 +93,8 @@ def kprobe_hits(tracing: Tracing, function: str) -> list[Seen]:
 
 
 def differences(who: str, seen: Seen, done: Call, caller: int, leads_to: Sequence[int]) -> list[str]:
-    """What a witness got wrong of a call that came from `caller`, in words.
-    A stack trace out of the trampoline must have `leads_to` in it."""
+    """In words, what a witness got wrong about a call from `caller`. A stack trace
+    from inside the trampoline must contain `leads_to`."""
     wrong = []
     for n, value in enumerate(seen.args[: done.parameters]):
         if value != done.passed[n]:
@@ -110,7 +110,7 @@ def differences(who: str, seen: Seen, done: Call, caller: int, leads_to: Sequenc
 
 
 def stack_differences(who: str, seen: Seen, leads_to: Sequence[int]) -> list[str]:
-    """Whether a stack trace out of the trampoline has these addresses, one behind the other."""
+    """What is wrong with a stack trace from inside the trampoline: it must have these addresses in a row."""
     if seen.stack is None:
         return []
     stack, wanted = list(seen.stack), list(leads_to)

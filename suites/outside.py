@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Traced calls seen from outside of the kernel.
+"""Traced calls seen from outside the kernel.
 
-QEMU stops the guest at three places of one call: before the call site, where
-the registers are as the caller left them; before the trampoline's own call,
-where the saved registers lie on the stack; and behind the call site, where all
-registers are to be as before. It reads them itself: nothing of the guest's runs
-in between, so nothing of what is tested can tint what is seen.
+QEMU stops the guest at three places of one call: before the call site, where the
+registers are as the caller left them; before the trampoline's own call, where the
+saved registers are on the stack; and after the call site, where all registers must
+be as before. QEMU reads them itself: no code of the guest takes part, so what is
+tested cannot influence what is seen.
 
-It does not only look. Stack that the trampoline is to fill is filled with POISON
-before, or what was not saved could be right by chance, left from the last call.
-And what a callback may lose by the calling convention it does lose, or what was
-not restored could be right because this callback left it alone.
+QEMU also changes values. It fills the stack that the trampoline must fill with
+POISON first. Otherwise an unsaved value could be right by chance, left from the last
+call. And when the callback returns, it overwrites all registers that a callback may
+change. Otherwise an unrestored register could be right because this callback did not
+use it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,7 @@ from farm.kernel.builder import Built
 from farm.run.diagnosis import POISON
 from suites import arch
 
-#: The kernel's trampolines: for arguments, for all registers, of static ftrace.
+#: The kernel's trampolines: for arguments, for all registers, and for static ftrace.
 CALLER, REGS_CALLER, STATIC = "ftrace_caller", "ftrace_regs_caller", "__fentry__"
 
 #: More instructions and more bytes of stack than a trampoline takes, and bytes of a function's start to be told.
@@ -56,15 +57,15 @@ def _functions(module: Path) -> Mapping[str, tuple[str, int]]:
 
 @dataclass(frozen=True)
 class Traced:
-    """One traced call as seen from outside.
+    """One traced call, seen from outside.
 
-    `trampoline` is the one that the call site goes to, or of which this is a
-    copy, if `copied`. `entry`, `call` and `after` are the registers at the
-    three places. The return address of the function is `parent` at the first
-    and `returns_to` at the last, where a call that is lost never comes to: both
-    are None then. `stack` starts at the trampoline's stack pointer and ends with `parent`.
-    `op` is what the kernel's own trampoline has to hand on as ops, its
-    function_trace_op; None for a copy, which has one of its own.
+    `trampoline` is the target of the call site, or the original of that target if
+    it is `copied`. `entry`, `call` and `after` are the registers at the three places.
+    The return address of the function is `parent` at the first place and `returns_to`
+    at the last one. A lost call never gets there: then `after` and `returns_to` are None.
+    `stack` starts at the trampoline's stack pointer and ends with `parent`. `op` is the
+    ops that the kernel's own trampoline must pass on, its function_trace_op; it is None
+    for a copy, which has its own.
     """
 
     convention: arch.Convention
@@ -96,12 +97,12 @@ class OutsideObserver:
         self._functions = _functions(locate(built.module) / "ftrace_target.ko")
 
     def watch(self, agent: Agent, targets: Iterable[str], op: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to a request that makes calls of the targets; what was
-        seen of them is in `seen`, in order.
+        """The answer to a request that calls the targets. The observed calls are in
+        `seen`, in order.
 
-        Raises AssertionError for a call that does not go by a trampoline of
-        ftrace's or loses its way there, GuestCrashed and GuestHung as they come;
-        up to there `seen` holds.
+        Raises AssertionError for a call that does not use a trampoline of ftrace or
+        gets lost in there, and lets GuestCrashed and GuestHung through. `seen` then
+        has the calls before that.
         """
         self.seen = []
         functions = {f"target_{target}": self._address(f"target_{target}") for target in targets}
@@ -115,13 +116,13 @@ class OutsideObserver:
             except AssertionError as error:
                 astray = error
         if astray:
-            with suppress(KernelError):  # where that led is for the console to tell
+            with suppress(KernelError):  # the console shows where that led
                 agent.receive()  # or it would be taken for the answer to the next request
             raise astray
         return agent.receive()
 
     def _address(self, function: str) -> int:
-        """Where a function of the module is in this guest."""
+        """The address of a function of the module in this guest."""
         section, offset = self._functions[function]
         path = f"/sys/module/ftrace_target/sections/{section}"
         return int(self._guest.control.request("file_read", path=path)["data"], 16) + offset
@@ -138,7 +139,7 @@ class OutsideObserver:
         return True
 
     def _follow(self, debugger: Debugger, agent: Agent, sites: Mapping[int, str]) -> None:
-        """One call, from its site, where the guest stands, to behind it."""
+        """Follow one call from its site, where the guest is stopped, until after it."""
         entry = debugger.registers()
         known = self._known
         site, sp = entry[known.pc], entry[known.sp]
@@ -166,8 +167,8 @@ class OutsideObserver:
         self.seen[-1] = replace(traced, after=after, returns_to=debugger.read_u64(after[known.sp]))
 
     def _trampoline(self, debugger: Debugger, site: int, target: str) -> tuple[str, int]:
-        """Which trampoline a call site goes to, and where that starts. A copy
-        starts as its original does."""
+        """The trampoline that a call site goes to, and its start. A copy starts with the
+        same bytes as its original."""
         start = self._called(debugger, site)
         assert start is not None, f"{target} was called at {site:#x}, where no call is any more"
         beginning = debugger.read(start, 8)
@@ -177,7 +178,7 @@ class OutsideObserver:
         raise AssertionError(f"{target} calls {start:#x}, which is neither a trampoline of ftrace's nor a copy of one")
 
     def _call(self, debugger: Debugger, agent: Agent, trampoline: str, start: int) -> tuple[Mapping[str, int], int]:
-        """The registers at a trampoline's call, and where that returns to."""
+        """The registers at a trampoline's call, and the return address of that call."""
         label = self._known.machine.trampolines[trampoline]
         if label:
             place = start + self._symbols[label] - self._symbols[trampoline]
@@ -192,7 +193,7 @@ class OutsideObserver:
         return {**found, sp: found[sp] + 8}, debugger.read_u64(found[sp])
 
     def _called(self, debugger: Debugger, address: int) -> int | None:
-        """Where the instruction at an address calls; None for no call."""
+        """The target of the call at an address; None if there is no call."""
         return self._known.machine.call_site.target(address, debugger.read(address, self._known.call_size))
 
     def _site(self, debugger: Debugger, address: int, function: str) -> int:
@@ -205,9 +206,9 @@ class OutsideObserver:
 
 
 def _step_to(debugger: Debugger, place: int) -> bool:
-    """Step by step, for then no interrupt gets in between. One that came at the
-    call site would leave all registers where ftrace_caller is to save them: both
-    frames are a struct pt_regs, and begin at the same place."""
+    """Go step by step, so that no interrupt comes in between. An interrupt at the call
+    site would leave all registers where ftrace_caller must save them: both frames are
+    a struct pt_regs, and begin at the same place."""
     for _ in range(MOST_STEPS if debugger.can_step else 0):
         debugger.step()
         if debugger.pc() == place:
