@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""All registers around a call of target_registers, and what may differ between two looks."""
+"""All registers around a call of target_registers, and how two states may differ."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from suites import arch
 
 @dataclass(frozen=True)
 class Registers:
-    """One call of target_registers: all registers before it, where the function
-    begins, and behind it. `entry` and `returns_to` as in calls.Call."""
+    """One call of target_registers: all registers before it, at the start of the
+    function, and after it. `entry` and `returns_to` are as in calls.Call."""
 
     convention: arch.Convention
     before: Mapping[str, int]
@@ -29,7 +29,7 @@ class Registers:
 
     @property
     def behind_call(self) -> int:
-        """Where the function goes on behind its call for ftrace, which a trampoline saves as the program counter."""
+        """The address after the function's call for ftrace, which a trampoline saves as the program counter."""
         return self.entry + self.convention.call_size
 
 
@@ -44,13 +44,13 @@ def call(agent: Agent) -> Registers:
 
 
 def keeps_flags(cell: Cell) -> bool:
-    """Whether a call leaves the arithmetic flags alone: with call depth tracking
-    it goes by a thunk that counts."""
+    """Whether a call keeps the arithmetic flags. With call depth tracking it does not:
+    it goes through a thunk that counts."""
     return cell.machine is None or "retbleed=stuff" not in cell.machine.cmdline
 
 
 def frame_pointers(cell: Cell) -> bool:
-    """Whether the cell's kernel has frame pointers, and so that register is not free."""
+    """Whether the cell's kernel has frame pointers, so that this register is not free."""
     return any(fragment.stem == "unwinder-fp" for fragment in cell.fragments)
 
 
@@ -61,8 +61,8 @@ def differences(
     clobbered: Collection[str] = (),
     flags: bool = True,
 ) -> list[str]:
-    """What is wrong with registers, in words. The arithmetic flags may differ if the
-    flags register is among the clobbered or without `flags`, the others never."""
+    """In words, what is wrong with registers. The arithmetic flags may differ if the flags
+    register is clobbered, or without `flags`; other flags never."""
     wrong = []
     for name, value in expected.items():
         differing = got[name] ^ value

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The routes that a call can take through ftrace, and all that must hold on each.
+"""The routes that a call can take through ftrace, and everything that must hold on each.
 
-Who else wants a call decides how it goes: an ops that is alone has a trampoline
-of its own, copied from ftrace_caller or ftrace_regs_caller; two share the
-kernel's own; a direct call is called by the site itself where it is alone, and
-by ftrace_regs_caller where it is not.
+The route depends on who else wants the call. An ops that is alone has a trampoline of
+its own, copied from ftrace_caller or ftrace_regs_caller. Two ops share the kernel's
+own. A direct call is called by the site itself if it is alone, and otherwise by
+ftrace_regs_caller.
 """
 
 import re
@@ -28,18 +28,18 @@ KPROBE = "kprobe"
 TARGETS = ("args6", "args8")
 FUNCTIONS = ("target_args6", "target_args8", "target_registers")
 
-#: The calls that a filter lets through are those whose arg1 this is.
+#: A filter lets through the calls with this arg1.
 WANTED = PATTERNS["distinct"][0]
 
-#: Of enabled_functions: how many ops a function has, R where one of them wants
-#: all registers, D where there is a direct call, tramp where one is alone.
+#: A line of enabled_functions: how many ops a function has, R if one of them wants
+#: all registers, D if there is a direct call, tramp if one is alone.
 _ENABLED = re.compile(r"^(?P<name>\w+)(?: \[\w+\])? \((?P<count>\d+)\)(?P<flags>[ A-Z]*)(?P<rest>.*)$", re.M)
 
 
 @dataclass(frozen=True)
 class Route:
-    """Who else wants the calls: observers of the module's, or kprobes, that come
-    before or after the tracers. `tracers` are those of the top and of instances."""
+    """Who wants the calls: observers of the module or kprobes, which come before or after
+    the tracers. `tracers` are those of the top and of instances."""
 
     tracers: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
@@ -52,22 +52,22 @@ class Route:
 
     @property
     def regs(self) -> bool:
-        """Whether someone wants all registers, so that the site calls ftrace_regs_caller."""
+        """Whether any of them wants all registers, so that the site calls ftrace_regs_caller."""
         return any(other in (OPS_REGS, OPS_JUMP, DIRECT, KPROBE) for other in self.others)
 
     @property
     def ops(self) -> int:
-        """How many ops are at the site. All filters have one, and all graph tracers."""
+        """How many ops are at the site. All filters share one, and all graph tracers share one."""
         functions = self.tracers.count("function")
         return functions + ("function_graph" in self.tracers) + len(self.others) + self.filtered
 
     def clobbered(self, convention: arch.Convention) -> frozenset[str]:
-        """The registers that a call by this route may change."""
+        """The registers that a call on this route may change."""
         if self.others == (DIRECT,) and self.ops == 1:
             return frozenset()  # the site calls the observer's trampoline, which changes nothing
         if not self.regs:
             return convention.clobbered(CALLER)
-        # the way out to a direct call adds to the stack pointer behind its popf
+        # the exit to a direct call adds to the stack pointer after its popf
         return convention.clobbered(REGS_CALLER) | ({convention.flags} if DIRECT in self.others else set())
 
     def __str__(self) -> str:
@@ -77,8 +77,8 @@ class Route:
 
 @dataclass(frozen=True)
 class Taken:
-    """A route with calls on their way: who watches, and who the callers are
-    by calls that nobody traced. `tracings` has one for each tracer."""
+    """A route in use: who watches, and who the callers are, as found by untraced calls.
+    `tracings` has one entry for each tracer."""
 
     route: Route
     observers: Sequence[ModuleObserver]
@@ -90,11 +90,12 @@ class Taken:
     convention: arch.Convention
 
     def leads_to(self, target: str, entry: int) -> list[int]:
-        """What a stack trace out of the trampoline must have: the function, its caller.
+        """What a stack trace from inside the trampoline must contain: the function and its caller.
 
-        By frame pointers it goes on from the program counter and the frame pointer as
-        saved, if all registers were. At a function's entry the latter is still its caller's,
-        so the caller is left out; and the former is that of the function put in its place.
+        If all registers were saved, an unwinder with frame pointers continues from the saved
+        program counter and frame pointer. At a function's entry the frame pointer is still that
+        of its caller, so the caller is missing; and the program counter is that of the
+        replacement, if there is one.
         """
         if self.frame_pointers and self.route.regs:
             replaced = REPLACE in self.route.others and f"target_{target}" == REPLACED
@@ -103,7 +104,7 @@ class Taken:
 
 
 def take(agent: Agent, tracing: Tracing, cell: Cell, route: Route) -> Taken:
-    """Set everything up, and see that the kernel sends calls by this route."""
+    """Set everything up, and check that the kernel sends calls along this route."""
     zeros = PATTERNS["zeros"]
     callers = {done.target: done.returns_to for done in calls.call(agent, *((target, zeros) for target in TARGETS))}
     callers["registers"] = registers.call(agent).returns_to
@@ -140,15 +141,15 @@ def _watch(agent: Agent, tracing: Tracing, kinds: Sequence[str]) -> list[ModuleO
     return observers
 
 
-#: Who makes all calls of the target functions.
+#: The function that makes all calls of the target functions.
 MAKES_CALLS = "target_call_function"
 
-#: The function that an observer can put another one in place of.
+#: The function that an observer can replace.
 REPLACED = "target_args8"
 
 
 def _check_site(tracing: Tracing, route: Route) -> None:
-    """That the call site of each function goes where the route's name says."""
+    """Check that the call site of each function goes where the route's name says."""
     text = tracing.read("enabled_functions")
     sites = {found["name"]: found for found in _ENABLED.finditer(text)}
     for function in FUNCTIONS:
@@ -172,9 +173,9 @@ def _check_site(tracing: Tracing, route: Route) -> None:
 
 
 def check_arguments(agent: Agent, taken: Taken) -> None:
-    """Every pattern of arguments, with six of them and with eight: what was
-    passed is what the program, the observers, the kprobes and the callee saw,
-    and what is traced is what the filter lets through."""
+    """Check every pattern of arguments, six and eight of them: the program, the observers,
+    the kprobes and the callee must see what was passed, and exactly the calls that the
+    filter lets through must be traced."""
     route = taken.route
     done = calls.call(agent, *((target, values) for target in TARGETS for values in PATTERNS.values()))
     names = [f"target_{one.target}, {name}, by {route}" for one, name in zip(done, [*PATTERNS] * 2, strict=True)]
@@ -213,7 +214,7 @@ def _hooked(route: Route, arg1: int) -> bool:
 
 
 def _check_return(name: str, taken: Taken, done: Call) -> None:
-    """Only the graph tracer hooks returns, and only of what it traces."""
+    """Check that only the graph tracer hooks returns, and only of calls that it traces."""
     caller = taken.callers[done.target]
     if _hooked(taken.route, done.passed[0]):
         assert done.returns_to != caller, f"{name}: the graph tracer did not hook the return"
@@ -222,7 +223,7 @@ def _check_return(name: str, taken: Taken, done: Call) -> None:
 
 
 def _check_witness(taken: Taken, who: str, seen: Sequence[Seen], done: Sequence[tuple[str, Call]]) -> None:
-    """That a witness saw these calls, each of which has a name for people."""
+    """Check that a witness saw these calls, which come with names for messages."""
     told, made = len(seen), len(done)
     assert told == made, f"{taken.route}: {made} calls, {who} saw {told}"
     for (name, one), record in zip(done, seen, strict=True):
@@ -233,8 +234,8 @@ def _check_witness(taken: Taken, who: str, seen: Sequence[Seen], done: Sequence[
 
 
 def check_registers(agent: Agent, taken: Taken, cell: Cell) -> None:
-    """Sentinels in all registers: what the observers found in the slots, what
-    the function received and what is left behind its return."""
+    """Check sentinels in all registers: what the observers found in the slots, what the
+    function received, and what is left after its return."""
     route, flags = taken.route, registers.keeps_flags(cell)
     seen_before = {watcher: len(watcher.seen()) for watcher in taken.observers}
     done = registers.call(agent)
@@ -256,8 +257,8 @@ def check_registers(agent: Agent, taken: Taken, cell: Cell) -> None:
 
 
 def _slot_differences(route: Route, who: str, seen: Seen, done: Registers, flags: bool) -> list[str]:
-    """What is wrong with an observer's picture of the registers. A direct call
-    makes its own, of what is left behind the trampoline."""
+    """What is wrong with an observer's picture of the registers. A direct call makes its
+    own picture, from the registers after the trampoline."""
     known = done.convention
     expected = done.entered | {known.pc: done.behind_call}
     if who == DIRECT:

@@ -15,23 +15,23 @@ FUNCTION_TRACERS = ["function", pytest.param("function_graph", marks=pytest.mark
 
 ROOT = "/sys/kernel/tracing"
 
-#: How the list of functions names a call site whose function the linker left out.
+#: The name in the list of functions for a call site whose function the linker dropped.
 INVALID = "__ftrace_invalid_address__"
 
-#: A call in the trace: of `function` and the latency tracers before the arrow,
-#: of `function_graph` behind the bar, with the module's name in between.
+#: A call in the trace: before the arrow for `function` and the latency tracers, after
+#: the bar for `function_graph`, with the module's name in between.
 _CALL = re.compile(r": (\w+)(?: \[\w+\])? <-")
 _GRAPH_CALL = re.compile(r"\|\s+(\w+)(?: \[\w+\])?\(\)(?:;| \{)")
 
 _PARENT = re.compile(r": (\w+)(?: \[\w+\])? <-(\S+)")
 
-#: The functions of the module that are there to be traced; it has others.
+#: The functions of the module that are meant to be traced; it has others.
 _TARGET = re.compile(r"target_(args\d|wide|sleep2|registers)")
 
 
 class Tracing:
-    """The guest's tracefs, or an instance in it, brought to a known state and
-    left in it: whatever a method sets up, `reset` undoes."""
+    """The guest's tracefs, or an instance in it. It starts in a known state, and `reset`
+    undoes everything that a method sets up."""
 
     def __init__(self, guest: Guest, dynamic: bool, root: str = ROOT) -> None:
         self.guest = guest
@@ -42,7 +42,7 @@ class Tracing:
         self._undo = ExitStack()
 
     def write(self, file: str, data: str, append: bool = False) -> None:
-        """Write to a file of tracefs, or of an absolute path."""
+        """Write to a file of tracefs, or to an absolute path."""
         self.guest.control.request("file_write", path=self._path(file), data=data, append=append)
 
     def read(self, file: str) -> str:
@@ -59,22 +59,22 @@ class Tracing:
         return file if file.startswith("/") else f"{self._root}/{file}"
 
     def later(self, action: Callable[..., object], *arguments: object) -> None:
-        """Have `reset` do this, before what it was already told to do."""
+        """Let `reset` do this, before all actions that were registered earlier."""
         self._undo.callback(action, *arguments)
 
     def switch(self, file: str, on: str = "1", off: str = "0") -> None:
-        """Write `on`, and have `reset` write `off`."""
+        """Write `on`, and let `reset` write `off`."""
         self.later(self.write, file, off)
         self.write(file, on)
 
     def limit(self, *functions: str) -> None:
-        """Let the tracers that follow set_ftrace_filter see these functions only;
-        where ftrace is static it is all there are."""
+        """Let the tracers that follow set_ftrace_filter see only these functions. With
+        static ftrace they see all functions."""
         if not self._dynamic or functions == self._limit:
             return
         if self._limit is None:
-            # once, so that it is undone last: with no limit a tracer that is still
-            # on would be put on every function of the kernel, which takes seconds
+            # once, so that it is undone last: without a limit, a tracer that is still on
+            # would trace every function of the kernel, which takes seconds to set up
             self.later(self._unlimit)
         self._limit = functions
         self.write("set_ftrace_filter", "\n".join(functions))
@@ -100,17 +100,17 @@ class Tracing:
         return self.count(self._trace())
 
     def count(self, trace: str) -> Counter[str]:
-        """How often each target function is in a trace of the current tracer's."""
+        """How often each target function is in a trace of the current tracer."""
         return targets(self._call.findall(trace))
 
     def names(self) -> Counter[str]:
-        """How often each function is in the trace, those that call targets among them."""
+        """How often each function is in the trace, including those that call the targets."""
         return Counter(self._call.findall(self.read("trace")))
 
     def _trace(self) -> str:
         if self._dynamic:
             return self.read("trace")
-        # all of the kernel is in the trace: stop it, and let the guest pick
+        # the trace has the whole kernel: stop it, and let the guest select the lines
         self.write("tracing_on", "0")
         done = self.guest.connection.run(f"grep target_ {self._root}/trace", self.guest.deadline(20))
         assert done.status in (0, 1), done.stderr
@@ -118,13 +118,13 @@ class Tracing:
         return done.stdout
 
     def parents(self) -> Counter[str]:
-        """Who the `function` tracer says called the target functions."""
+        """The callers of the target functions, according to the `function` tracer."""
         pairs = _PARENT.findall(self.read("trace"))
         return Counter(parent for name, parent in pairs if _TARGET.fullmatch(name))
 
     def kprobe(self, function: str) -> None:
-        """A kprobe on the function's first instruction. It sits on ftrace and
-        wants full registers, so the call goes by ftrace_regs_caller."""
+        """A kprobe on the function's first instruction. It uses ftrace and wants all
+        registers, so the call goes through ftrace_regs_caller."""
         self._kprobes += 1
         self.event(f"p:farm/probe{self._kprobes} {function}", "kprobe_events")
 
@@ -136,12 +136,12 @@ class Tracing:
         self.switch(f"events/{name}/enable")
 
     def trigger(self, command: str) -> None:
-        """A command of set_ftrace_filter: what is done when a function is called."""
+        """A command of set_ftrace_filter: an action for calls of a function."""
         self.write("set_ftrace_filter", command, append=True)
         self.later(self.write, "set_ftrace_filter", f"!{command}", True)
 
     def instance(self, name: str) -> "Tracing":
-        """An instance of its own, with a buffer, a tracer and filters of its own."""
+        """An instance, with its own buffer, tracer and filters."""
         root = f"{self._root}/instances/{name}"
         self.guest.control.request("dir_make", path=root)
         self.later(lambda: self.guest.control.request("dir_remove", path=root))
@@ -150,7 +150,7 @@ class Tracing:
         return inner
 
     def reset(self) -> None:
-        """Switch off what was switched on. What is enabled then is left behind."""
+        """Switch off what was switched on. Anything still enabled after that is a leftover."""
         self._undo.close()
 
 

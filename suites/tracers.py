@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Everything of ftrace that a filter has a say in, as one table: how each tracer
-is set up for some functions, and how the calls that it let through are counted."""
+"""Every part of ftrace that a filter affects, as one table: how each tracer is set up for
+some functions, and how the calls that were let through are counted."""
 
 import re
 import struct
@@ -17,13 +17,13 @@ from suites.calls import Call
 from suites.contract import PERF_TYPE_TRACEPOINT
 from suites.tracefs import Tracing, targets
 
-#: How often each function was counted since this was last asked. Raises Missed.
+#: Returns how often each function was counted since the last call of this. Raises Missed.
 Take = Callable[[], Counter[str]]
 
 #: A call to be made: the target without `target_`, and its arguments.
 Wanted = tuple[str, tuple[int, ...]]
 
-#: What sets a tracer up for some functions.
+#: Sets a tracer up for some functions.
 Start = Callable[[Agent, Tracing, Sequence[str]], Take]
 
 
@@ -31,17 +31,16 @@ class Missed(AssertionError):
     """The tracer was busy with something else when the call was made."""
 
 
-#: How often a call is made until the tracer has not missed it.
+#: How often a call is repeated if the tracer misses it.
 ATTEMPTS = 13
 
 
 @dataclass(frozen=True)
 class Tracer:
-    """`call` makes calls in the way that the tracer can see. One that is `once` only
-    tells of one call whether it was let through, not how many were. `context` is where
-    one of the latency tracers looks, and nowhere else. `needs` are the facts without
-    which there is none. What one traces that `touches_many` functions is not up to its
-    limits alone."""
+    """`call` makes calls in a way that the tracer can see. If `once`, the tracer only shows
+    for one call whether it was let through, not how many were. `context` is the only
+    context that a latency tracer looks at. `needs` are the facts that the tracer depends
+    on. If it `touches_many` functions, its limits alone do not decide what it traces."""
 
     name: str
     start: Start
@@ -61,7 +60,7 @@ class Tracer:
     def count(
         self, agent: Agent, tracing: Tracing, take: Take, wanted: Sequence[Wanted]
     ) -> tuple[list[Call], Counter[str]]:
-        """Make the calls. Those that were made, and what the tracer counts of them."""
+        """Make the calls. Returns those that were made, and the tracer's count of them."""
         if self.context == "task":
             take()
         if not self.once and self.context == "task":
@@ -75,13 +74,13 @@ class Tracer:
         return done, counted
 
     def _count_one(self, agent: Agent, tracing: Tracing, take: Take, one: Wanted) -> tuple[list[Call], Counter[str]]:
-        """One call, again if the tracer missed it: it is not the answer that is
-        asked for again, but that there is one."""
+        """Make one call, and repeat it if the tracer missed it. It is not repeated because
+        of a wrong answer, only if there is no answer."""
         if self.context == "task":
             return self.call(agent, one), take()
         done: list[Call] = []
         for attempt in range(ATTEMPTS):
-            # a long time beats what else is long, a short one escapes what else may come
+            # a long time beats other long times; a short one avoids disturbances
             hold_us = HOLD_US << (attempt // 2 + 1 if attempt % 2 else 0)
             _arm(tracing, hold_us)
             done += self.call(agent, one, context=self.context, hold_us=hold_us)
@@ -123,7 +122,7 @@ def _instance(name: str) -> Start:
     return start
 
 
-# Those that keep an account of their own.
+# Those that keep counts of their own.
 
 
 def _profiler(agent: Agent, tracing: Tracing, functions: Sequence[str]) -> Take:
@@ -147,8 +146,8 @@ STACK_SWITCH = "/proc/sys/kernel/stack_tracer_enabled"
 
 
 def _stack(agent: Agent, tracing: Tracing, functions: Sequence[str]) -> Take:
-    """The deepest stack there was since its size was last set to zero, which
-    leaves the trace itself as it was."""
+    """The deepest stack since its size was last set to zero. That does not change the trace
+    itself."""
     tracing.switch("stack_trace_filter", "\n".join(functions), "\n")
     tracing.switch(STACK_SWITCH)
     tracing.later(tracing.write, "stack_max_size", "0")
@@ -165,12 +164,12 @@ def _stack(agent: Agent, tracing: Tracing, functions: Sequence[str]) -> Take:
 def perf_events(
     agent: Agent, tracing: Tracing, functions: Sequence[str], pid: int = -1, **attr: object
 ) -> list[tuple[str, int]]:
-    """perf's event ftrace:function, one for each function, and each processor or of a task; the
-    function and descriptor of each. `attr` are further attributes."""
+    """perf's event ftrace:function, one for each function, and for each processor or a task.
+    Returns function and descriptor of each. `attr` are further attributes."""
     attr |= {"type": PERF_TYPE_TRACEPOINT, "config": int(tracing.read("events/ftrace/function/id"))}
     processors = range(_processors(tracing)) if pid == -1 else [-1]
-    # An event begins with all functions of the kernel, and its filter takes most
-    # of them away again. In between call sites need not be patched, which takes seconds.
+    # An event begins with all functions of the kernel, and its filter then removes most of
+    # them. Call sites need not be patched in between, which would take seconds.
     tracing.write("/proc/sys/kernel/ftrace_enabled", "0")
     try:
         opened = [
@@ -198,27 +197,27 @@ def _perf(agent: Agent, tracing: Tracing, functions: Sequence[str], pid: int = -
 
 
 def _processors(tracing: Tracing) -> int:
-    """How many there are; they are numbered from 0."""
+    """The number of processors, which are numbered from 0."""
     return len([name for name in tracing.list("per_cpu") if name.startswith("cpu")])
 
 
 def _perf_task(agent: Agent, tracing: Tracing, functions: Sequence[str]) -> Take:
-    """The same event, of the agent's own task on whatever processor."""
+    """The same event, for the agent's own task on any processor."""
     return _perf(agent, tracing, functions, agent.request("hello")["pid"])
 
 
-# Commands of set_ftrace_filter: each call that is let through takes one off a count.
+# Commands of set_ftrace_filter: each call that is let through reduces a count by one.
 
-#: More than any test makes calls.
+#: More than the calls of any test.
 MANY = 1000
 
-#: The function that sets back what a trigger did, so that it can do it again.
+#: The function that undoes the effect of a trigger, so that it can act again.
 PARTNER = "args4"
 
 
 def _trigger(command: str, back: str = "", changes: str = "tracing_on", normal: str = "1") -> Start:
-    """A command, the one that takes its effect back, and the file where the effect
-    is seen, for it stays when the trigger goes."""
+    """A command, the command that undoes its effect, and the file that shows the effect,
+    which stays after the trigger is removed."""
 
     def start(agent: Agent, tracing: Tracing, functions: Sequence[str]) -> Take:
         tracing.later(tracing.write, changes, normal)
@@ -239,7 +238,7 @@ def _trigger(command: str, back: str = "", changes: str = "tracing_on", normal: 
 
 
 def _set_back(agent: Agent, *wanted: Wanted) -> list[Call]:
-    """Call the partner before each call: the trigger finds what it is there to change."""
+    """Call the partner before each call, so that the trigger has something to change."""
     partner: Wanted = (PARTNER, (0, 0, 0, 0))
     return calls.call(agent, *(one for pair in wanted for one in (partner, pair)))[1::2]
 
@@ -255,26 +254,25 @@ def _event_trigger(command: str, back: str) -> Start:
 
 # The latency tracers keep the trace of the longest time that they saw, and of that only.
 
-#: How long the context of a call is kept up, so that it becomes the longest, and up
-#: to 64 times that if it does not. A time that the host takes away from the guest counts
-#: as well.
+#: How long the context of a call lasts, so that it becomes the longest one; up to 64 times
+#: that if it does not. Time that the host takes from the guest counts too.
 HOLD_US = 3000
 CYCLES_PER_US = 2000  # payload/module/contexts.c
 
-#: In the header of such a trace: whose time it was. It began in a function of the
-#: module's, in whichever of those on the way there the compiler has merged, or it
-#: was that of the module's own thread.
+#: In the header of such a trace: whose time it was. It began in a function of the module
+#: (whichever one is left after the compiler's merging), or it was that of the module's
+#: own thread.
 _OURS = re.compile(r"=> started at: (without_|target_|call_target)|\| task: ftrace_target/")
 
 
 def _latency(name: str, *options: str) -> Start:
     def start(agent: Agent, tracing: Tracing, functions: Sequence[str]) -> Take:
-        # The clock that the kernel chose may be one of jiffies, for which most of
-        # what is looked at here takes no time.
+        # The kernel may have chosen a clock that counts jiffies: with it, most of what
+        # is measured here takes no time.
         clock = re.findall(r"\[(.*)\]", tracing.read("trace_clock"))[0]
         tracing.switch("trace_clock", arch.of(agent.arch).cycle_clock, clock)
         if "display-graph" in options:
-            # the one filter that this kind minds; without it the trace can be megabytes long
+            # the only filter that this kind obeys; without it the trace can be megabytes long
             tracing.switch("set_graph_function", "\n".join(functions), "\n")
             control = tracing.guest.control
             tracing.later(setattr, control, "limit", control.limit)
@@ -282,7 +280,7 @@ def _latency(name: str, *options: str) -> Start:
         tracing.start(name, *functions, options=options)
 
         def take() -> Counter[str]:
-            """Of a call that was made since _arm()."""
+            """The count of a call that was made since _arm()."""
             text = tracing.read("trace")
             if not _OURS.search(text):
                 head = re.findall(r"^#.*((?:latency|task|started at|ended at): .*)", text, re.M)
@@ -295,9 +293,9 @@ def _latency(name: str, *options: str) -> Start:
 
 
 def _arm(tracing: Tracing, hold_us: int) -> None:
-    """Wait for a time of half the length or more; in cycles of the TSC, as if they were
-    nanoseconds. A new record anywhere spoils a time that is under way (trace_irqsoff.c,
-    max_sequence), so that short ones must be none."""
+    """Set the threshold to half the length, in cycles of the TSC as if they were nanoseconds.
+    A new record on any processor spoils a measurement that is under way (trace_irqsoff.c,
+    max_sequence), so short times must not be records."""
     tracing.clear()
     tracing.write("tracing_max_latency", str(hold_us * CYCLES_PER_US // 2 // 1000))
 
@@ -306,8 +304,8 @@ def _arm(tracing: Tracing, hold_us: int) -> None:
 
 
 def _pstore(agent: Agent, tracing: Tracing, functions: Sequence[str]) -> Take:
-    """The records of each processor's ring that are younger than the last one seen.
-    The kernel itself shows them after a reboot only."""
+    """The records of each processor's ring that are newer than the last one seen. The
+    kernel itself shows them only after a reboot."""
     tracing.limit(*functions)
     every = calls.call(agent, *((function.removeprefix("target_"), (0,) * 8) for function in functions))
     names = {one.entry: f"target_{one.target}" for one in every}
@@ -340,7 +338,7 @@ def _zone(tracing: Tracing, address: int, size: int) -> list[tuple[int, int]]:
     memory = struct.pack(f"<{size // 8}Q", *words)
     _, start, used = struct.unpack_from("<III", memory)
     data = memory[12:]
-    if used == len(data):  # it has gone round: the oldest begins where the next one will be
+    if used == len(data):  # it has wrapped around: the oldest begins where the next one will be
         data = data[start:] + data[:start]
         data = data[len(data) % 24 :]
     else:
@@ -369,9 +367,9 @@ TRACERS = (
 
 _LATENCY_FACT, _PREEMPT_FACT = ("latency_tracers",), ("preempt_tracers",)
 
-#: With display-graph they are graph tracers. It is one for the first three and one
-#: for the others, of all functions whatever the filter says, which takes seconds to
-#: switch on and off: so one of each does.
+#: With display-graph they are graph tracers. The first three share one graph tracer, and
+#: the others share another. Each traces all functions, whatever the filter says, and takes
+#: seconds to switch on and off. So one of each group is enough.
 LATENCY_TRACERS = (
     Tracer("irqsoff", _latency("irqsoff"), _LATENCY_FACT, context="irqs-off"),
     Tracer("preemptoff", _latency("preemptoff"), _PREEMPT_FACT, context="preempt-off"),

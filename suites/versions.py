@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the suites need of a kernel's version, all in one place.
+"""Everything in the suites that depends on the kernel's version, in one place.
 
 Each value says since which version, or until which one, it holds.
 """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What an architecture passes where, and what its trampolines promise: one frozen record.
+"""Where an architecture passes values, and what its trampolines promise, as one frozen record.
 
-Written down from ABI documents and the kernel's headers, not read from the tree under test.
+It is written down from ABI documents and the kernel's headers, not read from the tree under test.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from suites.contract import ARGS_OFFSETS
 
 @dataclass(frozen=True)
 class Promise:
-    """What holds for every call through one of the trampolines: the registers
-    that it saves, the constants that it puts beside them, the arguments that it
-    hands on, by register; and what a call may come back without."""
+    """What holds for every call through one of the trampolines: the registers that it
+    saves, the constants that it stores beside them, the arguments that it passes on, by
+    register; and what may have changed when a call comes back."""
 
     saved: frozenset[str]
     constants: Mapping[str, int]
