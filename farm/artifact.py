@@ -73,7 +73,7 @@ def locate(ref: Ref, cell: str = "") -> Path:
     if not path.is_dir():
         raise Unusable(f"{whose}the cache in {cache.root()} has no {ref}; {again} it again")
     if not _is_sound(path):
-        raise Unusable(f"{whose}{ref} in {cache.root()} is not what was put there: it was changed; {again} it anew")
+        raise Unusable(f"{whose}{ref} in {cache.root()} was changed after it was stored; {again} it again")
     return path
 
 

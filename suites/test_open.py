@@ -39,8 +39,8 @@ PERF_SAMPLE_BRANCH_USER_ANY = 1 | 1 << 3
 
 
 def _open(agent: Agent, attr: dict[str, Any] | None = None, **request: Any) -> str:
-    """What a request to open the event gives that is right but for what is told;
-    an attribute of None is left out."""
+    """The result of opening a correct event with these changes; an attribute of None is
+    left out."""
     wanted = {"type": filters.pmu_type(agent), "function": FUNCTION} | (attr or {})
     wanted = {key: value for key, value in wanted.items() if value is not None}
     return filters.refusal(agent, "perf_open", **({"attr": wanted, "pid": -1, "cpu": 0} | request))

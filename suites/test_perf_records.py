@@ -109,7 +109,7 @@ class Buffer:
 
 @pytest.fixture
 def changes(agent: Agent, guest: Guest) -> Buffer:
-    """What perf is told of code by the task that sets the tracers up."""
+    """perf's records about code, from the task that sets up the tracers."""
     attr = {"type": PERF_TYPE_SOFTWARE, "config": PERF_COUNT_SW_DUMMY, "ksymbol": True, "text_poke": True}
     return Buffer(agent, agent.request("perf_open", attr=attr, pid=guest.control.request("hello")["pid"], cpu=-1)["fd"])
 

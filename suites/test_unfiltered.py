@@ -41,7 +41,7 @@ Look = Callable[[], list[Seen]]
 
 @dataclass(frozen=True)
 class UnfilteredObserver:
-    """Something that is told of calls by ftrace, and is no tracer."""
+    """Something that gets calls from ftrace, but is not a tracer."""
 
     name: str
     start: Callable[[Agent, Tracing], Look]

@@ -235,7 +235,7 @@ MAIL = "mail:\n  sender: farm@example.org\n  to: [you@example.org]\n"
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("when: changed\n", "tell.yaml:1: the whole file: neither mail nor webhook: nobody would be told"),
+        ("when: changed\n", "tell.yaml:1: the whole file: neither mail nor webhook: no message could be sent"),
         (f"when: never\n{MAIL}", "tell.yaml:1: when: must be 'changed' or 'always'"),
         (
             f"{MAIL}  smtp:\n    host: h\n    password: {SECRET}\n",

@@ -98,7 +98,7 @@ def _is_empty(db: sqlite3.Connection) -> bool:
 def _check(db: sqlite3.Connection, file: Path) -> None:
     (found,) = db.execute("PRAGMA user_version").fetchone()
     if found != SCHEMA:
-        raise UsageError(f"{file}: schema {found}, this farm reads {SCHEMA}; `farm report --reindex` makes it anew")
+        raise UsageError(f"{file}: schema {found}, this farm reads {SCHEMA}; `farm report --reindex` rebuilds it")
 
 
 def broken(file: Path, error: sqlite3.Error) -> FarmError:
@@ -109,7 +109,7 @@ def broken(file: Path, error: sqlite3.Error) -> FarmError:
     elif "full" in said or "I/O" in said:
         advice = "make room, then `farm report --reindex`; the verdicts are safe in the run directories"
     else:
-        advice = "`farm report --reindex` makes it anew from the run directories, where the verdicts are safe"
+        advice = "`farm report --reindex` rebuilds it from the run directories, where the verdicts are safe"
     return FarmError(f"{file}: {said}; {advice}")
 
 

@@ -271,7 +271,7 @@ def _do(results: Path, night: Night, step: Step, deadline: Deadline, run: Farm, 
     try:
         status = run(words, deadline.left())
         if words[1] == "--resume" and status == Exit.USAGE:
-            say(f"{night.id}: what it began with is no longer there, {step.name} begin anew")
+            say(f"{night.id}: what it began with is no longer there, {step.name} start again")
             status = run(step.words, deadline.left())
         if status not in list(Exit):
             said = f"`farm {words[0]}` ended with {status}"

@@ -78,7 +78,7 @@ def load(path: Path) -> Config:
         raise UsageError(f"{path}: no such file: docs/telling.md says what to write there")
     root, config = strict.read(path, Config)
     if not config.mail and not config.webhook:
-        raise UsageError(strict.complaint(path, root, (), "neither mail nor webhook: nobody would be told"))
+        raise UsageError(strict.complaint(path, root, (), "neither mail nor webhook: no message could be sent"))
     smtp = config.mail.smtp if config.mail else None
     if smtp and smtp.user and smtp.security == "none" and smtp.host not in LOOPBACK:
         text = f"none would send the password of {smtp.user} to {smtp.host} in the clear; use starttls or tls"

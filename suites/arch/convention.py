@@ -36,17 +36,17 @@ class Convention:
 
     # calls
     arguments: tuple[str, ...]  # the registers of integer arguments, in order
-    stack_arguments: tuple[str, ...]  # where the first ones lie that have no register, for people
+    stack_arguments: tuple[str, ...]  # in words, where the first arguments without a register are
     returned: tuple[str, str]  # the registers of a value of 128 bits, its low half first
     scratch: frozenset[str]  # what a C function may change, its return values among it
-    arithmetic: int  # the flags that a call is allowed to lose; those that control the processor never are
+    arithmetic: int  # the flags that a call may lose; it must keep those that control the processor
     unowned: int  # flags that anybody may change and nothing depends on
     resume: int  # flags of no call, which a breakpoint sets
 
     # the frame: struct pt_regs, where the trampoline saves registers
     slots: Mapping[str, int]  # offset of each register in bytes
-    size: int  # and of how many bytes that is; frames for an unwinder lie behind it
-    outside_frame: frozenset[str]  # what the slots of a trampoline that saves not all say nothing of
+    size: int  # its size in bytes; frames for an unwinder follow it
+    outside_frame: frozenset[str]  # what the slots say nothing about if a trampoline does not save all
     promises: Mapping[str, Promise]  # by the trampoline's symbol
 
     # the rest
