@@ -14,9 +14,6 @@ from pathlib import Path
 from farm.base import cache
 from farm.base.errors import FarmError
 
-#: In an artifact: the digest of everything else in it.
-SEAL = cache.SEAL
-
 
 @dataclass(frozen=True)
 class Ref:
@@ -50,7 +47,7 @@ def make(kind: str, key: str, fill: Callable[[Path], None]) -> Ref:
 
     def sealed(directory: Path) -> None:
         fill(directory)
-        (directory / SEAL).write_text(cache.digest_files(directory))
+        (directory / cache.SEAL).write_text(cache.digest_files(directory))
 
     cache.fill(kind, key, sealed, _is_sound)
     return Ref(kind, key)
@@ -80,7 +77,7 @@ def locate(ref: Ref, cell: str = "") -> Path:
 def _is_sound(path: Path) -> bool:
     """Whether an artifact is unchanged. One without a seal, from an older farm, counts as unchanged."""
     try:
-        sealed = (path / SEAL).read_text()
+        sealed = (path / cache.SEAL).read_text()
     except FileNotFoundError:
         return True
     status = path.stat()

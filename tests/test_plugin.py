@@ -2,7 +2,6 @@
 """The plugin: tests over cells, and a verdict for each, whatever becomes of it."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -319,7 +318,12 @@ def test_kernel_that_went_with_the_cache_is_waited_for(
         cellstate.wait_built(run, "one")
     assert cellstate.load_built(run, "one") == known, "what it was is remembered"
     there = artifact.make("kernels", "k", lambda directory: None)
-    cellstate.tell_built(run, replace(known, kernel=there))
+    cellstate.tell_built(run, known)
+    cellstate.put_aside(run, "one")
+    assert not (run / "cells/one/built.json").exists(), "its module is gone"
+    for ref in GONE[1:]:
+        artifact.make(ref.kind, ref.key, lambda directory: None)
+    cellstate.tell_built(run, known)
     cellstate.put_aside(run, "one")
     assert cellstate.wait_built(run, "one").kernel == there, "a kernel that is there needs no builder"
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm.arch import of
+from farm.arch import cross_prefix, of
 from farm.artifact import locate
 from farm.base import cache
 from farm.base.command import CommandFailed, run
@@ -106,14 +106,17 @@ def config(request: session.RunRequest, watcher: Watcher) -> Config:
     watcher.building(cell.name, "resolving the source")
     source = series.resolve(cell, matrix.trees[cell.tree], request.tree, request.series, request.patches)
     fragments = kernels.plan(cell, source, request.series).fragments
-    compiler = kernels.make_variables(cell) or {"CC": cell.toolchain}
+    arch = of(cell.arch)
+    # LLVM= names the compiler by itself
+    gcc = {} if kernels.llvm(cell) else {"CC": f"{cross_prefix(arch)}{cell.toolchain}"}
+    variables = {"ARCH": arch.kbuild, **gcc, **kernels.make_variables(cell)}
     watcher.building(cell.name, "configuring")
     with check_out(source) as tree, cache.scratch("configs") as directory:
         path = directory / ".config"
-        configure(tree, directory, fragments, {"ARCH": of(cell.arch).kbuild, **compiler})
+        configure(tree, directory, fragments, variables)
         dropped = kconfig.compare(fragments, path)
         if dropped and not cell.lenient:
-            reasons = kconfig.explain(dropped, tree, path, of(cell.arch), cell.toolchain)
+            reasons = kconfig.explain(dropped, tree, path, arch, cell.toolchain)
             lines = "\n".join(f"  {reason}" for reason in reasons)
             raise BuildFailed(f"{cell.name}: the tree dropped options that the cell asks for:\n{lines}")
         return Config(fragments, kconfig.read(path), source.content, source.label)

@@ -110,7 +110,7 @@ def as_json(built: Built) -> dict[str, Any]:
 
 def from_json(raw: Any) -> Built:
     """A record out of JSON, of this farm or one of before. Raises ValueError that names the key."""
-    known = {**raw, "arch": raw.get("arch", FIRST)} if isinstance(raw, dict) else raw
+    known = dict(raw) if isinstance(raw, dict) else raw
     for name in REFS:
         if isinstance(known, dict) and isinstance(text := known.get(name), str):
             known[name] = vars(artifact.parse(text))

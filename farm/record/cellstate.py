@@ -55,7 +55,7 @@ def put_aside(run: Path, cell: str) -> None:
     """If a cell's kernel is no longer in the cache, make the cell wait for the builder. Remember which
     kernel it was: with another one, it would be another run."""
     built, path = load_built(run, cell), run / "cells" / cell / "built.json"
-    if built and path.exists() and not artifact.exists(built.kernel):
+    if built and path.exists() and not all(map(artifact.exists, (built.kernel, built.programs, built.module))):
         path.replace(path.with_name(BEFORE))
 
 

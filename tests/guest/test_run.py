@@ -29,7 +29,7 @@ FARM = Path(sys.executable).with_name("farm")
 SUITES = CHECKOUT / "suites"
 
 #: Longest that one command may take, from nothing: four kernels.
-LIMIT = 1400
+LIMIT = 2400
 
 
 @dataclass(frozen=True)
