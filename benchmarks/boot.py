@@ -16,7 +16,7 @@ from pathlib import Path
 from farm.guest import accel, vm
 from farm.kernel import builder
 from farm.matrix import MATRIX, choose, load
-from farm.run.spec import guest_spec
+from farm.worker.spec import guest_spec
 
 
 def main(name: str = "x86_64-regs", times: str = "10") -> None:

@@ -22,6 +22,7 @@ ABOUT = {
     "cleaning": "what `farm clean` removes",
     "cli": "one command a phase",
     "doctor": "what the host lacks",
+    "execute": "where units of work run",
     "guest": "a machine, and its life",
     "history": "all runs together",
     "hunt": "bisection, mutants",
@@ -30,9 +31,10 @@ ABOUT = {
     "nightly": "all of it, every night",
     "record": "what is on disk, verdicts",
     "report": "terminal, site, exports",
-    "run": "suites over cells",
+    "run": "from a request to records",
     "tell": "mail, webhook",
     "timer": "systemd, cron",
+    "worker": "guests, tests, verdicts",
 }
 
 #: What stands at the right, in columns of its own: one command needs it, and no room does.
@@ -44,8 +46,8 @@ WAY = (
     ("its kernel", "kernels/KEY", "kernel/build.py"),
     ("its image", "images/KEY", "guest/image.py"),
     ("a guest", "QEMU", "guest/vm.py"),
-    ("the test", "suites/test_*.py", "run/plugin.py"),
-    ("what happened", "an exception, or none", "run/classify.py"),
+    ("the test", "suites/test_*.py", "worker/plugin.py"),
+    ("what happened", "an exception, or none", "worker/classify.py"),
     ("its verdict", "verdicts.jsonl", "record/records.py"),
     ("its case", "history.sqlite", "history/store.py"),
     ("a page", "results/site/", "report/site/make.py"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from farm.guest.agent import Agent
 from farm.record.records import Slot
-from farm.run.classify import SlotsDiffer
+from farm.worker.classify import SlotsDiffer
 from suites import arch
 from suites.contract import ARGS_OFFSETS
 

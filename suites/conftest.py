@@ -22,8 +22,8 @@ from farm.base import cache
 from farm.guest.agent import Agent
 from farm.guest.vm import Guest
 from farm.matrix import Cell
-from farm.run.classify import SlotsDiffer
-from farm.run.plugin import failed, spoils_guest
+from farm.worker.classify import SlotsDiffer
+from farm.worker.plugin import failed, spoils_guest
 from suites import frame, leftovers
 from suites.outside import OutsideObserver
 from suites.tracefs import Tracing

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from farm.base.errors import Blamed, KernelError
 from farm.guest.agent import Agent
 from farm.record.records import Slot
-from farm.run.classify import SlotsDiffer
+from farm.worker.classify import SlotsDiffer
 from suites import arch
 from suites.calls import PATTERNS
 from suites.filters import Program

@@ -31,7 +31,7 @@ from farm.guest.gdb import Debugger
 from farm.guest.symbols import symbols
 from farm.guest.vm import REQUEST_SECONDS, Guest
 from farm.kernel.builder import Built
-from farm.run.diagnosis import POISON
+from farm.worker.diagnosis import POISON
 from suites import arch
 
 #: The kernel's trampolines: for arguments, for all registers, and for static ftrace.

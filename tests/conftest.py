@@ -16,10 +16,12 @@ import pytest
 
 from farm.base import cache
 from farm.kernel import builder
-from farm.kernel.builder import Built
+from farm.kernel.builder import Built, Order
 from farm.matrix import MATRIX
 from farm.record import records
 from farm.record.records import Run, VerdictRecord
+from farm.worker import unit
+from farm.worker.unit import Unit
 
 # a shell that has put the tests into the background, as a CI may, has SIGINT ignored; what is
 # started here would inherit that, and nothing that is interrupted would ever end
@@ -138,7 +140,7 @@ class Collect:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run directory over the cells `one` (declares with_regs) and `two`."""
+    """A run directory over the cells `one` (declares with_regs) and `two`, with a unit for each."""
     # not above: what is imported before the profile is loaded does not have it
     from tests.test_matrix import GOOD, write
     from tests.test_records import RUN
@@ -147,6 +149,7 @@ def run(tmp_path: Path) -> Path:
     directory.mkdir()
     matrix = write(tmp_path, GOOD)
     records.save_run(directory, replace(RUN, cells=["one", "two"], matrix=str(matrix)))
+    unit.save(directory, [Unit(Order([cell], None, None, str(matrix)), "", accel="tcg") for cell in ("one", "two")])
     return directory
 
 
@@ -156,10 +159,15 @@ class Suites:
     def __init__(self, pytester: pytest.Pytester, run: Path) -> None:
         self.pytester, self.directory = pytester, run
 
+    def ask(self, *cells: str, **changes: Any) -> None:
+        """Ask for these cells alone, or for other things of each."""
+        units = [replace(one, **changes) for one in unit.load(self.directory) if one.cell in cells or not cells]
+        unit.save(self.directory, units)
+
     def __call__(self, *words: str, **files: str) -> Collect:
         self.pytester.makepyfile(**files)
         seen = Collect()
-        options = ["-p", "farm.run.plugin", "--farm-run", str(self.directory), "-p", "no:cacheprovider"]
+        options = ["-p", "farm.worker.plugin", "--farm-run", str(self.directory), "-p", "no:cacheprovider"]
         self.result = self.pytester.inline_run(*options, *words, plugins=[seen])
         return seen
 

@@ -111,17 +111,12 @@ def write_run(results: Path, name: str, cells: Sequence[str]) -> Path:
     return directory
 
 
-def write_cell(where: Path, cell: str, night: int) -> None:
-    where.mkdir(parents=True)
+def fill_kernel(cell: str, where: Path) -> None:
+    """What a build leaves for those who read the run."""
     options = [f"CONFIG_OPTION_{n}=y\n# CONFIG_OTHER_{n} is not set\n" for n in range(40)]
     (where / "config").write_text("".join(options))
     (where / "dropped-options").write_text("CONFIG_KASAN_STACK=y: needs CC_IS_CLANG\n" if "kasan" in cell else "")
     (where / "build.log").write_text("  CC      kernel/trace/ftrace.o\n")
-    (where / "console-1.log").write_bytes(CONSOLE.encode())
-    (where / "console-2.log").write_text("another guest\n")
-    built = {"cell": cell, "commit": "60a22403b1fe58e4f646c6988588d00d428651fc", "kernel_key": f"e923a8{night}",
-             "source": "debian-6.12 + series (7 patches)", "without_feature": False}  # fmt: skip
-    (where / "built.json").write_text(json.dumps(built))
     metadata = {
         "build": {"kconfig_add": ["/farm/kconfigs/x86_64/base.config", "/farm/kconfigs/x86_64/regs.config"]},
         "compiler": {"version_full": "x86_64-linux-gnu-gcc (Debian 12.2.0-14+deb12u1) 12.2.0"},
@@ -129,6 +124,21 @@ def write_cell(where: Path, cell: str, night: int) -> None:
         "source": {"kernelrelease": "6.12.117+"},
     }
     (where / "metadata.json").write_text(json.dumps(metadata))
+
+
+def write_consoles(where: Path) -> None:
+    """The logs of two guests of a cell."""
+    (where / "console-1.log").write_bytes(CONSOLE.encode())
+    (where / "console-2.log").write_text("another guest\n")
+
+
+def write_cell(where: Path, cell: str, night: int) -> None:
+    where.mkdir(parents=True)
+    fill_kernel(cell, where)
+    write_consoles(where)
+    built = {"cell": cell, "commit": "60a22403b1fe58e4f646c6988588d00d428651fc", "kernel_key": f"e923a8{night}",
+             "source": "debian-6.12 + series (7 patches)", "without_feature": False}  # fmt: skip
+    (where / "built.json").write_text(json.dumps(built))
 
 
 #: The kernel's own tests, of which one is worse in the second night.

@@ -135,8 +135,8 @@ EXCEPTIONS = {
     # the place of a slot, as `112(%rsp)`: the records have it so
     "farm/report/frame.py": 3,
     "farm/report/site/templates/macros.html": 1,
-    "farm/run/classify.py": 1,
-    "farm/run/diagnosis.py": 1,
+    "farm/worker/classify.py": 1,
+    "farm/worker/diagnosis.py": 1,
     # a parser of the kernel's reports: what another architecture prints has other words
     "farm/guest/complaints.py": 2,
 }

@@ -10,7 +10,7 @@ from farm.base.errors import BootFailed, BuildFailed, FarmError, GuestCrashed, G
 from farm.guest.agent import Refused
 from farm.record.records import Slot
 from farm.record.verdict import MEANING, Verdict
-from farm.run.classify import Finding, SlotsDiffer, classify, describe, gravest
+from farm.worker.classify import Finding, SlotsDiffer, classify, describe, gravest
 
 RIGHT = Slot("arg1", "rdi", 112, passed=1, program=1, callee=1)
 LOST = Slot("arg3", "rdx", 96, passed=0x123456789ABCDD3, program=0, callee=0x123456789ABCDD3)

@@ -10,15 +10,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from farm import artifact
+from farm.artifact import Ref
 from farm.base.errors import Exit, FarmError, UsageError
 from farm.kernel.tree import from_user
 from farm.record import records
 from farm.record.records import VerdictRecord
 from farm.record.verdict import Verdict
 from farm.report.comparison import show
-from farm.run import comparison, ftracetest
-from farm.run.comparison import BASE, PATCHED, Compared, Done, Job, judge, worse
-from farm.run.ftracetest import Result, Suite
+from farm.run import comparison
+from farm.run.comparison import judge
+from farm.worker import ftracetest
+from farm.worker.ftracetest import Result, Suite
+from farm.worker.selftests import BASE, PATCHED, RANK, Compared, Done, Job, worse
 from tests.conftest import LINUX, Repository
 from tests.test_records import RUN
 
@@ -79,7 +83,7 @@ def test_suite_of_a_tree(tree: Repository, cache_root: Path) -> None:
     assert dict(tests.files) == {"a/one.tc": True, "a/two.tc": False}
     assert tests.names("a/one.tc") == ["a/one", "a/one[instance]"]
     assert tests.names("a/two.tc") == ["a/two"]
-    with tarfile.open(tests.archive) as tar:
+    with tarfile.open(artifact.locate(tests.archive) / "ftrace.tar") as tar:
         assert "test.d/functions" in tar.getnames()
 
 
@@ -137,7 +141,7 @@ def test_judge(base: list[str], patched: list[str], verdict: Verdict, reason: st
 def test_every_outcome_has_a_rank() -> None:
     """Those of ftracetest itself (test.d is of the kernel's), and the farm's own."""
     known = {"PASS", "FAIL", "UNRESOLVED", "UNTESTED", "UNSUPPORTED", "XFAIL", "UNDEFINED", "NONE", "HANG", "CRASH"}
-    assert set(comparison.RANK) == known
+    assert set(RANK) == known
     assert not worse(["PASS"], ["XFAIL"])
 
 
@@ -226,5 +230,5 @@ def test_what_is_built(tree: Repository, cache_root: Path) -> None:
 
 
 def test_names_of_a_suite() -> None:
-    tests = Suite(Path("x.tar"), {"a/b.tc": True})
+    tests = Suite(Ref("selftests", "x"), {"a/b.tc": True})
     assert tests.names("a/b.tc") == ["a/b", "a/b[instance]"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from farm.record.records import Slot
-from farm.run.diagnosis import MASK, POISON, diagnose, diagnoses
+from farm.worker.diagnosis import MASK, POISON, diagnose, diagnoses
 
 #: As the suites pass them: each register another value, no half or byte the same.
 PASSED = (0x1032547698BADCF1, 0x23016745AB89EFC2, 0x3210765498FEDC93, 0x45670123CDEF89A4, 0x54761032DCFE98B5)

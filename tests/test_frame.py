@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.arch.x86_64 import X86_64
-from farm.run.classify import SlotsDiffer
+from farm.worker.classify import SlotsDiffer
 from suites import arch, frame
 from suites.frame import Expected
 from suites.outside import CALLER, REGS_CALLER, STATIC, Traced

@@ -14,7 +14,8 @@ from farm.record import cellstate, records
 from farm.record.records import Planned, VerdictRecord
 from farm.record.verdict import Verdict
 from farm.run import resume
-from farm.run.plugin import planned
+from farm.worker.plugin import planned
+from farm.worker.unit import Limits
 from tests.conftest import Suites
 from tests.test_matrix import GOOD
 
@@ -64,13 +65,13 @@ def test_only_cells_without_a_guest(suites: Suites, tmp_path: Path) -> None:
     """They have the tests that want none, and those alone."""
     matrix = tmp_path / "kconfigs/matrix.yaml"
     matrix.write_text(GOOD.replace("{memory: 128, cpus: 1, cmdline: quiet, boot: 3}", "null"))
-    records.update_run(suites.directory, cells=["two"])
+    suites.ask("two")
     seen = suites(test_a="def test_x(cell): pass\ndef test_y(cell, guest): pass\n")
     assert seen.order == ["two:a:test_x"]
 
 
 def test_order_is_that_of_the_run(suites: Suites) -> None:
-    records.update_run(suites.directory, cells=["two"])
+    suites.ask("two")
     assert suites(test_a="def test_x(cell): pass\n").order == ["two:a:test_x"]
 
 
@@ -108,7 +109,7 @@ def test_unknown_fact(suites: Suites, mark: str) -> None:
 
 def test_name_that_cannot_be_selected(suites: Suites) -> None:
     """Each failure ends with a -k that repeats it; pytest has no quotes for what it cannot parse."""
-    records.update_run(suites.directory, cells=["one"])
+    suites.ask("one")
     (said,) = suites(
         test_a="import pytest\n@pytest.mark.parametrize('x', ['a (b)'])\ndef test_x(cell, x): pass\n"
     ).verdicts.values()
@@ -118,7 +119,7 @@ def test_name_that_cannot_be_selected(suites: Suites) -> None:
 
 def test_without_a_run(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_a="def test_x(cell): pass\n")
-    result = pytester.runpytest("-p", "farm.run.plugin")
+    result = pytester.runpytest("-p", "farm.worker.plugin")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "suites need a run: start them with `farm run`" in result.stdout.str() + result.stderr.str()
 
@@ -138,7 +139,7 @@ def test_cell_without_a_kernel(suites: Suites, status: Exit, verdict: str) -> No
 
 
 def test_cell_that_does_not_boot_is_not_tried_again(suites: Suites) -> None:
-    records.update_run(suites.directory, cells=["one"])
+    suites.ask("one")
     cellstate.tell_built(suites.directory, Built("one", "", "", "", "", *GONE, False))
     path = cellstate.directory(suites.directory, "one") / "unbootable.json"
     path.write_text(json.dumps({"text": "its console stayed silent"}))
@@ -148,7 +149,7 @@ def test_cell_that_does_not_boot_is_not_tried_again(suites: Suites) -> None:
 
 
 def test_artifacts_that_are_gone_are_the_farms_fault(suites: Suites, cache_root: Path) -> None:
-    records.update_run(suites.directory, cells=["one"])
+    suites.ask("one")
     cellstate.tell_built(suites.directory, Built("one", "", "", "", "", *GONE, False))
     (said,) = suites(test_a="def test_x(guest): pass\n").verdicts.values()
     assert said["verdict"] == "INFRA"
@@ -157,13 +158,13 @@ def test_artifacts_that_are_gone_are_the_farms_fault(suites: Suites, cache_root:
 
 
 def test_verdicts_of_what_is_raised(suites: Suites) -> None:
-    records.update_run(suites.directory, cells=["one"])
+    suites.ask("one")
     seen = suites(
         test_a="""
         import pytest
         from farm.base.errors import GuestCrashed, GuestHung
         from farm.record.records import Slot
-        from farm.run.classify import SlotsDiffer
+        from farm.worker.classify import SlotsDiffer
 
         def test_assertion(cell): assert 1 == 2
         def test_unknown(cell): raise KeyError("x")
@@ -229,7 +230,7 @@ def test_every_fixture_that_fails_with_its_guest_is_a_cause(suites: Suites) -> N
 
 
 def test_repeated_as_often_as_asked(suites: Suites) -> None:
-    records.update_run(suites.directory, cells=["one"], repeat=3)
+    suites.ask("one", repeat=3)
     seen = suites(
         "-k",
         "test_x[one-2]",
@@ -246,7 +247,7 @@ def test_repeated_as_often_as_asked(suites: Suites) -> None:
 
 def test_part_of_a_feature(suites: Suites, tmp_path: Path) -> None:
     """Where the cell declares it, neither what needs it nor what needs its absence."""
-    records.update_run(suites.directory, cells=["one", "two"], partial=True)
+    suites.ask(partial=True)
     path = Path(records.load_run(suites.directory).matrix)
     path.write_text(path.read_text().replace("[with_regs]", "[bpf_ftrace]"))
     seen = suites(
@@ -276,7 +277,6 @@ def test_part_of_a_feature(suites: Suites, tmp_path: Path) -> None:
 
 def test_whole_of_a_feature(suites: Suites) -> None:
     """Filters can be attached where the cell declares them, if nothing was said of a part."""
-    records.update_run(suites.directory, cells=["one", "two"])
     path = Path(records.load_run(suites.directory).matrix)
     path.write_text(path.read_text().replace("[with_regs]", "[bpf_ftrace]"))
     seen = suites(test_a="def test_way(cell, filterable): assert filterable == (cell.name == 'one')")
@@ -284,14 +284,13 @@ def test_whole_of_a_feature(suites: Suites) -> None:
 
 
 def test_suites_that_go_first(suites: Suites) -> None:
-    records.update_run(suites.directory, cells=["one", "two"], first=["c", "b"])
+    suites.ask(first=("c", "b"))
     seen = suites(**{f"test_{name}": "def test_x(cell): pass\n" for name in "abcd"})
     assert seen.order == [f"{cell}:{suite}:test_x" for cell in ("one", "two") for suite in "cbad"]
 
 
-def test_loop_in_a_test_is_a_hang(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("farm.run.plugin.TEST_SECONDS", 1)
-    records.update_run(suites.directory, cells=["one"])
+def test_loop_in_a_test_is_a_hang(suites: Suites) -> None:
+    suites.ask("one", limits=Limits(test=1))
     (said,) = suites(test_a="def test_x(cell):\n    while True: pass\n").verdicts.values()
     assert said["verdict"] == "HANG"
     assert said["reason"].startswith("Timeout")
@@ -303,19 +302,16 @@ def test_loop_in_a_test_is_a_hang(suites: Suites, monkeypatch: pytest.MonkeyPatc
 def test_built_comes_back(run: Path) -> None:
     built = Built("one", "linux@v1", "c", "t", "k", *GONE, True)
     cellstate.tell_built(run, built)
-    assert cellstate.wait_built(run, "one") == built
+    assert cellstate.wait_built(run, "one", 0.3) == built
 
 
-def test_kernel_that_went_with_the_cache_is_waited_for(
-    run: Path, cache_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kernel_that_went_with_the_cache_is_waited_for(run: Path, cache_root: Path) -> None:
     """A run that is gone on with has what it was told before; the builder makes the kernel again."""
-    monkeypatch.setattr(cellstate, "BUILD_SECONDS", 0.3)
     known = Built("one", "linux@v1", "c", "t", "k", *GONE, True)
     cellstate.tell_built(run, known)
     cellstate.put_aside(run, "one")
     with pytest.raises(FarmError, match="gave neither a kernel nor an error"):
-        cellstate.wait_built(run, "one")
+        cellstate.wait_built(run, "one", 0.3)
     assert cellstate.load_built(run, "one") == known, "what it was is remembered"
     there = artifact.make("kernels", "k", lambda directory: None)
     cellstate.tell_built(run, known)
@@ -325,7 +321,7 @@ def test_kernel_that_went_with_the_cache_is_waited_for(
         artifact.make(ref.kind, ref.key, lambda directory: None)
     cellstate.tell_built(run, known)
     cellstate.put_aside(run, "one")
-    assert cellstate.wait_built(run, "one").kernel == there, "a kernel that is there needs no builder"
+    assert cellstate.wait_built(run, "one", 0.3).kernel == there, "a kernel that is there needs no builder"
 
 
 def test_consoles_are_numbered(run: Path) -> None:
@@ -353,6 +349,7 @@ def test_what_has_a_verdict_is_not_run_again(suites: Suites) -> None:
     run, done = resume.resume(suites.directory)
     assert (run.status, [one.test for one in done]) == ("running", ["test_x"])
     assert records.load_verdicts(suites.directory) == done
+    suites.ask("one", done=tuple(Planned(one.test, one.suite, one.cell) for one in done))
     assert suites(**files).order == ["one:a:test_y", "one:a:test_z"]
     records.update_run(suites.directory, status="finished")
     with pytest.raises(UsageError, match="the run is finished, there is nothing to go on with"):

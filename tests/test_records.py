@@ -3,8 +3,6 @@
 
 import json
 import re
-import signal
-import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +21,7 @@ from farm.record.records import Run, Slot, VerdictRecord, exit_status, repeat_co
 from farm.record.verdict import MEANING, Verdict
 from farm.report import frame, junit, terminal
 from farm.report.live import Live
-from farm.run import session
-from farm.run.classify import SlotsDiffer
-from farm.run.collector import Collector
+from farm.worker.classify import SlotsDiffer
 
 RUN = Run(
     id="20260101-000000",
@@ -563,85 +559,3 @@ def test_screen_takes_no_orders(tmp_path: Path) -> None:
     for text in ("first \ufffd[31m[bold]", "second \ufffd[/]", "BUG: \ufffd[2J[red]mine[/nothing]"):
         assert text in raw
     assert raw.count("[i]odd[/i]") == 2, "above the reason, and in the table"
-
-
-def test_full_disk_is_told(tmp_path: Path) -> None:
-    """The run ends; what it had is safe, and the message says how to go on."""
-    path = tmp_path / "verdicts.jsonl"
-    path.symlink_to("/dev/full")
-    collector = Collector(tmp_path, ["x86_64-regs"], Live(Console(file=(tmp_path / "screen").open("w"))))
-    with pytest.raises(pytest.exit.Exception):
-        collector.take(record(Verdict.PASS))
-    assert str(collector.error).startswith(f"{path}: No space left on device; ")
-    assert f"`farm run --resume {tmp_path}`" in str(collector.error)
-    assert collector.records == []
-
-
-def test_verdict_that_is_on_disk_is_not_lost(tmp_path: Path) -> None:
-    """If the interrupt came when it was written, and before the collector knew of it."""
-    collector = Collector(tmp_path, ["x86_64-regs"], Live(Console(file=(tmp_path / "screen").open("w"))))
-    there, missing = record(Verdict.PASS, test="test_there"), record(Verdict.LOST, test="test_missing")
-    for one in (there, missing):
-        collector.planned[one.test] = records.Planned(one.test, one.suite, one.cell, one.attempt)
-    records.append_verdict(tmp_path, there)
-    collector.account("the run was interrupted")
-    assert [(one.test, one.verdict) for one in records.load_verdicts(tmp_path)] == [
-        ("test_there", Verdict.PASS),
-        ("test_missing", Verdict.LOST),
-    ]
-
-
-def test_worker_that_dies_after_its_report_says_nothing_more(tmp_path: Path) -> None:
-    """Of a test that has its verdict; xdist may not know that yet. One without gets INFRA."""
-    records.save_run(tmp_path, RUN)
-    live = Live(Console(file=(tmp_path / "screen").open("w")))
-    live.cells(RUN.cells)
-    collector = Collector(tmp_path, ["x86_64-regs"], live)
-    ids = [f"suites/test_slots.py::test_{name}[x86_64-regs]" for name in ("done", "open")]
-    collector.pytest_xdist_node_collection_finished(ids)
-    collector.take(replace(record(Verdict.PASS, "test_done"), suite="slots"))
-    for nodeid in ids:  # as xdist makes it
-        died = pytest.TestReport(nodeid, ("", None, None), {}, "failed", "worker 'gw0' crashed", "???")  # type: ignore[arg-type]
-        collector.pytest_runtest_logreport(died)
-    found = [(one.test, one.verdict) for one in records.load_verdicts(tmp_path)]
-    assert found == [("test_done", Verdict.PASS), ("test_open", Verdict.INFRA)]
-
-
-def test_full_disk_at_the_plan_is_told(tmp_path: Path) -> None:
-    """What is written of the run has its name in the message, and ends it as a verdict's line does."""
-    records.save_run(tmp_path, RUN)
-    (tmp_path / ".run.json.partial").symlink_to("/dev/full")
-    live = Live(Console(file=(tmp_path / "screen").open("w")))
-    live.cells(RUN.cells)
-    collector = Collector(tmp_path, RUN.cells, live)
-    with pytest.raises(pytest.exit.Exception):
-        collector.pytest_xdist_node_collection_finished(["suites/test_slots.py::test_x[x86_64-regs]"])
-    assert str(collector.error).startswith(f"{tmp_path}/run.json: No space left on device")
-    assert records.load_run(tmp_path) == RUN
-
-
-def test_builder_that_cannot_be_followed_ends_the_run(tmp_path: Path) -> None:
-    """Whatever went wrong: nobody else would tell the workers of their kernels, and they wait for hours."""
-    trouble: list[Exception] = []
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with (
-            subprocess.Popen(["echo", "no event"], stdout=subprocess.PIPE, text=True) as process,
-            pytest.raises(KeyboardInterrupt),
-        ):
-            session._follow_builder(process, tmp_path, RUN, Live(Console(quiet=True)), trouble)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert [type(one) for one in trouble] == [json.JSONDecodeError]
-
-
-def test_worker_that_dies_before_it_begins_is_told_in_a_line(tmp_path: Path) -> None:
-    """xdist ends then, by an error inside of it; of another one all is kept."""
-    gone, bug = OSError("cannot send (already closed?)"), RuntimeError("a bug")
-    for raises, error in ((gone, "a worker process was killed before"), (bug, "None")):
-        collector = Collector(tmp_path, ["x86_64-regs"], Live(Console(quiet=True)))
-        with pytest.raises(type(raises)) as raised:
-            raise raises
-        assert collector.pytest_internalerror(raised.getrepr(), raised)
-        assert str(collector.error).startswith(error)
-        assert str(raises) in collector.trouble

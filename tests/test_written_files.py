@@ -23,14 +23,15 @@ from farm.hunt import evidence, mutant, mutants
 from farm.hunt.evidence import Answer, Evidence, Failure, Hunt, Role, Status
 from farm.hunt.mutants import Outcome, Score, Scores
 from farm.kernel import kconfig, series
-from farm.kernel.builder import Built
+from farm.kernel.builder import Built, Order
 from farm.nightly import night
 from farm.nightly.night import Night, Step
 from farm.record import cellstate, records
-from farm.record.records import Run, Slot, VerdictRecord
+from farm.record.records import Planned, Run, Slot, VerdictRecord
 from farm.record.verdict import Verdict
-from farm.run import resume
 from farm.tell import config
+from farm.worker import unit
+from farm.worker.unit import Unit
 from tests.command.bad_input import DIFF, GOOD_MATRIX, PATCH
 
 RUN = Run(
@@ -83,7 +84,10 @@ FILES: dict[str, tuple[tuple[str, Callable[[Path], Any]], bytes]] = {
     "mutants": (in_it("0001-a.patch", lambda where: mutant.load(matrix.load(), where)), MUTANT.encode()),
     "run.json": (in_it("run.json", records.load_run), whole(RUN)),
     "verdicts.jsonl": (in_it("verdicts.jsonl", records.load_verdicts), (whole(VERDICT) + b"\n") * 3),
-    "done.json": (in_it("done.json", resume.done), b'[["t", "s", "c", 1], ["u", "s", "c", 2]]'),
+    "units.json": (
+        in_it("units.json", unit.load),
+        json.dumps([asdict(Unit(Order(["c"], None, None, "m"), "/s", done=(Planned("t", "s", "c"),)))] * 2).encode(),
+    ),
     "built.json": (in_cell("built.json", cellstate.load_built), whole(BUILT)),
     "failed.json": (in_cell("failed.json", cellstate.load_failure), b'{"text": "why", "exit": 1}'),
     "state of a hunt": (in_it("state.json", evidence.load), whole(HUNT)),

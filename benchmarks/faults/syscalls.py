@@ -107,10 +107,6 @@ def _run_and_verdicts(results: Path) -> object:
     return records.load_run(results / RUN.id), records.load_verdicts(results / RUN.id)
 
 
-def _done(results: Path) -> object:
-    return records.load_run(results / RUN.id).status, len(resume.done(results / RUN.id))
-
-
 def _history(results: Path) -> object:
     try:
         with store.reading(results) as db:

@@ -13,10 +13,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from farm import doctor as requirements
+from farm import execute
 from farm.arch import of
 from farm.artifact import locate
 from farm.base import cache
-from farm.base.errors import Exit, FarmError, KernelError, UsageError
+from farm.base.errors import Exit, KernelError, UsageError
 from farm.cli.options import (
     AccelOption,
     All,
@@ -39,7 +40,7 @@ from farm.kernel import series as patches
 from farm.matrix import MATRIX, choose, load
 from farm.report.live import Live
 from farm.report.text import plain
-from farm.run.spec import guest_spec
+from farm.worker.spec import guest_spec
 
 app = typer.Typer()
 
@@ -144,28 +145,20 @@ def build_kernels(order: builder.Order) -> list[builder.Built]:
     built: list[builder.Built] = []
     failed: list[builder.Event] = []
     check(order)
-    process = builder.start(order)
-    try:
-        with Live(err) as live:
-            live.cells(order.cells)
-            for event in builder.events(process):
-                if event.kind == "progress":
-                    live.building(event.cell, event.text)
-                elif event.built:
-                    live.built(event.cell, event.built.kernel_key)
-                    built.append(event.built)
-                else:
-                    live.built(event.cell, "failed")
-                    failed.append(event)
-        status = process.wait()
-    finally:
-        process.terminate()
-        process.wait()
+    with execute.named("local").build(order) as events, Live(err) as live:
+        live.cells(order.cells)
+        for event in events:
+            if event.kind == "progress":
+                live.building(event.cell, event.text)
+            elif event.built:
+                live.built(event.cell, event.built.kernel_key)
+                built.append(event.built)
+            else:
+                live.built(event.cell, "failed")
+                failed.append(event)
     if failed:
         worst = max(failed, key=lambda event: event.exit)
         raise builder.as_error(worst.exit)("\n".join(dict.fromkeys(event.text for event in failed)))
-    if status:
-        raise FarmError(f"the builder ended with {status}")
     return built
 
 

@@ -270,7 +270,7 @@ def selftests(
         err.print(f"{cell}: the {kernel} kernel", markup=False, highlight=False)
         (built[kernel],) = build_kernels(order)
     with Live(out) as live:
-        directory, status = comparison.execute(request, built, live)
+        directory, status = comparison.run(request, built, live)
     finished, verdicts = records.load_run(directory), records.load_verdicts(directory)
     _leave_exports(directory, finished, verdicts)
     differences.show(out, directory, finished, verdicts)

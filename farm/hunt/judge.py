@@ -96,6 +96,7 @@ class Question:
     results: Path = RESULTS
     suites: Path = CHECKOUT / "suites"
     matrix: Path = MATRIX
+    on: str = "local"
 
     def __post_init__(self) -> None:
         if not 0 < self.confidence < 1:
@@ -116,6 +117,7 @@ class Question:
             results=hunt / evidence.RUNS,
             suites=self.suites,
             matrix=matrix or self.matrix,
+            on=self.on,
         )
 
     @property

@@ -4,10 +4,10 @@
 While one is tested the next one is built. The score is on disk behind each mutant.
 """
 
-import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from itertools import groupby
@@ -17,6 +17,8 @@ from typing import Protocol
 from farm.base import stored
 from farm.base.atomic import save_json
 from farm.base.errors import Blamed, Exit, UsageError
+from farm.base.interrupt import kill_interrupts
+from farm.execute import named
 from farm.hunt.mutant import Mutant
 from farm.hunt.trial import attempt
 from farm.kernel import builder
@@ -105,6 +107,7 @@ class MutantsRequest:
     workers: int = 0
     results: Path = RESULTS
     matrix: Path = MATRIX
+    on: str = "local"
 
 
 class Watcher(RunWatcher, Protocol):
@@ -156,15 +159,17 @@ class _Ahead:
     def __init__(self, request: MutantsRequest, mutant: Mutant, cell: str) -> None:
         self.seconds = 0.0
         self.step = "waiting"
-        self._process = builder.start(builder.Order([cell], None, None, str(request.matrix), [str(mutant.path)]))
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._stack = ExitStack()
+        order = builder.Order([cell], None, None, str(request.matrix), [str(mutant.path)])
+        events = self._stack.enter_context(named(request.on).build(order))
+        self._thread = threading.Thread(target=self._follow, args=(events,), daemon=True)
         self._thread.start()
 
-    def _follow(self) -> None:
+    def _follow(self, events: Iterator[builder.Event]) -> None:
         started = time.monotonic()
-        for event in builder.events(self._process):
-            self.step = event.text if event.kind == "progress" else event.kind
-        self._process.wait()
+        with suppress(Blamed):  # the run meets the same
+            for event in events:
+                self.step = event.text if event.kind == "progress" else event.kind
         self.seconds = time.monotonic() - started
 
     def wait(self, watcher: Watcher, cell: str) -> float:
@@ -172,10 +177,11 @@ class _Ahead:
         while self._thread.is_alive():
             watcher.building(cell, self.step)
             self._thread.join(0.5)
+        self._stack.close()
         return self.seconds
 
     def stop(self) -> None:
-        self._process.terminate()
+        self._stack.close()
         self._thread.join(10)
 
 
@@ -188,21 +194,21 @@ def hunt(request: MutantsRequest, watcher: Watcher) -> tuple[Path, Scores]:
     watcher.hunt(directory, len(todo), pace(request.results) * len(todo))
     done = Scores("running", records.now(), 0.0, tuple(_untried(mutant) for mutant, cells in plan if not cells))
     began = time.monotonic()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends it as Ctrl-C does
     ahead = None
     try:
-        ahead = _Ahead(request, todo[0][0], todo[0][1][0]) if todo else None
-        for number, (mutant, cells) in enumerate(todo):
-            assert ahead
-            watcher.trying(mutant, cells[0])
-            build = ahead.wait(watcher, cells[0])
-            following = todo[number + 1 : number + 2]
-            ahead = next((_Ahead(request, following_, first[0]) for following_, first in following), None)
-            score = replace(_test(request, mutant, cells, directory, watcher), build=round(build, 1))
-            passed = time.monotonic() - began
-            score = replace(score, seconds=round(passed - done.seconds, 1))
-            done = keep(directory, replace(done, seconds=round(passed, 1), scores=(*done.scores, score)))
-            watcher.scored(score)
+        with kill_interrupts():
+            ahead = _Ahead(request, todo[0][0], todo[0][1][0]) if todo else None
+            for number, (mutant, cells) in enumerate(todo):
+                assert ahead
+                watcher.trying(mutant, cells[0])
+                build = ahead.wait(watcher, cells[0])
+                following = todo[number + 1 : number + 2]
+                ahead = next((_Ahead(request, following_, first[0]) for following_, first in following), None)
+                score = replace(_test(request, mutant, cells, directory, watcher), build=round(build, 1))
+                passed = time.monotonic() - began
+                score = replace(score, seconds=round(passed - done.seconds, 1))
+                done = keep(directory, replace(done, seconds=round(passed, 1), scores=(*done.scores, score)))
+                watcher.scored(score)
         done = replace(done, status="finished")
     except KeyboardInterrupt:
         missing = [m for m, _ in todo if m.name not in {score.mutant for score in done.scores}]
@@ -211,7 +217,6 @@ def hunt(request: MutantsRequest, watcher: Watcher) -> tuple[Path, Scores]:
     finally:
         if ahead:
             ahead.stop()
-        signal.signal(signal.SIGTERM, before)
     return directory, keep(directory, done)
 
 
@@ -264,6 +269,7 @@ def _test(request: MutantsRequest, mutant: Mutant, cells: Sequence[str], directo
             first=list(mutant.suites),
             results=directory / mutant.name,
             matrix=request.matrix,
+            on=request.on,
         )
         try:
             trial = attempt(asked, watcher)

@@ -10,6 +10,7 @@ from farm.artifact import locate
 from farm.base import cache
 from farm.base.command import CommandFailed, run
 from farm.base.errors import BuildFailed, FarmError
+from farm.execute import named
 from farm.kernel import build as kernels
 from farm.kernel import builder, kconfig, series
 from farm.kernel.tree import check_out
@@ -63,18 +64,14 @@ def marks(record: VerdictRecord) -> frozenset[str]:
 def build(request: session.RunRequest, watcher: Watcher) -> builder.Built:
     """Build the kernel of the one cell of a request. Raises BuildFailed, UsageError, FarmError."""
     order = builder.Order(request.cells, request.tree, request.series, str(request.matrix), request.patches)
-    process = builder.start(order)
-    try:
-        for event in builder.events(process):
+    with named(request.on).build(order) as events:
+        for event in events:
             if event.built:
                 return event.built
             if event.kind == "failed":
                 raise builder.as_error(event.exit)(event.text)
             watcher.building(event.cell, event.text)
-        raise FarmError(f"the builder ended with {process.wait()} and said nothing")
-    finally:
-        process.terminate()
-        process.wait()
+    raise FarmError(f"{request.cells}: the build was not answered")
 
 
 def binary(request: session.RunRequest, watcher: Watcher) -> str:

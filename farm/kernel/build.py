@@ -295,6 +295,9 @@ def _tuxmake(
     cell = wanted.cell
     os.environ.setdefault("CCACHE_DIR", str(cache.root() / "ccache"))
     os.environ.setdefault("CCACHE_MAXSIZE", "10G")
+    # What is included is learned from the compiler. Otherwise ccache preprocesses each file first,
+    # which makes a build from nothing a third longer, and finds only 2 % more in another cell's objects.
+    os.environ.setdefault("CCACHE_DEPEND", "1")
     try:
         build = Build(
             tree=tree,

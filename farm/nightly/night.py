@@ -24,6 +24,7 @@ from farm.base.atomic import save_json
 from farm.base.command import leashed
 from farm.base.deadline import Deadline
 from farm.base.errors import Blamed, Exit, FarmError, UsageError
+from farm.base.interrupt import kill_interrupts
 from farm.history.model import order
 from farm.hunt import mutants as hunts
 from farm.hunt.mutants import Outcome, Score
@@ -230,8 +231,7 @@ def go_on(
 ) -> Night:
     """Run all steps that have not ended, in order, within the remaining time. A step that was killed or
     interrupted stays open, and the next call continues there."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill acts like Ctrl-C
-    try:
+    with kill_interrupts():
         for number, step in enumerate(night.steps):
             if step.exit is not None:
                 continue
@@ -242,8 +242,6 @@ def go_on(
             night = save(directory, replace(night, steps=(*night.steps[:number], done, *night.steps[number + 1 :])))
             if done.said:
                 say(f"{night.id}: {done.name}: {done.said}")
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return night
 
 

@@ -14,10 +14,6 @@ from farm.base.deadline import Deadline
 from farm.base.errors import BootFailed, Exit, FarmError
 from farm.kernel.builder import Built, Event, as_error, as_json, from_json
 
-#: How long a worker waits for its cell's kernel. Usually the builder ends and reports;
-#: this limit is for a builder that was killed without the controller noticing.
-BUILD_SECONDS = 4 * 3600.0
-
 #: Stands for an artifact that an older run does not name.
 UNKNOWN = "kernels/unknown"
 
@@ -39,16 +35,16 @@ def tell_failed(run: Path, event: Event) -> None:
     save_json(directory(run, event.cell) / "failed.json", {"text": event.text, "exit": event.exit})
 
 
-def wait_built(run: Path, cell: str) -> Built:
-    """Wait for the kernel of a cell. Raises the builder's error if there is none."""
+def wait_built(run: Path, cell: str, limit: float) -> Built:
+    """Wait for the kernel of a cell, `limit` seconds at most. Raises the builder's error if there is none."""
     where = directory(run, cell)
-    for _ in Deadline(BUILD_SECONDS).poll(0.1):
+    for _ in Deadline(limit).poll(0.1):
         if (where / "built.json").exists():
             return from_json(json.loads((where / "built.json").read_text()))
         if (where / "failed.json").exists():
             failed = json.loads((where / "failed.json").read_text())
             raise as_error(failed["exit"])(failed["text"])
-    raise FarmError(f"{cell}: the builder gave neither a kernel nor an error within {BUILD_SECONDS:.0f} s")
+    raise FarmError(f"{cell}: the builder gave neither a kernel nor an error within {limit:.0f} s")
 
 
 def put_aside(run: Path, cell: str) -> None:

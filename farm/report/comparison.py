@@ -13,7 +13,8 @@ from farm.record.records import Run, VerdictRecord
 from farm.record.verdict import MEANING, Verdict
 from farm.report.terminal import console_excerpt
 from farm.report.text import shortened
-from farm.run.comparison import BASE, PATCHED, load_comparison, tally, told
+from farm.run.comparison import load_comparison, tally, told
+from farm.worker.selftests import BASE, PATCHED
 
 #: How many lines of the log are shown for a test that ended worse.
 LOG_LINES = 12

@@ -11,7 +11,7 @@ from farm.record.records import Run, VerdictRecord, all_cells, counts, repeat_co
 from farm.record.verdict import MEANING, Verdict
 from farm.report import again, frame, terminal
 from farm.run.causes import explained
-from farm.run.diagnosis import diagnose
+from farm.worker.diagnosis import diagnose
 
 
 def text(directory: Path, run: Run, verdicts: Sequence[VerdictRecord]) -> str:

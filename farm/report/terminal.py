@@ -22,7 +22,7 @@ from farm.report import again
 from farm.report.frame import frame
 from farm.report.text import plain, shortened
 from farm.run.causes import Cause, by_cause
-from farm.run.diagnosis import diagnose
+from farm.worker.diagnosis import diagnose
 
 #: How many causes are shown with an example, and how many more get a line; the rest is counted.
 MOST, MOST_LINES = 6, 20

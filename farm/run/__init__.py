@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One execution of suites over cells: the plan, the plugin, the verdicts, the records."""
+"""One execution of suites over cells: from what was asked to a run directory."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from farm.guest import splat
 from farm.record.records import VerdictRecord
 from farm.record.verdict import MEANING, Verdict
-from farm.run.classify import DURING
-from farm.run.diagnosis import diagnoses
+from farm.worker.classify import DURING
+from farm.worker.diagnosis import diagnoses
 
 #: What the farm puts before a complaint.
 _BEFORE = re.compile(rf"^((the guest ended|{'|'.join(map(re.escape, splat.KINDS))}): )+")

@@ -5,15 +5,15 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from farm.base import atomic, stored
+from farm.base import atomic
 from farm.base.atomic import save_json
 from farm.base.errors import UsageError
 from farm.record import cellstate, records
-from farm.record.records import Planned, Run, VerdictRecord
+from farm.record.records import Run, VerdictRecord
 from farm.record.verdict import Verdict
 
-#: The tests that had a verdict when the run was gone on with. Not verdicts.jsonl itself: it
-#: grows, and all workers of a run must collect the same.
+#: The tests that had a verdict when the run was last resumed. Nothing reads them again; that the file is
+#: there says that nobody knows how long the run was interrupted.
 DONE = "done.json"
 
 
@@ -35,13 +35,3 @@ def resume(directory: Path) -> tuple[Run, list[VerdictRecord]]:
         cellstate.put_aside(directory, cell)
     save_json(directory / DONE, [[one.test, one.suite, one.cell, one.attempt] for one in done])
     return records.update_run(directory, status="running", finished="", exit=None), done
-
-
-def done(directory: Path) -> frozenset[Planned]:
-    """The tests that are not to be run again; none in a run that was not interrupted. Raises
-    UsageError for a file that says something else."""
-    try:
-        done = stored.load(directory / DONE, list[tuple[str, str, str, int]])
-    except FileNotFoundError:
-        return frozenset()
-    return frozenset(Planned(*one) for one in done)

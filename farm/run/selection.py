@@ -12,11 +12,12 @@ import pytest
 from _pytest.mark.expression import Expression  # what -k is read by
 
 from farm.base.errors import FarmError, UsageError
+from farm.kernel.builder import Order
 from farm.matrix import CHECKOUT, MATRIX, Cell
-from farm.record import records
-from farm.record.records import Run
-from farm.run import session
-from farm.run.plugin import planned
+from farm.worker import suites as pytest_suites
+from farm.worker import unit
+from farm.worker.plugin import planned
+from farm.worker.unit import Unit
 
 EXAMPLE = "'slots and not arg6', 'test_filter or leftovers'"
 
@@ -58,26 +59,10 @@ def find(
     names = [cell.name for cell in cells]
     collected = _Collected()
     with tempfile.TemporaryDirectory(prefix="farm-tests-") as directory:
-        records.save_run(
-            Path(directory),
-            Run(
-                id="tests",
-                command=[],
-                tree=None,
-                series=None,
-                select=select,
-                cells=names,
-                accel="",
-                accel_reason="",
-                workers=0,
-                host={},
-                versions={},
-                matrix=str(matrix),
-                started=records.now(),
-            ),
-        )
-        arguments = session.collecting(suites, Path(directory), select)
-        status = session.run_pytest([*arguments, "--collect-only"], collected)
+        orders = [Order([name], None, None, str(matrix)) for name in names]
+        unit.save(Path(directory), [Unit(order, str(suites), select) for order in orders])
+        arguments = pytest_suites.collecting(suites, Path(directory), select)
+        status = pytest_suites.run([*arguments, "--collect-only"], collected)
     if status == pytest.ExitCode.USAGE_ERROR:
         raise UsageError(f"-k {select!r}: not an expression of pytest's -k; write it as {EXAMPLE}")
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

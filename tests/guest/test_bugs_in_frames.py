@@ -18,8 +18,8 @@ from farm.guest.symbols import symbols
 from farm.kernel import builder
 from farm.kernel.builder import Built
 from farm.matrix import MATRIX, choose, load
-from farm.run.classify import SlotsDiffer
-from farm.run.spec import guest_spec
+from farm.worker.classify import SlotsDiffer
+from farm.worker.spec import guest_spec
 from suites import arch, calls, filters, frame
 from suites.frame import Expected
 from suites.outside import CALLER, REGS_CALLER, OutsideObserver

@@ -27,7 +27,7 @@ from farm.guest.agent import Agent, Refused
 from farm.guest.ssh import Finished
 from farm.kernel import builder
 from farm.matrix import MATRIX, choose, load
-from farm.run.spec import guest_spec
+from farm.worker.spec import guest_spec
 
 Boot = Callable[..., AbstractContextManager[vm.Guest]]
 

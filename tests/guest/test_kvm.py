@@ -12,10 +12,12 @@ import pytest
 
 from farm.arch.x86_64 import X86_64
 from farm.guest import accel, start
-from farm.kernel.builder import Built
+from farm.kernel.builder import Built, Order
 from farm.matrix import MATRIX
-from farm.record import cellstate, records
+from farm.record import cellstate
 from farm.record.records import load_run
+from farm.worker import unit
+from farm.worker.unit import Unit
 from tests.conftest import Suites
 
 KVM = """\
@@ -44,7 +46,7 @@ def suites_under_kvm(real: tuple[Path, Built], suites: Suites, kvm: Path, monkey
     root, built = real
     monkeypatch.setenv("FTRACE_FARM_CACHE", str(root))
     monkeypatch.setenv("BREAKS_KVM", str(kvm))
-    records.update_run(suites.directory, cells=["x86_64-regs"], matrix=str(MATRIX), accel="kvm")
+    unit.save(suites.directory, [Unit(Order(["x86_64-regs"], None, None, str(MATRIX)), "", accel="kvm")])
     cellstate.tell_built(suites.directory, built)
     return suites
 

@@ -10,7 +10,7 @@ import pytest
 from farm.guest import vm
 from farm.kernel import builder
 from farm.matrix import MATRIX, Cell, choose, load
-from farm.run.spec import guest_spec
+from farm.worker.spec import guest_spec
 from suites import filters, leftovers
 from suites.filters import Program
 from suites.tracefs import ROOT, Tracing

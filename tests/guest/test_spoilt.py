@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from farm.kernel.builder import Built
+from farm.kernel.builder import Built, Order
 from farm.matrix import MATRIX
-from farm.record import cellstate, records
+from farm.record import cellstate
+from farm.worker import unit
+from farm.worker.unit import Unit
 from tests.conftest import Suites
 
 
@@ -17,7 +19,7 @@ def test_spoilt_guest_is_not_used_again(
     """On real machines, whose files tell one from another."""
     root, built = real
     monkeypatch.setenv("FTRACE_FARM_CACHE", str(root))
-    records.update_run(suites.directory, cells=["x86_64-regs"], matrix=str(MATRIX), accel="tcg")
+    unit.save(suites.directory, [Unit(Order(["x86_64-regs"], None, None, str(MATRIX)), "", accel="tcg")])
     cellstate.tell_built(suites.directory, built)
     seen = suites(
         test_a="""

@@ -9,11 +9,11 @@ import pytest
 
 from farm.arch.x86_64 import X86_64
 from farm.base.errors import Exit, FarmError, UsageError
+from farm.execute.collector import HOPELESS
 from farm.matrix import MATRIX
 from farm.record import records
 from farm.record.verdict import Verdict
 from farm.run import session
-from farm.run.collector import HOPELESS
 from farm.run.session import RunRequest
 from tests.conftest import Watching
 

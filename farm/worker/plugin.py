@@ -25,18 +25,15 @@ from farm.base.errors import FarmError, GuestCrashed, KernelError, UsageError
 from farm.guest import complaints, vm
 from farm.guest.agent import Agent
 from farm.kernel.builder import Built
-from farm.matrix import FACTS, FEATURE, Cell, choose, load
-from farm.record import cellstate, records
+from farm.matrix import FACTS, FEATURE, Cell, choose
+from farm.matrix import load as load_matrix
+from farm.record import cellstate
 from farm.record.records import Planned
 from farm.record.verdict import Verdict
-from farm.run import resume
-from farm.run.classify import Finding, causes, classify, gravest
-from farm.run.stall import NoGuest, Stall
-
-#: A test that the farm's own limits do not end: each request has one already,
-#: so this is the last resort and only bounds a loop in a test. For a machine on which
-#: a guest boots in the usual time, as those are.
-TEST_SECONDS = 400
+from farm.worker import unit
+from farm.worker.classify import Finding, causes, classify, gravest
+from farm.worker.stall import NoGuest, Stall
+from farm.worker.unit import Unit
 
 #: Names that `-k` takes as one word, so that each failure can be repeated alone.
 SELECTABLE = re.compile(r"[\w\[\].:+/-]+")
@@ -44,6 +41,7 @@ SELECTABLE = re.compile(r"[\w\[\].:+/-]+")
 #: Between the name of a test and the number of a repetition.
 _ATTEMPT = "#"
 
+_UNITS = pytest.StashKey[dict[str, Unit]]()
 _FINDINGS = pytest.StashKey[list[Finding]]()
 _CHARGED = pytest.StashKey[tuple[str, tuple[int, int]]]()
 _STALL = pytest.StashKey[Stall]()
@@ -80,34 +78,48 @@ def _run_directory(config: pytest.Config) -> Path:
     return Path(directory)
 
 
+def _units(config: pytest.Config) -> dict[str, Unit]:
+    """What this worker is asked, by cell."""
+    if _UNITS not in config.stash:
+        config.stash[_UNITS] = {one.cell: one for one in unit.load(_run_directory(config))}
+    return config.stash[_UNITS]
+
+
+def _unit(item: pytest.Item) -> Unit:
+    return _units(item.config)[_cell(item).name]
+
+
 # Collection: every test in every cell, cell by cell in the order of the builds.
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" in metafunc.fixturenames:
-        run = records.load_run(_run_directory(metafunc.config))
+        asked = _units(metafunc.config).values()
+        cells = [cell for one in asked for cell in choose(load_matrix(Path(one.order.matrix)), [one.cell])]
         # a cell that is only built has no tests that want a guest, not even skipped ones
         wants_guest = "guest" in metafunc.fixturenames
-        cells = [cell for cell in choose(load(Path(run.matrix)), run.cells) if cell.machine or not wants_guest]
+        cells = [cell for cell in cells if cell.machine or not wants_guest]
         metafunc.parametrize("cell", cells, ids=[cell.name for cell in cells], scope="session")
 
 
 @pytest.hookimpl(trylast=True)  # behind -k, which knows the tests by their own names
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    run = records.load_run(_run_directory(config))
+    asked = _units(config)
+    cells = list(asked)
+    done = {test for one in asked.values() for test in one.done}
 
     def place(item: pytest.Item) -> tuple[int, int, int]:
-        test = planned(item.nodeid, run.cells)
-        rank = run.first.index(test.suite) if test.suite in run.first else len(run.first)
-        return run.cells.index(test.cell), test.attempt, rank
+        test = planned(item.nodeid, cells)
+        first = asked[test.cell].first
+        rank = first.index(test.suite) if test.suite in first else len(first)
+        return cells.index(test.cell), test.attempt, rank
 
     items[:] = [item for item in items if not _of_no_cell(item)]
-    items += [_again(item, attempt) for attempt in range(2, run.repeat + 1) for item in items]
-    done = resume.done(_run_directory(config))
-    items[:] = sorted((item for item in items if planned(item.nodeid, run.cells) not in done), key=place)
+    items += [_again(item, attempt) for item in items for attempt in range(2, _unit(item).repeat + 1)]
+    items[:] = sorted((item for item in items if planned(item.nodeid, cells) not in done), key=place)
     for item in items:
         # of the test alone: its fixtures may wait for a kernel to be built
-        item.add_marker(pytest.mark.timeout(TEST_SECONDS, method="signal", func_only=True))
+        item.add_marker(pytest.mark.timeout(_unit(item).limits.test, method="signal", func_only=True))
 
 
 def _again(item: pytest.Item, attempt: int) -> pytest.Function:
@@ -154,7 +166,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     _check(item)
     cell = _cell(item)
     names = [fact for mark in (*item.iter_markers("needs"), *item.iter_markers("absent")) for fact in mark.args]
-    if FEATURE in names and FEATURE in cell.supports and records.load_run(_run_directory(item.config)).partial:
+    if FEATURE in names and FEATURE in cell.supports and _unit(item).partial:
         pytest.skip(f"the tree has only a part of {FEATURE}: {FACTS[FEATURE]}")
     for mark in item.iter_markers("needs"):
         for fact in mark.args:
@@ -173,7 +185,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def stall(request: pytest.FixtureRequest) -> Stall:
     """Where this worker keeps its guest. It outlives the fixtures: what is said of the last
     test asks how its guest fares."""
-    keeper = Stall(_run_directory(request.config))
+    keeper = Stall(_run_directory(request.config), _units(request.config))
     request.session.stash[_STALL] = keeper
     return keeper
 
@@ -186,14 +198,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture
 def built(request: pytest.FixtureRequest, cell: Cell) -> Built:
     """What was built for the cell: kernel, payload, source."""
-    return cellstate.wait_built(_run_directory(request.config), cell.name)
+    limit = _units(request.config)[cell.name].limits.build
+    return cellstate.wait_built(_run_directory(request.config), cell.name, limit)
 
 
 @pytest.fixture
 def filterable(request: pytest.FixtureRequest, cell: Cell) -> bool:
     """Whether filters can be attached: the cell declares the feature, and the tree
     has the whole of it. For tests that go without as well; others need it by a mark."""
-    return FEATURE in cell.supports and not records.load_run(_run_directory(request.config)).partial
+    return FEATURE in cell.supports and not _units(request.config)[cell.name].partial
 
 
 @pytest.fixture
@@ -204,8 +217,8 @@ def guest(request: pytest.FixtureRequest, stall: Stall, cell: Cell) -> Iterator[
     them is the test's. What is left in doubt is thrown away.
     """
     machine = stall.guest(cell)
-    limit = pytest.mark.timeout(TEST_SECONDS * machine.scale, method="signal", func_only=True)
-    request.node.add_marker(limit, append=False)
+    seconds = _units(request.config)[cell.name].limits.test * machine.scale
+    request.node.add_marker(pytest.mark.timeout(seconds, method="signal", func_only=True), append=False)
     start = machine.marked or machine.mark()
     yield machine
     request.node.stash[_CHARGED] = (machine.console.log.name, (start, machine.console.size))
@@ -296,7 +309,7 @@ def _said(item: pytest.Item, decided: Finding) -> dict[str, Any]:
     fields, and `hopeless`, what will keep the other tests from their guests as well."""
     console, span = item.stash.get(_CHARGED, ("", (0, 0)))
     test = planned(item.nodeid, [_cell(item).name])
-    further = item.stash.get(_FURTHER, 0) * records.load_run(_run_directory(item.config)).repeat
+    further = item.stash.get(_FURTHER, 0) * _unit(item).repeat
     return {
         **asdict(replace(test, attempt=test.attempt + further)),
         "verdict": str(decided.verdict),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The guest of a worker: one at a time, kept from test to test until it is in doubt."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from farm.guest import vm
 from farm.guest.poke import parse
 from farm.guest.start import start
 from farm.matrix import Cell
-from farm.record import cellstate, records
-from farm.run.spec import guest_spec
+from farm.record import cellstate
+from farm.worker.spec import guest_spec
+from farm.worker.unit import Unit
 
 
 class NoGuest(FarmError):
@@ -20,11 +22,10 @@ class NoGuest(FarmError):
 class Stall:
     """Where a worker keeps its guest between tests."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, units: Mapping[str, Unit]) -> None:
+        """`units` by cell."""
         self._run = run
-        asked = records.load_run(run)
-        self._asked = asked.accel
-        self._pokes = tuple(parse(text) for text in asked.pokes)
+        self._units = units
         self._stack = ExitStack()
         self._cell = ""
         self._guest: vm.Guest | None = None
@@ -35,10 +36,11 @@ class Stall:
             return self._guest
         self.clear()
         assert cell.machine, "only cells with a machine have tests that take a guest"
-        built = cellstate.wait_built(self._run, cell.name)
+        unit = self._units[cell.name]
+        built = cellstate.wait_built(self._run, cell.name, unit.limits.build)
         cellstate.check_bootable(self._run, cell.name)
         try:
-            spec = guest_spec(cell, built, self._accel(), self._pokes)
+            spec = guest_spec(cell, built, self._accel(unit), tuple(map(parse, unit.pokes)))
             guest, distrust = start(self._stack, spec, lambda: cellstate.new_console(self._run, cell.name))
         except BootFailed as error:
             cellstate.tell_unbootable(self._run, cell.name, error)
@@ -51,9 +53,9 @@ class Stall:
         self._guest, self._cell = guest, cell.name
         return guest
 
-    def _accel(self) -> str:
-        """The run's accelerator, unless a worker has found out meanwhile that KVM lies."""
-        return "tcg" if self._asked != "tcg" and cellstate.distrust(self._run) else self._asked
+    def _accel(self, unit: Unit) -> str:
+        """What was asked for, unless a worker has found out meanwhile that KVM lies."""
+        return "tcg" if unit.accel != "tcg" and cellstate.distrust(self._run) else unit.accel
 
     def kvm_broke(self, cell: Cell) -> str:
         """Why KVM is distrusted, where the next guest, which is due anyway, does not come up

@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """The controller's side of pytest and xdist: who runs which suite, and what is said of each test."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 from farm.base.errors import Blamed, Exit, FarmError, refused
+from farm.execute.contract import Sink
 from farm.kernel.builder import as_error
-from farm.record import cellstate, records
+from farm.record import records
 from farm.record.records import Planned, VerdictRecord
 from farm.record.verdict import Verdict
-from farm.run.plugin import planned
-from farm.run.watcher import Watcher
+from farm.worker.plugin import planned
 
 #: So many guests in a row that the host did not start, and no other will be tried.
 HOPELESS = 3
@@ -26,18 +25,23 @@ WORKER_GONE = (
     "is the host short of memory? See `dmesg`"
 )
 
+#: Of what pytest says of itself, a screen with what is said besides.
+TROUBLE_LINES = 18
+
+P = ParamSpec("P")
+
 
 class BySuite(LoadScopeScheduling):
-    """xdist's scheduler, with a suite of a cell as the unit, once for each repetition:
-    one worker takes it as a whole and keeps its guest for it."""
+    """xdist's scheduler. One worker takes a suite of a cell as a whole, once for each repetition, and
+    keeps its guest for it."""
 
-    def __init__(self, config: pytest.Config, log: Any, cells: list[str]) -> None:
+    def __init__(self, config: pytest.Config, log: Any, cells: Sequence[str]) -> None:
         super().__init__(config, log)
         self._cells = cells
 
     def remove_node(self, node: WorkerController) -> str | None:
-        """Take a worker's tests back when it died; the one that it died in, which has its verdict by that.
-        xdist itself would run that one again, and it would have two."""
+        """Take the tests of a dead worker back, but not the one that it died in: that has its verdict.
+        xdist itself would run it again, and it would have two."""
         units = self.assigned_work[node].values()
         unfinished = (nodeid for unit in units for nodeid, completed in unit.items() if not completed)
         crashed = next(unfinished, None)
@@ -52,27 +56,28 @@ class BySuite(LoadScopeScheduling):
         return f"{test.cell}:{test.suite}:{test.attempt}"
 
 
-#: Of what pytest says of itself, a screen with what is said besides.
-TROUBLE_LINES = 18
-
-
 class Collector:
-    """The controller's side of pytest: reports in, verdicts out, none forgotten."""
+    """A plugin of the controller's pytest: reports in, verdicts out to a sink.
 
-    def __init__(self, directory: Path, cells: list[str], watcher: Watcher, done: Sequence[VerdictRecord] = ()) -> None:
-        self._directory = directory
+    `distrust` says why KVM is distrusted in this run, and is empty if it is not.
+    """
+
+    def __init__(self, cells: Sequence[str], sink: Sink, distrust: Callable[[], str]) -> None:
         self._cells = cells
-        self._watcher = watcher
+        self._sink = sink
+        self._distrust = distrust
         self._seconds: dict[str, float] = {}
         self._detail: dict[str, str] = {}
-        self.planned: dict[str, Planned] = {}
-        self.records: list[VerdictRecord] = list(done)
-        #: verdicts that an interrupted run had already
-        self.before = len(done)
-        self.trouble = ""
-        self.error: Blamed | None = None
+        self._told: set[Planned] = set()
         self._hopeless = 0
         self._distrusted = False
+        self.planned: dict[str, Planned] = {}
+        #: whether a test went wrong
+        self.bad = False
+        #: what pytest said when it failed itself
+        self.trouble = ""
+        #: what ended the run
+        self.error: Blamed | None = None
 
     @pytest.hookimpl
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> BySuite:
@@ -82,8 +87,7 @@ class Collector:
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         if not self.planned:
             self.planned = {nodeid: planned(nodeid, self._cells) for nodeid in ids}
-            self._watcher.plan([test.cell for test in self.planned.values()])
-            self._update(planned=len(self.planned) + len(self.records))
+            self._tell(self._sink.planned, list(self.planned.values()))
 
     @pytest.hookimpl
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
@@ -91,7 +95,7 @@ class Collector:
         if isinstance(cause, OSError) and "cannot send" in str(cause):  # execnet's words
             self.error = self.error or FarmError(WORKER_GONE)
         elif isinstance(cause, OSError):  # a disk that is full, and no error of pytest's
-            self.error = self.error or refused(cause, self._directory)
+            self.error = self.error or refused(cause)
         # the later ones follow from the first, and what went wrong stands at the end
         self.trouble = self.trouble or "\n".join(str(excrepr).splitlines()[-TROUBLE_LINES:])
         return True  # or pytest prints it as well
@@ -113,23 +117,24 @@ class Collector:
             # a further attempt has times and a traceback of its own
             seconds, detail = round(self._seconds.pop(nodeid, 0.0), 3), self._detail.pop(nodeid, "")
             self._notice_distrust()
-            self.take(records.from_json({**report.farm, "seconds": seconds, "detail": detail}))
+            self._take(records.from_json({**report.farm, "seconds": seconds, "detail": detail}))
             if report.farm["verdict"] != Verdict.SKIP:
                 self._consider(hopeless)
         elif report.when not in ("setup", "call"):  # xdist's own report of a worker that died
-            missing = self._missing(nodeid, Verdict.INFRA, f"its worker died: {report.longreprtext}")
-            # one that dies between a test's report and its next message leaves xdist with that test open
-            if _planned(missing) not in map(_planned, self.records):
-                self.take(missing)
+            self._died(self.planned.get(nodeid) or planned(nodeid, self._cells), report.longreprtext)
 
-    def take(self, record: VerdictRecord) -> None:
-        try:
-            records.append_verdict(self._directory, record)
-        except FarmError as error:  # and so it would be with all that follow
-            self.error = error
-            pytest.exit(str(error))
-        self.records.append(record)
-        self._watcher.verdict(record)
+    def _died(self, test: Planned, said: str) -> None:
+        # one that dies between a test's report and its next message leaves xdist with that test open
+        if test not in self._told:
+            reason = f"its worker died: {said}"
+            self._take(
+                VerdictRecord(test.test, test.suite, test.cell, Verdict.INFRA, 0.0, reason, attempt=test.attempt)
+            )
+
+    def _take(self, record: VerdictRecord) -> None:
+        self._told.add(Planned(record.test, record.suite, record.cell, record.attempt))
+        self.bad = self.bad or record.bad
+        self._tell(self._sink.verdict, record)
 
     def _consider(self, hopeless: tuple[str, int] | None) -> None:
         """End the run where the other tests would get no guest either: at once if the user's
@@ -140,38 +145,14 @@ class Collector:
             pytest.exit(hopeless[0])
 
     def _notice_distrust(self) -> None:
-        """Say once that a run which began under KVM goes on under TCG, and keep it with the run."""
-        if not self._distrusted and (reason := cellstate.distrust(self._directory)):
+        if not self._distrusted and (reason := self._distrust()):
             self._distrusted = True
-            self._update(accel="tcg", accel_reason=reason, distrusted=reason)
-            self._watcher.notice(f"KVM is distrusted, the run goes on under TCG: {reason}")
+            self._tell(self._sink.distrusted, reason)
 
-    def _update(self, **changes: Any) -> None:
-        """Change the record of the run. Ends it where the host refuses, as with a full disk."""
+    def _tell(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Tell the sink. What it raises would be raised by each of the other tests too: it ends the run."""
         try:
-            records.update_run(self._directory, **changes)
-        except OSError as error:
-            self.error = refused(error)
-            pytest.exit(str(self.error))
-
-    def _missing(self, nodeid: str, verdict: Verdict, reason: str) -> VerdictRecord:
-        test = self.planned.get(nodeid) or planned(nodeid, self._cells)
-        return VerdictRecord(test.test, test.suite, test.cell, verdict, 0.0, reason, attempt=test.attempt)
-
-    @property
-    def without_verdict(self) -> int:
-        """How many planned tests have none yet."""
-        return len(self.planned) - len({(r.test, r.suite, r.cell) for r in self.records[self.before :]})
-
-    def account(self, reason: str) -> None:
-        """Every planned test without a verdict is LOST."""
-        # what counts is on disk: an interrupt may have come between there and the list
-        self.records = list(records.load_verdicts(self._directory))
-        have = set(map(_planned, self.records))
-        for nodeid, test in self.planned.items():
-            if test not in have:
-                self.take(self._missing(nodeid, Verdict.LOST, reason))
-
-
-def _planned(record: VerdictRecord) -> Planned:
-    return Planned(record.test, record.suite, record.cell, record.attempt)
+            call(*args, **kwargs)
+        except Blamed as error:
+            self.error = self.error or error
+            pytest.exit(str(error))

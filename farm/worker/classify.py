@@ -11,7 +11,7 @@ from farm.base.errors import KernelError, UsageError
 from farm.guest.agent import FOLLOWS, Refused
 from farm.record.records import Slot
 from farm.record.verdict import MEANING, Verdict
-from farm.run.diagnosis import diagnose
+from farm.worker.diagnosis import diagnose
 
 #: Behind a complaint: during which request it was noticed.
 DURING = re.compile(r" \([^()]*`[^`]*`[^()]*\)$")

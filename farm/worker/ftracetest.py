@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm.base import cache
+from farm import artifact
+from farm.artifact import Ref
 from farm.base.errors import FarmError, GuestCrashed, GuestHung, UsageError
 from farm.guest import complaints
 from farm.guest.vm import Guest
@@ -33,7 +34,7 @@ _IN_INSTANCES = re.compile(r"^#[ \t]*flags:.*instance", re.M)
 class Suite:
     """The tests of a tree. `files` says for each whether it also runs in an instance."""
 
-    archive: Path
+    archive: Ref
     files: Mapping[str, bool]
 
     def names(self, file: str) -> list[str]:
@@ -60,11 +61,15 @@ def suite(source: Source, select: str = "") -> Suite:
         source.git("archive", "--output", directory / "ftrace.tar", f"{source.commit}:{PATH}")
 
     key = source.git("rev-parse", f"{source.commit}:{PATH}")
-    archive = cache.fill("selftests", key, make) / "ftrace.tar"
-    files = {name: instance for name, instance in _files(archive).items() if select in name}
+    archive = artifact.make("selftests", key, make)
+    files = {name: instance for name, instance in _files(_tar(archive)).items() if select in name}
     if not files:
         raise UsageError(f"-k {select!r} selects no test of {PATH}")
     return Suite(archive, files)
+
+
+def _tar(archive: Ref) -> Path:
+    return artifact.locate(archive) / "ftrace.tar"
 
 
 def _files(archive: Path) -> dict[str, bool]:
@@ -80,7 +85,7 @@ def _files(archive: Path) -> dict[str, bool]:
 
 def install(guest: Guest, tests: Suite) -> None:
     command = f"mkdir -p {ROOT} && tar -x -C {ROOT} -f -"
-    done = guest.connection.run(command, guest.deadline(60), tests.archive.read_bytes())
+    done = guest.connection.run(command, guest.deadline(60), _tar(tests.archive).read_bytes())
     if done.status:
         raise FarmError(f"the tests cannot be unpacked in the guest: {done.stderr.strip()}")
 

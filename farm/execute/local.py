@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Units on this host: one builder, and beside it pytest with a worker process for each guest (xdist)."""
+
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from farm.arch import of
+from farm.base.command import leashed
+from farm.base.errors import Exit, FarmError, refused
+from farm.base.interrupt import kill_interrupts
+from farm.execute.collector import Collector
+from farm.execute.contract import Capacity, Ended, Sink
+from farm.guest import accel as accelerators
+from farm.kernel import builder
+from farm.kernel.build import version_of
+from farm.matrix import Cell
+from farm.record import cellstate
+from farm.worker import selftests, suites, unit
+from farm.worker.selftests import Compared
+from farm.worker.unit import Pair, Unit
+
+#: What QEMU itself takes beside the guest's memory, in MiB.
+QEMU_OVERHEAD = 128
+
+
+class Local:
+    """This host. It has no state: a class is what the contract wants."""
+
+    def capacity(self, cells: Sequence[Cell], accel: str) -> Capacity:
+        chosen = accelerators.choose(accel)
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+        largest = max((cell.machine.memory for cell in cells if cell.machine), default=0) + QEMU_OVERHEAD
+        return Capacity(
+            guests=max(1, min(len(os.sched_getaffinity(0)), available // largest)),
+            accel=chosen.name,
+            accel_reason=chosen.reason,
+            host=_host(),
+            versions={"qemu": version_of(of(cells[0].arch).qemu), "python": platform.python_version()},
+        )
+
+    @contextmanager
+    def build(self, order: builder.Order) -> Iterator[Iterator[builder.Event]]:
+        process, left = builder.start(order), threading.Event()
+        try:
+            yield _answers(process, order.cells, left)
+        finally:
+            left.set()
+            _stop(process)
+
+    def test(self, units: Sequence[Unit], directory: Path, sink: Sink, guests: int, stop: bool) -> Ended:
+        unit.save(directory, units)
+        collector = Collector([one.cell for one in units], sink, lambda: cellstate.distrust(directory))
+        trouble: list[Exception] = []
+        arguments = _arguments(units[0], directory, guests, stop)
+        try:
+            with kill_interrupts(), self._following(_together(units), sink, trouble) as thread:
+                ended = _ended(suites.run(arguments, collector), collector, stop)
+                if ended is Ended.FINISHED:
+                    thread.join()
+        except KeyboardInterrupt:
+            ended = Ended.INTERRUPTED
+        if trouble:
+            raise trouble[0]
+        return ended
+
+    @contextmanager
+    def _following(self, order: builder.Order, sink: Sink, trouble: list[Exception]) -> Iterator[threading.Thread]:
+        """A thread that passes on what is built, until it is or the block ends."""
+        thread = None
+        try:
+            with self.build(order) as events:
+                thread = threading.Thread(target=_follow, args=(events, sink, trouble), daemon=True)
+                thread.start()
+                yield thread
+        finally:
+            if thread:
+                thread.join(10)
+
+    def compare(
+        self,
+        pair: Pair,
+        directory: Path,
+        report: Callable[[Mapping[str, int]], None],
+        notice: Callable[[str], None],
+    ) -> Iterator[Compared]:
+        return selftests.compare(pair, directory, report, notice)
+
+
+def _together(units: Sequence[Unit]) -> builder.Order:
+    """One order for all units: they are of one run, and differ in the cell."""
+    return replace(units[0].order, cells=[one.cell for one in units])
+
+
+def _arguments(any_unit: Unit, directory: Path, guests: int, stop: bool) -> list[str]:
+    # PDEATHSIG through execnet's own idea of which python to start: a worker
+    # does not outlive the controller, and its guests do not outlive a worker
+    python = shlex.join(leashed([sys.executable]))
+    arguments = suites.collecting(Path(any_unit.suites), directory, any_unit.select)
+    arguments += [
+        "--dist",
+        "loadscope",
+        "--no-loadscope-reorder",
+        "--tx",
+        f"{guests}*popen//python={python}",
+        "--max-worker-restart=1000",
+    ]
+    return arguments + (["--exitfirst"] if stop else [])
+
+
+def _ended(status: int | pytest.ExitCode, collector: Collector, stop: bool) -> Ended:
+    """How pytest ended. Raises what ended it."""
+    if collector.error:
+        raise collector.error
+    if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR) or collector.trouble:
+        raise FarmError(f"pytest ended with {status!r}\n{collector.trouble}")
+    if status != pytest.ExitCode.INTERRUPTED:
+        return Ended.FINISHED
+    return Ended.STOPPED if stop and collector.bad else Ended.INTERRUPTED
+
+
+def _follow(events: Iterator[builder.Event], sink: Sink, trouble: list[Exception]) -> None:
+    """Pass on what the builder tells; no cell is left without an answer, or the work ends."""
+    try:
+        for event in events:
+            sink.build(event)
+    except Exception as error:  # a full disk, or a bug: no worker would ever hear of its kernel
+        trouble.append(refused(error) if isinstance(error, OSError) else error)
+        # this is no verdict of any test: end the run, not its tests. Not by
+        # SIGINT, which is ignored where a shell has put the farm into the background
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _answers(process: "subprocess.Popen[str]", cells: Sequence[str], left: threading.Event) -> Iterator[builder.Event]:
+    """What a builder tells, and what is told of the cells that it did not come to, unless it was stopped."""
+    missing = list(cells)
+    for event in builder.events(process):
+        if event.kind != "progress":
+            missing.remove(event.cell)
+        yield event
+        if event.exit == Exit.USAGE:
+            return
+    status = process.wait()
+    if left.is_set():
+        return
+    if missing and status == -signal.SIGKILL:  # nobody of the farm's did that
+        raise FarmError(f"the builder was killed before it came to {', '.join(missing)}; see dmesg")
+    for cell in missing:
+        said = f"the builder ended with {status} before it came to this cell"
+        yield builder.Event("failed", cell, said, Exit.FARM)
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _host() -> dict[str, str]:
+    name = platform.uname()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return {
+        "system": f"{name.system} {name.release}",
+        "machine": name.machine,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{memory} MiB",
+    }

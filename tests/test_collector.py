@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The controller's side of pytest: reports in, verdicts out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from farm.base.errors import FarmError
+from farm.execute.collector import Collector
+from farm.record import records
+from farm.record.records import VerdictRecord
+from farm.record.verdict import Verdict
+from farm.report.live import Live
+from farm.run.ledger import Ledger
+from tests.test_records import RUN, record
+
+IDS = [f"suites/test_slots.py::test_{name}[x86_64-regs]" for name in ("done", "open")]
+
+
+class Full(Ledger):
+    """On a disk that is full."""
+
+    def verdict(self, record: VerdictRecord) -> None:
+        raise FarmError("No space left on device")
+
+
+def collector(directory: Path, kind: type[Ledger] = Ledger) -> Collector:
+    records.save_run(directory, RUN)
+    live = Live(Console(file=(directory / "screen").open("w")))
+    live.cells(RUN.cells)
+    return Collector(RUN.cells, kind(directory, RUN, live), lambda: "")
+
+
+def of_a_worker(nodeid: str) -> pytest.TestReport:
+    """What a worker says of a test that passed."""
+    passed = replace(record(Verdict.PASS, "test_done"), suite="slots")
+    said = {**vars(passed), "slots": [], "hopeless": None}
+    return pytest.TestReport(nodeid, ("", None, ""), {}, "passed", None, "teardown", farm=said)
+
+
+def of_xdist(nodeid: str) -> pytest.TestReport:
+    """What xdist says of a worker that died."""
+    return pytest.TestReport(nodeid, ("", None, ""), {}, "failed", "worker 'gw0' crashed", "???")  # type: ignore[arg-type]
+
+
+def test_worker_that_dies_after_its_report_says_nothing_more(tmp_path: Path) -> None:
+    """Of a test that has its verdict; xdist may not know that yet. One without gets INFRA."""
+    seen = collector(tmp_path)
+    seen.pytest_xdist_node_collection_finished(IDS)
+    seen.pytest_runtest_logreport(of_a_worker(IDS[0]))
+    for nodeid in IDS:
+        seen.pytest_runtest_logreport(of_xdist(nodeid))
+    found = [(one.test, one.verdict) for one in records.load_verdicts(tmp_path)]
+    assert found == [("test_done", Verdict.PASS), ("test_open", Verdict.INFRA)]
+    assert seen.bad
+
+
+def test_what_the_sink_raises_is_kept_and_ends_pytest(tmp_path: Path) -> None:
+    seen = collector(tmp_path, Full)
+    with pytest.raises(pytest.exit.Exception, match="No space left"):
+        seen.pytest_runtest_logreport(of_a_worker(IDS[0]))
+    assert str(seen.error) == "No space left on device"
+
+
+def test_worker_that_dies_before_it_begins_is_told_in_a_line(tmp_path: Path) -> None:
+    """xdist ends then, by an error inside of it; of another one all is kept."""
+    gone, bug = OSError("cannot send (already closed?)"), RuntimeError("a bug")
+    for raises, error in ((gone, "a worker process was killed before"), (bug, "None")):
+        seen = collector(tmp_path)
+        with pytest.raises(type(raises)) as raised:
+            raise raises
+        assert seen.pytest_internalerror(raised.getrepr(), raised)
+        assert str(seen.error).startswith(error)
+        assert str(raises) in seen.trouble
