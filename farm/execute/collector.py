@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The controller's side of pytest and xdist: who runs which suite, and what is said of each test."""
+"""The controller's side of pytest and xdist: distributes suites, and collects verdicts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
@@ -16,16 +16,16 @@ from farm.record.records import Planned, VerdictRecord
 from farm.record.verdict import Verdict
 from farm.worker.plugin import planned
 
-#: So many guests in a row that the host did not start, and no other will be tried.
+#: After so many guests in a row that the host could not start, the run ends.
 HOPELESS = 3
 
-#: What is said of a worker that xdist could not even give its tests.
+#: The message if a worker died before xdist could give it tests.
 WORKER_GONE = (
     "a worker process was killed before it had a test, which is nothing of the kernel's: "
     "is the host short of memory? See `dmesg`"
 )
 
-#: Of what pytest says of itself, a screen with what is said besides.
+#: How many lines of an internal error are kept. With the message around them they fit on a screen.
 TROUBLE_LINES = 18
 
 P = ParamSpec("P")
@@ -57,7 +57,7 @@ class BySuite(LoadScopeScheduling):
 
 
 class Collector:
-    """A plugin of the controller's pytest: reports in, verdicts out to a sink.
+    """A plugin for the controller's pytest. It receives reports and tells verdicts to a sink.
 
     `distrust` says why KVM is distrusted in this run, and is empty if it is not.
     """
@@ -72,9 +72,9 @@ class Collector:
         self._hopeless = 0
         self._distrusted = False
         self.planned: dict[str, Planned] = {}
-        #: whether a test went wrong
+        #: whether a test has failed
         self.bad = False
-        #: what pytest said when it failed itself
+        #: what pytest printed when pytest itself failed
         self.trouble = ""
         #: what ended the run
         self.error: Blamed | None = None
@@ -92,13 +92,13 @@ class Collector:
     @pytest.hookimpl
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
         cause = excinfo.value
-        if isinstance(cause, OSError) and "cannot send" in str(cause):  # execnet's words
+        if isinstance(cause, OSError) and "cannot send" in str(cause):  # the message of execnet
             self.error = self.error or FarmError(WORKER_GONE)
-        elif isinstance(cause, OSError):  # a disk that is full, and no error of pytest's
+        elif isinstance(cause, OSError):  # such as a full disk; not an error of pytest
             self.error = self.error or refused(cause)
-        # the later ones follow from the first, and what went wrong stands at the end
+        # later errors follow from the first one; the reason is at its end
         self.trouble = self.trouble or "\n".join(str(excrepr).splitlines()[-TROUBLE_LINES:])
-        return True  # or pytest prints it as well
+        return True  # otherwise pytest prints it as well
 
     @pytest.hookimpl
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -108,23 +108,23 @@ class Collector:
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: Any) -> None:
         nodeid = report.nodeid
-        if report.when == "call":  # what comes before may be the wait for a kernel
+        if report.when == "call":  # setup may include the wait for a kernel
             self._seconds[nodeid] = report.duration
         if report.failed:
             self._detail[nodeid] = "\n".join(filter(None, [self._detail.get(nodeid), report.longreprtext]))
         if hasattr(report, "farm"):
             hopeless = report.farm.pop("hopeless")
-            # a further attempt has times and a traceback of its own
+            # a further attempt has its own time and traceback
             seconds, detail = round(self._seconds.pop(nodeid, 0.0), 3), self._detail.pop(nodeid, "")
             self._notice_distrust()
             self._take(records.from_json({**report.farm, "seconds": seconds, "detail": detail}))
             if report.farm["verdict"] != Verdict.SKIP:
                 self._consider(hopeless)
-        elif report.when not in ("setup", "call"):  # xdist's own report of a worker that died
+        elif report.when not in ("setup", "call"):  # xdist's report of a worker that died
             self._died(self.planned.get(nodeid) or planned(nodeid, self._cells), report.longreprtext)
 
     def _died(self, test: Planned, said: str) -> None:
-        # one that dies between a test's report and its next message leaves xdist with that test open
+        # if a worker dies after the report of a test, xdist may still believe that the test runs
         if test not in self._told:
             reason = f"its worker died: {said}"
             self._take(
@@ -137,8 +137,8 @@ class Collector:
         self._tell(self._sink.verdict, record)
 
     def _consider(self, hopeless: tuple[str, int] | None) -> None:
-        """End the run where the other tests would get no guest either: at once if the user's
-        input is wrong, else when some guests in a row were not started."""
+        """End the run if the other tests would get no guest either: at once if the user's input is
+        wrong, otherwise after HOPELESS guests in a row."""
         self._hopeless = self._hopeless + 1 if hopeless else 0
         if hopeless and (hopeless[1] == Exit.USAGE or self._hopeless == HOPELESS):
             self.error = as_error(hopeless[1])(hopeless[0])
@@ -150,7 +150,7 @@ class Collector:
             self._tell(self._sink.distrusted, reason)
 
     def _tell(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Tell the sink. What it raises would be raised by each of the other tests too: it ends the run."""
+        """Tell the sink. An error of the sink ends the run, because every other test would meet it too."""
         try:
             call(*args, **kwargs)
         except Blamed as error:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Units on this host: one builder, and beside it pytest with a worker process for each guest (xdist)."""
+"""Runs units on this host: a builder process, and beside it pytest with one worker process for each
+guest (xdist)."""
 
 import os
 import platform
@@ -30,12 +31,12 @@ from farm.worker import selftests, suites, unit
 from farm.worker.selftests import Compared
 from farm.worker.unit import Pair, Unit
 
-#: What QEMU itself takes beside the guest's memory, in MiB.
+#: The memory that QEMU needs besides that of the guest, in MiB.
 QEMU_OVERHEAD = 128
 
 
 class Local:
-    """This host. It has no state: a class is what the contract wants."""
+    """The executor for this host. It has no state; it is a class because the contract is a Protocol."""
 
     def capacity(self, cells: Sequence[Cell], accel: str) -> Capacity:
         chosen = accelerators.choose(accel)
@@ -76,7 +77,7 @@ class Local:
 
     @contextmanager
     def _following(self, order: builder.Order, sink: Sink, trouble: list[Exception]) -> Iterator[threading.Thread]:
-        """A thread that passes on what is built, until it is or the block ends."""
+        """A thread that passes the events of the builder on, until all is built or the block ends."""
         thread = None
         try:
             with self.build(order) as events:
@@ -98,13 +99,13 @@ class Local:
 
 
 def _together(units: Sequence[Unit]) -> builder.Order:
-    """One order for all units: they are of one run, and differ in the cell."""
+    """One order for all units. They belong to one run and differ only in the cell."""
     return replace(units[0].order, cells=[one.cell for one in units])
 
 
 def _arguments(any_unit: Unit, directory: Path, guests: int, stop: bool) -> list[str]:
-    # PDEATHSIG through execnet's own idea of which python to start: a worker
-    # does not outlive the controller, and its guests do not outlive a worker
+    # execnet starts this instead of python, so a worker gets PDEATHSIG: it does not outlive
+    # the controller, and its guests do not outlive it
     python = shlex.join(leashed([sys.executable]))
     arguments = suites.collecting(Path(any_unit.suites), directory, any_unit.select)
     arguments += [
@@ -119,7 +120,7 @@ def _arguments(any_unit: Unit, directory: Path, guests: int, stop: bool) -> list
 
 
 def _ended(status: int | pytest.ExitCode, collector: Collector, stop: bool) -> Ended:
-    """How pytest ended. Raises what ended it."""
+    """How pytest ended. Raises the error that ended it, if any."""
     if collector.error:
         raise collector.error
     if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR) or collector.trouble:
@@ -130,19 +131,19 @@ def _ended(status: int | pytest.ExitCode, collector: Collector, stop: bool) -> E
 
 
 def _follow(events: Iterator[builder.Event], sink: Sink, trouble: list[Exception]) -> None:
-    """Pass on what the builder tells; no cell is left without an answer, or the work ends."""
+    """Pass on the events of the builder. If that fails, end the work: no worker would hear of its kernel."""
     try:
         for event in events:
             sink.build(event)
-    except Exception as error:  # a full disk, or a bug: no worker would ever hear of its kernel
+    except Exception as error:  # a full disk, or a bug
         trouble.append(refused(error) if isinstance(error, OSError) else error)
-        # this is no verdict of any test: end the run, not its tests. Not by
-        # SIGINT, which is ignored where a shell has put the farm into the background
+        # SIGTERM ends the run without a verdict for its tests. SIGINT would be ignored if a shell
+        # has put the farm into the background
         signal.raise_signal(signal.SIGTERM)
 
 
 def _answers(process: "subprocess.Popen[str]", cells: Sequence[str], left: threading.Event) -> Iterator[builder.Event]:
-    """What a builder tells, and what is told of the cells that it did not come to, unless it was stopped."""
+    """The events of a builder. Unless it was stopped, cells that it left out fail at the end."""
     missing = list(cells)
     for event in builder.events(process):
         if event.kind != "progress":
@@ -153,7 +154,7 @@ def _answers(process: "subprocess.Popen[str]", cells: Sequence[str], left: threa
     status = process.wait()
     if left.is_set():
         return
-    if missing and status == -signal.SIGKILL:  # nobody of the farm's did that
+    if missing and status == -signal.SIGKILL:  # the farm does not do that
         raise FarmError(f"the builder was killed before it came to {', '.join(missing)}; see dmesg")
     for cell in missing:
         said = f"the builder ended with {status} before it came to this cell"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which commit broke a test: `git bisect`, steered by runs of one cell (farm.hunt.judge).
 
-Both ends are tested first, and at the end the bad end with the culprit reverted.
+Both ends are tested first. At last the bad end is tested with the culprit reverted.
 """
 
 import math
@@ -35,10 +35,10 @@ class BisectRequest(Question):
 
 
 def bisect(request: BisectRequest, watcher: Watcher, tell: Tell, bench: Bench = Bench()) -> tuple[Path, Hunt]:
-    """Hunt to the end, or go on with a hunt that was left; its directory and state.
+    """Hunt to the end, or continue an interrupted hunt. Returns its directory and its state.
 
-    Raises UsageError for ends and tests that allow no hunt, FarmError where the
-    farm cannot go on, KeyboardInterrupt; the state so far is kept in each case.
+    Raises UsageError if these ends and tests allow no hunt, FarmError if the farm cannot
+    continue, KeyboardInterrupt. The state is kept in each case.
     """
     top, good, bad = _ends(request)
     key = cache.digest(request.key, str(top), good.commit, bad.commit, request.cell)
@@ -54,8 +54,8 @@ def bisect(request: BisectRequest, watcher: Watcher, tell: Tell, bench: Bench = 
 
 
 def bad_end(tree: str, bad: str) -> tuple[str, str]:
-    """The directory of a tree, and the revision that fails: the one that was named, else that of
-    PATH@REV. Raises UsageError for none and for two."""
+    """The directory of the tree, and the bad revision. The latter is named by an option or as
+    PATH@REV. Raises UsageError if it is named twice or not at all."""
     path, revision = split(tree)
     if revision and bad:
         raise UsageError(f"--tree {tree} and --bad {bad}: the tree's revision is the bad end; name it once")
@@ -83,7 +83,7 @@ def _ends(request: BisectRequest) -> tuple[Path, Source, Source]:
 
 
 def _commit(top: Path, revision: str) -> str:
-    """What a revision stands for, which may have an @ of its own, as HEAD@{1}."""
+    """The commit of a revision. It may contain an @, as in HEAD@{1}."""
     try:
         return run(["git", "-C", top, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"]).strip()
     except CommandFailed as error:
@@ -91,13 +91,13 @@ def _commit(top: Path, revision: str) -> str:
 
 
 def _objects(top: Path) -> tuple[Path, Path]:
-    """The user's objects, and the file that says where a shallow clone ends."""
+    """The directory of the user's objects, and the file with the limits of a shallow clone."""
     words = ["git", "-C", str(top), "rev-parse", "--path-format=absolute"]
     return Path(run([*words, "--git-path", "objects"]).strip()), Path(run([*words, "--git-path", "shallow"]).strip())
 
 
 def _begin(request: BisectRequest, name: str, git: steering.Steering, top: Path, good: str, bad: str) -> Hunt:
-    """A new hunt. Raises UsageError for ends between which there is nothing to find."""
+    """Start a new hunt. Raises UsageError if there is nothing to find between the ends."""
     if good == bad:
         raise UsageError(f"--good {request.good} and --bad {request.bad} are the same commit, {good[:12]}")
     if not steering.is_ancestor(git, good, bad):
@@ -137,7 +137,7 @@ def _unrelated(request: BisectRequest, git: steering.Steering, good: str, bad: s
 
 
 class _Hunter(Judge):
-    """A bisection while it goes on."""
+    """A bisection in progress."""
 
     elsewhere = "go further back"
 
@@ -175,12 +175,12 @@ class _Hunter(Judge):
 
     @property
     def steps_left(self) -> int:
-        """Answers that git will still ask for, if none is a skip."""
+        """How many answers git still needs, if none of them is a skip."""
         left = self.git.left
         return math.ceil(math.log2(left)) if left > 1 else 0
 
     def _steer(self) -> None:
-        """Answer git's questions until it has none."""
+        """Answer the questions of `git bisect` until there are no more."""
         hunt, git = self.hunt, self.git
         while not git.candidates:
             one = self.evidence_of(Role.STEP, git.next)

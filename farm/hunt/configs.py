@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which options turn a good configuration into a bad one, and which a failure needs.
 
-Between two cells lie the options that either asks for and that came out
-differently. A candidate is the good cell's configuration with some of them as
-the bad cell has them; olddefconfig decides what follows, and what it drops for
-want of a dependency is as if nobody had asked. Options of which none can be
-left away are found by leaving away what can, whole fragments first
-(farm.hunt.minimal). A kernel takes minutes and its configuration seconds: where
-that is one that was tested, nothing is built.
+The search is among the options that one of two cells asks for and that differ between
+their configurations. A candidate is the configuration of the good cell, with some of
+these options as in the bad cell. `olddefconfig` drops an option whose dependency is missing;
+the candidate then equals one without it, so both options are found together. The result is a
+set from which no option can be removed. It is found by removing what is not needed, whole
+fragments first (farm.hunt.minimal). A kernel takes minutes, its configuration seconds: if a
+candidate's configuration was tested before, nothing is built.
 
-To minimise a cell is the same with nothing at the good end but what a guest
-needs to boot, and the options that are switched off.
+To minimise a cell, the good end is what a guest needs to boot, and the options that are
+switched off.
 
-Tree, toolchain, patches and guest are the bad cell's for all: they are no options.
+Everything else (tree, toolchain, patches, guest) is taken from the bad cell for every
+candidate.
 """
 
 import math
@@ -38,23 +39,23 @@ from farm.record.verdict import Verdict
 from farm.run import session
 from farm.run.watcher import Watcher
 
-#: A candidate's cell is named for the bad one, and built beside it.
+#: The cell of a candidate has the name of the bad cell with this suffix.
 SUFFIX = "-candidate"
 
-#: Where the matrix of each candidate lies, in the hunt's directory.
+#: The directory with the matrix of each candidate, below that of the hunt.
 CONFIGS = "configs"
 
-#: The fragment that stays whole where a cell is minimised: without it no guest boots.
+#: The fragment that is never reduced: without it no guest boots.
 BASE = "base"
 
-#: What a subject names before it stops.
+#: How many options a subject names.
 MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
 class ConfigBisectRequest(Question):
-    """What the command line asks: what lies between two cells, or with no good
-    one all that the bad one's failure needs."""
+    """What the command line asks. With a good cell: which options between the two cells cause the
+    failure. Without one: which options of the bad cell the failure needs."""
 
     bad: str
     good: str = ""
@@ -63,8 +64,8 @@ class ConfigBisectRequest(Question):
 
 @dataclass(frozen=True)
 class Option:
-    """What one cell asks for and the other has not. Values as in a .config, "n" for
-    one that is not set; `good` is empty where there is no good end."""
+    """An option that differs between the cells. Values are as in a .config, and "n" if it is not
+    set. `good` is empty if there is no good cell."""
 
     name: str
     good: str
@@ -73,10 +74,10 @@ class Option:
 
 
 def bisect(request: ConfigBisectRequest, watcher: Watcher, tell: Tell, bench: Bench = Bench()) -> tuple[Path, Hunt]:
-    """Hunt to the end, or go on with a hunt that was left; its directory and state.
-    `candidates` of the latter are the options.
+    """Hunt to the end, or continue an interrupted hunt. Returns its directory and its state, whose
+    `candidates` are options.
 
-    Raises UsageError for cells and tests that allow no hunt, FarmError, KeyboardInterrupt.
+    Raises UsageError if these cells and tests allow no hunt, FarmError, KeyboardInterrupt.
     """
     matrix = load(request.matrix)
     if request.good == request.bad:
@@ -110,7 +111,7 @@ def bisect(request: ConfigBisectRequest, watcher: Watcher, tell: Tell, bench: Be
 
 
 def _config(cell: Cell, request: ConfigBisectRequest, watcher: Watcher, tell: Tell, bench: Bench) -> Config:
-    """The configuration of a cell, and on the screen of what source it is."""
+    """The configuration of a cell. Prints its source."""
     tell(f"the configuration of {cell.name}")
     try:
         config = bench.config(request.run(cell.name, "", request.results, request.tree), watcher)
@@ -121,13 +122,13 @@ def _config(cell: Cell, request: ConfigBisectRequest, watcher: Watcher, tell: Te
 
 
 def _asked(config: Config) -> dict[str, str]:
-    """What a cell asks for, with the fragment that does, in the order of its fragments."""
+    """The options that a cell asks for, each with its fragment, in the order of the fragments."""
     return {name: file.stem for file in config.fragments for name in kconfig.read(file)}
 
 
 def _between(good: Config, bad: Config) -> tuple[dict[str, str], tuple[Option, ...]]:
-    """What every candidate asks for, and the options that may make the difference,
-    those of one fragment side by side."""
+    """The options of every candidate, and those that may make the difference. The latter are
+    grouped by fragment."""
     of_good, of_bad = _asked(good), _asked(bad)
     found = [
         Option(name, good.options.get(name, "n"), bad.options.get(name, "n"), of_bad.get(name) or of_good[name])
@@ -138,8 +139,8 @@ def _between(good: Config, bad: Config) -> tuple[dict[str, str], tuple[Option, .
 
 
 def _beside_base(config: Config) -> tuple[dict[str, str], tuple[Option, ...]]:
-    """What every candidate asks for where a cell is minimised, and what may be left away.
-    An option that is switched off makes a kernel smaller: it stays so."""
+    """For minimising a cell: the options of every candidate, and those that may be removed. An
+    option that is switched off stays off, because it makes the kernel smaller."""
     asked = {name: (config.options.get(name, "n"), fragment) for name, fragment in _asked(config).items()}
     base = {name: value for name, (value, fragment) in asked.items() if value == "n" or fragment == BASE}
     found = [Option(name, "", value, fragment) for name, (value, fragment) in asked.items() if name not in base]
@@ -147,13 +148,13 @@ def _beside_base(config: Config) -> tuple[dict[str, str], tuple[Option, ...]]:
 
 
 def _by_fragment(options: Sequence[Option], configs: Sequence[Config]) -> tuple[Option, ...]:
-    """In the order of the fragments, as what depends on another stands behind it."""
+    """In the order of the fragments: an option comes after those that it depends on."""
     order = list(dict.fromkeys(file.stem for config in configs for file in config.fragments))
     return tuple(sorted(options, key=lambda option: order.index(option.fragment)))
 
 
 def _apart(good: Cell, bad: Cell) -> list[str]:
-    """What tells two cells apart and is no option."""
+    """How two cells differ besides their options."""
 
     def facts(cell: Cell) -> dict[str, object]:
         patches = " ".join(patch.name for patch in cell.patches)
@@ -169,7 +170,7 @@ def _apart(good: Cell, bad: Cell) -> list[str]:
 
 
 class _Hunter(Judge):
-    """A hunt for options while it goes on. A point is the key of a set of options."""
+    """A hunt for options in progress. A point is the key of a set of options."""
 
     elsewhere = "take another cell, or another test with -k"
     build_guess = 240.0
@@ -250,8 +251,8 @@ class _Hunter(Judge):
         self.save()
 
     def _shows(self, chosen: Sequence[Option]) -> bool:
-        """Whether the hunted failure shows with these options. Of what cannot be
-        tested nothing is known: it counts as not."""
+        """Whether the hunted failure shows with these options. If they cannot be tested, it counts
+        as not shown."""
         point = self._point(chosen)
         known = [one for one in self.hunt.evidence if one.commit == point and one.answer is not Answer.TESTING]
         if known:
@@ -262,11 +263,11 @@ class _Hunter(Judge):
         return one.answer is Answer.BAD
 
     def _answer(self, one: Evidence) -> None:
-        """The answer of a configuration that was tested, else test it."""
+        """The answer for a configuration. Tests it unless that was done."""
         self._note_config(one)
         for other in self.hunt.evidence:
             if other is not one and other.answer is not Answer.TESTING and not other.config:
-                self._note_config(other)  # the ends, whose kernels had to be built in any case
+                self._note_config(other)  # the ends, whose kernels were built in any case
         same = [other for other in self.hunt.evidence if other.config == one.config and _is_final(other)]
         if same:
             one.answer, one.why = same[0].answer, same[0].why
@@ -280,8 +281,8 @@ class _Hunter(Judge):
         one.config = cache.digest(repr(sorted(self._came_out(one.commit).items())))
 
     def _came_out(self, point: str) -> dict[str, str]:
-        """The options that come of a candidate. Raises UsageError where it is no
-        longer made of what the others are."""
+        """The configuration of a candidate. Raises UsageError if its source has changed since the
+        hunt began."""
         config = self.bench.config(self.ask(point, ""), self.watcher)
         if config.source != self.source:
             where = f"--tree {self.tree}" if self.tree else "the source"
@@ -292,7 +293,7 @@ class _Hunter(Judge):
         return config.options
 
     def _confirm(self, others: Sequence[Option]) -> None:
-        """Test the bad end without what was found."""
+        """Test the bad end without the options that were found."""
         hunt, point = self.hunt, self._point(others)
         if point == hunt.good:
             hunt.confirmed = "confirmed: it is all the difference, and the good end passes"
@@ -307,7 +308,7 @@ class _Hunter(Judge):
         }.get(one.answer, f"not confirmed: without these the bad end cannot be tested: {one.why}")
 
     def _follows(self, point: str) -> list[str]:
-        """What nobody asked for and came with a set of options all the same, as NAME: good -> bad."""
+        """The options that followed from a set of options without being asked for, as NAME: good -> bad."""
         good, bad = self._came_out(self.hunt.good), self._came_out(point)
         asked = self.base.keys() | {option.name for option in self.sets[point]}
         return [
@@ -335,7 +336,7 @@ class _Hunter(Judge):
         top = matrix_of(self.directory, point).parent
         fragment, cell = top / self.cell.arch / "candidate.config", self.cell
         chosen = {option.name: option.bad for option in self.sets[point]}
-        # behind the rest: of two options of a choice, the last one that is set wins
+        # at the end: of two options of a choice, the last one that is set wins
         wanted = {name: value for name, value in self.base.items() if name not in chosen} | chosen
         fragment.parent.mkdir(parents=True, exist_ok=True)
         fragment.write_text("# SPDX-License-Identifier: GPL-2.0\n" + "".join(map(_line, wanted.items())))
@@ -363,12 +364,12 @@ def point_of(names: Sequence[str]) -> str:
 
 
 def matrix_of(directory: Path, point: str) -> Path:
-    """Where a hunt keeps the matrix of a candidate, as `farm run --matrix` takes it."""
+    """The file with the matrix of a candidate, for `farm run --matrix`."""
     return directory / CONFIGS / point[:16] / "kconfigs" / "matrix.yaml"
 
 
 def _steps(groups: Sequence[Sequence[Option]]) -> int:
-    """How many questions it takes if one option is the cause."""
+    """How many candidates must be tested if a single option is the cause."""
     return 2 * sum(math.ceil(math.log2(max(2, size))) for size in (len(groups), max(map(len, groups))))
 
 

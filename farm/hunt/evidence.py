@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a bisection leaves behind, and what it is resumed and reported from.
+"""The record of a bisection. It is resumed and reported from this.
 
 Its directory holds `state.json` (Hunt), `bisect.log` (git's), `runs/` (run
 directories, one a trial), `revert.patch` and `report.txt`.
@@ -13,7 +13,7 @@ from farm.base import stored
 from farm.base.atomic import save_json
 from farm.record.verdict import Verdict
 
-#: Of state.json; raised when a reader of the old ones would go wrong.
+#: The version of state.json. It is raised when older readers would misread it.
 SCHEMA = 1
 
 STATE = "state.json"
@@ -24,7 +24,7 @@ REPORT = "report.txt"
 
 
 class Answer(StrEnum):
-    """What is said of a revision. `testing`: not enough is known yet."""
+    """The answer for a revision. `testing`: more attempts are needed."""
 
     TESTING = "testing"
     GOOD = "good"
@@ -42,7 +42,7 @@ class Role(StrEnum):
 
 
 class Status(StrEnum):
-    """How a hunt stands."""
+    """The status of a hunt."""
 
     RUNNING = "running"
     FOUND = "found"
@@ -51,14 +51,14 @@ class Status(StrEnum):
 
 @dataclass
 class Evidence:
-    """What is known of one revision.
+    """What is known about one revision.
 
-    `passes` and `failures` count attempts of the hunted test, the latter with
-    the hunted failure; `others` those that ended in another way, which say
-    nothing. `needed` is how many passes make it good. `binary` is the hash of
-    kernel and modules, `config` that of the options where these are hunted, and
-    `same_as` the commit with the same ones whose answer this is. Seconds are of
-    the build, 0 where the kernel was there, and of the runs of the hunted test.
+    `passes` and `failures` count attempts of the hunted test; `failures` only those with the
+    hunted failure. `others` counts attempts that ended in another way and decide nothing.
+    `needed` is the number of passes that make it good. `binary` is the hash of kernel and
+    modules. `config` is the hash of the options, in a hunt for options. `same_as` is a commit
+    with the same hash, whose answer was taken. Seconds are those of the build (0 if the cache
+    had the kernel) and of the runs of the hunted test.
     """
 
     role: Role
@@ -83,8 +83,8 @@ class Evidence:
 
     @property
     def reason(self) -> str:
-        """`why` in a line. Of a failed build what the compiler said first, and not
-        where its log is: the next build of the tree writes over that."""
+        """`why` in one line. For a failed build this is the compiler's first message, not the place
+        of the log: the next build of the tree overwrites the log."""
         first, *more = self.why.splitlines() or [""]
         head = f"{Verdict.BUILD}: "
         return head + more[0].strip() if more and first.startswith(head) else first
@@ -92,9 +92,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Failure:
-    """What is hunted: `mark` is how it is known again (farm.hunt.trial.marks), `reason` what
-    it said first; `select` runs its test alone, or all that the user selected
-    where alone it does not fail. `others` are the marks that are not hunted."""
+    """The hunted failure. `mark` identifies it (farm.hunt.trial.marks), `reason` is its first
+    message. `select` runs its test alone, or all selected tests if it does not fail alone.
+    `others` are the marks of failures that are not hunted."""
 
     mark: str
     suite: str
@@ -108,13 +108,12 @@ class Failure:
 class Hunt:
     """One bisection: what was asked, and how far it got.
 
-    `tree` is the top of the user's, `good` and `bad` are commits, and as they
-    were asked for `good_name`, `bad_name`. `commits` counts those of which one
-    is the first bad one. The bad end was `tried` so often until it failed,
-    each time with as many `tests` as the user selected.
-    `candidates` is the culprit, or where it cannot be told the range.
-    `subjects` has the candidates' first lines. `follows` are options that nobody
-    asked for and that came with the candidates, where these are options.
+    `tree` is the top directory of the user's tree. `good` and `bad` are commits, `good_name` and
+    `bad_name` what the user typed. `commits` counts the commits that may be the first bad one.
+    The bad end was `tried` so often until it failed, each time with `tests` tests.
+    `candidates` is the culprit, or a range if it cannot be narrowed down, and `subjects`
+    are their first lines. In a hunt for options, `follows` are the options that came with the
+    candidates without being asked for.
     """
 
     id: str
@@ -144,7 +143,7 @@ class Hunt:
     schema: int = SCHEMA
 
     def of(self, role: Role, commit: str = "") -> Evidence | None:
-        """The evidence of a role, and of a commit if one is named."""
+        """The evidence of a role, for one commit if that is given."""
         found = (one for one in self.evidence if one.role is role and commit in ("", one.commit))
         return next(found, None)
 
@@ -154,5 +153,5 @@ def save(directory: Path, hunt: Hunt) -> None:
 
 
 def load(directory: Path) -> Hunt:
-    """The hunt that was left in a directory. Raises UsageError where nothing can be made of it."""
+    """Load the hunt in a directory. Raises UsageError if it cannot be read."""
     return stored.load(directory / STATE, Hunt, SCHEMA, "begin anew with --restart")

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is said of one kernel in a hunt, and what is hunted.
+"""What a hunt looks for, and how it judges one kernel.
 
-A hunt goes over points between a good and a bad end: revisions, or
-configurations. The bad end decides what is hunted: one failure of one test,
-known again by its mark. A point is bad if the test fails with that mark, good
-if it passes often enough (farm.hunt.sequential), and skipped if it does
-neither: it was not built, did not boot, the farm failed, or the test fails in
-another way, behind which the hunted failure may hide. Whatever else is red
-says nothing.
+A hunt searches the points between a good and a bad end. Points are revisions or
+configurations. The bad end decides what is hunted: one failure of one test, which is
+recognised by its mark. A point is bad if the test fails with that mark. It is good if the
+test passes often enough (farm.hunt.sequential). Otherwise it is skipped: its kernel was not
+built or did not boot, the farm failed, or the test fails in another way, which may hide the
+hunted failure. Other red tests do not count.
 
-The state is on disk before the next step begins, so that a hunt which was
-killed is resumed by the same command.
+The state is on disk before the next step begins. The same command continues a hunt that was
+killed.
 """
 
 import errno
@@ -41,35 +40,35 @@ from farm.record.verdict import MEANING, Verdict
 from farm.run import session
 from farm.run.watcher import Watcher
 
-#: Seconds of a test, on two cores without KVM, before one was measured.
+#: Expected seconds for a test, on two cores without KVM, until one was measured.
 TEST_GUESS = 20.0
 
-#: A batch of attempts is as long as what a kill may cost.
+#: How long a batch of attempts may take: a kill loses at most one.
 BATCH_SECONDS = 120.0
 
-#: Failures of the farm's own, one after the other, until it is no accident.
+#: After so many failures of the farm in a row, the hunt ends.
 ACCIDENTS = 3
 
-#: A revision whose test ends so often in ways that say nothing is given up.
+#: After so many attempts that were neither a pass nor the hunted failure, a revision is skipped.
 OTHERS = 10
 
-#: What a trial's records take.
+#: Disk space for the records of a trial.
 RECORDS_BYTES = 64 << 20
 
-#: A build that took less had its kernel in the cache.
+#: A build that took less time found its kernel in the cache.
 CACHED_SECONDS = 5.0
 
-#: Attempts for one run before it is known how long one takes.
+#: Attempts in one run, until it is known how long one takes.
 FIRST_BATCH = 20
 
-#: Something was seen once in n attempts: after so many times n without it it is
-#: said not to come, wrongly with a chance of exp(-8).
+#: If a failure was seen once in n attempts, the hunt gives up after PATIENCE * n attempts without
+#: it. The chance that this is wrong is exp(-8).
 PATIENCE = 8
 
-#: What is hunted first where there is a choice: an assertion costs less time than a hang.
+#: Which of several failures is hunted, the first ones rather: an assertion costs less time than a hang.
 EAGER = [Verdict.FAIL, Verdict.CRASH, Verdict.HANG]
 
-#: The farm's own failures.
+#: The verdicts for failures of the farm.
 ACCIDENTAL = tuple(verdict for verdict, meaning in MEANING.items() if meaning.blame == Exit.FARM)
 
 Tell = Callable[[str], None]
@@ -79,9 +78,9 @@ Tell = Callable[[str], None]
 class Question:
     """What the command line asks of every hunt.
 
-    `patches` go on top of the series at each point. `failure` is text in the mark of
-    the failure to hunt, where the bad end has several; `confidence` that what was found is what was looked for; the bad
-    end may pass `tries` times before it is called good.
+    `patches` go on top of the series at each point. If the bad end has several failures,
+    `failure` is a text in the mark of the one to hunt. `confidence` is the wanted probability
+    that the result is right. The bad end may pass `tries` times before it counts as good.
     """
 
     series: str | None = None
@@ -105,7 +104,7 @@ class Question:
     def run(
         self, cell: str, select: str, hunt: Path, tree: str | None, matrix: Path | None = None
     ) -> session.RunRequest:
-        """One run of a hunt's."""
+        """The request for one run of the hunt."""
         return session.RunRequest(
             cells=[cell],
             tree=tree,
@@ -122,7 +121,7 @@ class Question:
 
     @property
     def key(self) -> str:
-        """The same for the same tests of the same series, judged in the same way."""
+        """Identifies the question: equal for the same tests of the same series, judged in the same way."""
         asked = [repr(self.series), self.select, self.failure, str(self.confidence), self.accel, str(self.matrix)]
         named = (
             [Path(os.path.expanduser(self.series))]
@@ -139,7 +138,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Bench:
-    """How a kernel is built and tried: the farm's way, unless a test has one of its own."""
+    """How kernels are built and tested. The farm's own tests replace it."""
 
     build: Callable[[session.RunRequest, Watcher], str] = binary
     attempt: Callable[[session.RunRequest, Watcher], Trial] = attempt
@@ -147,11 +146,11 @@ class Bench:
 
 
 class Judge(ABC):
-    """One hunt while it goes on."""
+    """A hunt in progress."""
 
-    #: What to do about a good end that is bad.
+    #: Advice for the user if the good end is bad.
     elsewhere = "take another one"
-    #: Seconds of a build after a step, on two cores, before one was measured.
+    #: Expected seconds for a build after a step, on two cores, until one was measured.
     build_guess = 60.0
 
     def __init__(
@@ -159,31 +158,31 @@ class Judge(ABC):
     ) -> None:
         self.question, self.directory, self.hunt = question, directory, hunt
         self.watcher, self.tell, self.bench = watcher, tell, bench
-        #: Of an attempt of the hunted test, the share in its run's included; 0: not measured.
+        #: Seconds for one attempt of the hunted test, with its share of the run's overhead; 0 if not measured.
         self.attempt_seconds = 0.0
-        #: The last points, if at each of them the farm failed.
+        #: The most recent points, as long as the farm failed at each of them.
         self.accidents: list[Evidence] = []
 
     @abstractmethod
     def ask(self, point: str, select: str) -> session.RunRequest:
-        """The run of a point with these tests."""
+        """The request to run these tests at a point."""
 
     @abstractmethod
     def subject(self, point: str) -> str:
-        """What a point is, in a line."""
+        """A point in one line."""
 
     @property
     @abstractmethod
     def steps_left(self) -> int:
-        """Points that will still be asked about, as far as one can tell."""
+        """An estimate of how many points are still to be tested."""
 
     def save(self) -> None:
         evidence.save(self.directory, self.hunt)
 
     def forecast(self) -> str:
-        """How long it will still take, from what was measured so far."""
+        """An estimate of the remaining seconds, from the measurements so far."""
         done = [one for one in self.hunt.evidence if one.answer is not Answer.TESTING]
-        # the first build of a tree is a full one, and says nothing of the others
+        # the first build of a tree is a full one: it does not predict the others
         builds = [one.build_seconds for one in done if one.build_seconds and one.role is not Role.BAD_END]
         tests = [one.test_seconds for one in done if one.test_seconds and one.role is not Role.BAD_END]
         seconds = statistics.median(builds or [self.build_guess]) + statistics.median(tests or [TEST_GUESS])
@@ -192,7 +191,7 @@ class Judge(ABC):
         return f"some {max(1, round(kernels * seconds / 60))} min{basis}"
 
     def evidence_of(self, role: Role, point: str) -> Evidence:
-        """What is known of a point, begun if nothing is."""
+        """The evidence of a point. Creates it if there is none."""
         found = self.hunt.of(role, point)
         if found is None:
             found = Evidence(role, point, self.subject(point))
@@ -214,7 +213,7 @@ class Judge(ABC):
             one.build_seconds = round(seconds, 1) if seconds > CACHED_SECONDS else 0.0
 
     def _try(self, one: Evidence, asked: session.RunRequest) -> Trial:
-        """One run, written down."""
+        """Do one run, and record it."""
         self._need_disk()
         started = time.monotonic()
         trial = self.bench.attempt(asked, self.watcher)
@@ -225,12 +224,12 @@ class Judge(ABC):
         return trial
 
     def _batch(self, wanted: float) -> int:
-        """Attempts for one run: those wanted, and no more than a kill may cost."""
+        """How many attempts the next run makes: as many as wanted, within BATCH_SECONDS."""
         most = BATCH_SECONDS / self.attempt_seconds if self.attempt_seconds else FIRST_BATCH
         return max(1, min(math.ceil(wanted), int(most)))
 
     def _count(self, one: Evidence, trial: Trial, most: int = 0) -> None:
-        """Add the attempts of the hunted test in their order, up to `most` failures if given."""
+        """Count the attempts of the hunted test, in order. Stops at `most` failures, if given."""
         failure = self.hunt.failure
         assert failure
         for record in sorted(trial.records, key=lambda record: record.attempt):
@@ -248,12 +247,12 @@ class Judge(ABC):
                 return
 
     def find_failure(self) -> None:
-        """Run what the user selected at both ends, and decide what is hunted."""
+        """Run the selected tests at both ends, and decide what is hunted."""
         hunt, tries = self.hunt, self.question.tries
-        hunt.evidence.clear()  # of a hunt that was left before it knew what it hunts
+        hunt.evidence.clear()  # the hunt was interrupted before it knew what it hunts
         bad, at_bad = self.evidence_of(Role.BAD_END, hunt.bad), self.ask(hunt.bad, hunt.select)
         self.tell(f"bad end {hunt.bad[:12]} {bad.subject}")
-        trial = self._try_end(hunt.bad_name, bad, at_bad)  # first: it refuses a wrong -k before it builds
+        trial = self._try_end(hunt.bad_name, bad, at_bad)  # at first, because it refuses a wrong -k before it builds
         self._build(bad, at_bad)
         known = self._known(bad) if hunt.good else set()
         hunt.tried, hunt.tests = 1, max(1, len({(one.suite, one.test) for one in trial.records if _ran(one)}))
@@ -267,7 +266,7 @@ class Judge(ABC):
             raise UsageError(self._no_failure(trial, known))
         hunt.failure = self._choose(new, known)
         for one in hunt.evidence:
-            one.test_seconds = 0.0  # what is counted from here is the hunted test alone
+            one.test_seconds = 0.0  # from here on, only the hunted test counts
         self.tell(f"hunted: {hunt.failure.mark}")
         if hunt.failure.others:
             self.tell(
@@ -276,7 +275,7 @@ class Judge(ABC):
         self.save()
 
     def _known(self, bad: Evidence) -> set[str]:
-        """What fails at the good end as well."""
+        """The marks of what fails at the good end as well."""
         hunt = self.hunt
         good, at_good = self.evidence_of(Role.GOOD_END, hunt.good), self.ask(hunt.good, hunt.select)
         self.tell(f"good end {hunt.good[:12]} {good.subject}")
@@ -316,7 +315,7 @@ class Judge(ABC):
         )
 
     def _choose(self, new: list[VerdictRecord], known: set[str]) -> Failure:
-        """What to hunt of the bad end's failures."""
+        """Choose the failure to hunt among those of the bad end."""
         found: dict[str, VerdictRecord] = {}
         for record in new:
             for mark in sorted(marks(record) - known):
@@ -325,7 +324,7 @@ class Judge(ABC):
         if not wanted:
             listed = "\n".join(f"  {mark}" for mark in found)
             raise UsageError(f"--failure {self.question.failure!r}: the bad end fails so in no test, but:\n{listed}")
-        # an assertion costs less time than a hang, and says more
+        # an assertion costs less time than a hang and tells more
         mark = min(wanted, key=lambda mark: EAGER.index(found[mark].verdict))
         record = found[mark]
         others = tuple(other for other in found if other != mark)
@@ -333,7 +332,7 @@ class Judge(ABC):
         return Failure(mark, record.suite, record.test, _said(record), select, others)
 
     def measure(self) -> None:
-        """How often the bad end fails: test it until it has failed often enough."""
+        """Measure how often the bad end fails: test it until it has failed often enough."""
         hunt = self.hunt
         bad = self.evidence_of(Role.BAD_END, hunt.bad)
         if bad.answer is Answer.BAD:
@@ -362,8 +361,8 @@ class Judge(ABC):
 
     @property
     def _patience(self) -> int:
-        """Attempts without a failure after which there will be none. What was seen at
-        first was that one of all tests failed: of one alone it may be so much rarer."""
+        """After how many attempts without a failure to give up. The first run had all tests, and one
+        of them failed. The hunted test alone may fail much more rarely."""
         assert self.hunt.failure
         tests = 1 if self.hunt.failure.select == self.hunt.select else self.hunt.tests
         return PATIENCE * self.hunt.tried * tests
@@ -384,7 +383,7 @@ class Judge(ABC):
             raise UsageError(f"{hunt.good_name} cannot be tested: {good.why}")
 
     def _judge(self, one: Evidence, asked: session.RunRequest) -> None:
-        """Test until one failure, or as many passes as the error bound wants."""
+        """Test until it fails, or until it passed as often as the error bound demands."""
         bad = self.evidence_of(Role.BAD_END, self.hunt.bad)
         number = 1 + sum(other.answer is Answer.GOOD and not other.same_as for other in self.hunt.evidence)
         expected = self.hunt.steps + 2  # the good end and the revert
@@ -404,7 +403,7 @@ class Judge(ABC):
 
     @property
     def select(self) -> str:
-        """What runs the hunted test."""
+        """The request that runs the hunted test."""
         assert self.hunt.failure
         return self.hunt.failure.select
 
@@ -427,7 +426,7 @@ class Judge(ABC):
         self.save()
 
     def _allow_accidents(self, last: Evidence) -> None:
-        """Raise FarmError where it is always the farm that fails, and forget what it failed at."""
+        """Raise FarmError if the farm itself failed at the last points. Forget those points."""
         self.accidents = [*self.accidents, last] if last.why.startswith(ACCIDENTAL) else []
         if len(self.accidents) == ACCIDENTS:
             self.hunt.evidence = [one for one in self.hunt.evidence if one not in self.accidents]
@@ -437,8 +436,8 @@ class Judge(ABC):
 
 @contextmanager
 def alone(directory: Path, restart: bool) -> Iterator[None]:
-    """A hunt's directory, where nobody else hunts meanwhile; empty with `restart`.
-    Raises UsageError if somebody does."""
+    """Lock the directory of a hunt. With `restart` it is emptied. Raises UsageError if another
+    process hunts there."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with directory.with_name(f".{directory.name}.lock").open("w") as handle:
         try:
@@ -451,13 +450,13 @@ def alone(directory: Path, restart: bool) -> Iterator[None]:
         try:
             yield
         except UsageError:
-            if not (directory / evidence.STATE).exists():  # it was refused before it began
+            if not (directory / evidence.STATE).exists():  # the hunt was refused before it began
                 shutil.rmtree(directory, ignore_errors=True)
             raise
 
 
 def left(directory: Path, tell: Tell) -> Hunt | None:
-    """The hunt that an earlier command left in a directory."""
+    """Load the hunt that an earlier command left in a directory, if any."""
     if not (directory / evidence.STATE).exists():
         return None
     hunt = evidence.load(directory)
@@ -470,7 +469,7 @@ def left(directory: Path, tell: Tell) -> Hunt | None:
 
 @contextmanager
 def kept(directory: Path, tell: Tell) -> Iterator[None]:
-    """Say of whatever ends the hunt early that it can go on. Raises FarmError for a full disk."""
+    """If something ends the hunt early, say how to continue it. Raises FarmError for a full disk."""
     try:
         yield
     except BaseException as error:
@@ -482,7 +481,7 @@ def kept(directory: Path, tell: Tell) -> Iterator[None]:
 
 
 def _new(trial: Trial, known: set[str]) -> list[VerdictRecord]:
-    """What is red, and not in a way that is known."""
+    """The failures whose marks are not known."""
     return [record for record in trial.red if marks(record) - known]
 
 
@@ -495,7 +494,7 @@ def _said(record: VerdictRecord) -> str:
 
 
 def told(one: Evidence) -> str:
-    """An answer and what it rests on, in a line."""
+    """An answer and its reason in one line."""
     if one.same_as:
         return f"{one.answer}: the same binary as {one.same_as[:12]}"
     if one.answer is Answer.GOOD:

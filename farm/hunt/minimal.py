@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The fewest items that still show a failure, by leaving away what is not needed.
+"""Reduce a set of items that shows a failure to those that are needed for it.
 
-Halves of halves are left away, whole groups first. Where one item of n is
-needed that takes some 2 log2(n) questions, and where all are no more than 2 n:
-delta debugging (A. Zeller, R. Hildebrandt, IEEE Transactions on Software
-Engineering 28 (2), 2002) asks for the square of n there.
+Whole groups are removed first, then halves of them, then halves of those. If one item of n is
+needed, this takes about 2 log2(n) questions. If all are needed, it takes at most 2 n; delta
+debugging (A. Zeller, R. Hildebrandt, IEEE Transactions on Software Engineering 28 (2), 2002)
+takes about n² there.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,17 +14,18 @@ T = TypeVar("T")
 
 
 def minimal(groups: Sequence[Sequence[T]], shows: Callable[[Sequence[T]], bool]) -> list[T]:
-    """Items of which none can be left away, in their order.
+    """A set of items from which none can be removed, in their order.
 
-    What needs something else stands behind it, and is left away before it.
-    `shows` is taken to be true of all items, is asked about no set twice, and
-    may say false of a set of which nothing can be told: then more than needed stays.
+    An item that needs another one comes after it, and is removed before it. `shows(items)` says
+    whether these items show the failure. It must be true for all items together, and is called
+    once for each set. If a set cannot be tested, it may return false: the result then has more
+    items than needed.
     """
     left = [item for group in groups for item in group]
 
     def leave_away(block: Sequence[Sequence[T]], needed: bool) -> bool:
-        """Leave away what can go of some groups, or of a part of one; whether all
-        went. `needed` says that they cannot go all."""
+        """Remove what is not needed from some groups, or from a part of one. Returns whether all was
+        removed. `needed` says that they cannot all be removed."""
         nonlocal left
         gone = [item for group in block for item in group]
         if not needed:
@@ -34,7 +35,7 @@ def minimal(groups: Sequence[Sequence[T]], shows: Callable[[Sequence[T]], bool])
                 return True
         if len(gone) > 1:
             front, back = _halves(block)
-            # without either it is without the block, and of that is known that it does not show
+            # without both halves it is without the block, which is known not to show the failure
             leave_away(front, needed=leave_away(back, needed=False))
         return False
 

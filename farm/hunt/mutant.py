@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Mutants: bugs as patches, whose messages say who should notice and how.
+"""Mutants: bugs as patches. The message of the patch says which test should notice it, and how.
 
 A file below mutants/ is a mail that `git am` puts on top of the series. The last
-paragraph of its message are trailers:
+paragraph of its message consists of trailers:
 
 `Cells:`       cells that can show the bug, likeliest first
 `Suites:`      suites that can show it, likeliest first
 `Symptom:`     a verdict, and a regular expression for its reason; may stand more
                than once. BUILD and BOOT only where the bug must end so.
-`Equivalent:`  why nobody can see it; such a mutant is not run
+`Equivalent:`  why no test can notice it; such a mutant is not run
 """
 
 import re
@@ -31,7 +31,7 @@ from farm.record.verdict import Verdict
 MUTANTS = CHECKOUT / "mutants"
 SUITES = CHECKOUT / "suites"
 
-#: What a kernel can get wrong. The farm's own failures are no symptom.
+#: The verdicts that blame the kernel. A failure of the farm is no symptom.
 _SYMPTOMS = ("FAIL", "CRASH", "HANG", "BOOT", "BUILD")
 
 _TRAILER = re.compile(r"([A-Z][\w-]*): (.*)")
@@ -39,7 +39,7 @@ _TRAILER = re.compile(r"([A-Z][\w-]*): (.*)")
 
 @dataclass(frozen=True)
 class Symptom:
-    """How a bug shows: a verdict, and what its reason must match."""
+    """How a bug shows: the verdict, and a pattern for its reason."""
 
     verdict: Verdict
     reason: re.Pattern[str]
@@ -53,7 +53,7 @@ class Symptom:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One bug: its patch, and what the patch's message says of it."""
+    """One bug: its patch, and the trailers of the patch."""
 
     name: str
     path: Path
@@ -65,7 +65,7 @@ class Mutant:
 
 
 def _words(value: list[str]) -> list[str]:
-    """A trailer that stands once, as words."""
+    """The words of a trailer that may appear only once."""
     if len(value) > 1:
         raise ValueError("stands more than once; put all into one line")
     return value[0].split()
@@ -104,7 +104,7 @@ _Words = Annotated[list[str], BeforeValidator(_words), AfterValidator(_filled)]
 
 
 class _Header(BaseModel):
-    """The trailers of a patch, as lists of what stands behind each name."""
+    """The trailers of a patch. Each is the list of the values with that name."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -140,7 +140,7 @@ def parse(path: Path, text: str, matrix: Matrix, suites: Sequence[str]) -> Mutan
 
 
 def _trailers(message: str) -> Iterator[tuple[str, list[str]]]:
-    """The lines of the last paragraph, by name; one that begins with a space goes on with the last."""
+    """The trailers by name. A line that begins with a space continues the previous one."""
     found: dict[str, list[str]] = {}
     last: list[str] = []
     for line in message.strip().split("\n\n")[-1].splitlines():
@@ -174,9 +174,9 @@ def load(matrix: Matrix, directory: Path = MUTANTS) -> list[Mutant]:
 
 
 def choose(mutants: Sequence[Mutant], names: Sequence[str]) -> list[Mutant]:
-    """The named mutants, in their order; all where none is named.
+    """The named mutants, in their order. All mutants if there is no name.
 
-    A name is a mutant's, a folder's, or a pattern as the shell's. Raises UsageError.
+    A name is that of a mutant, that of a folder, or a pattern as in a shell. Raises UsageError.
     """
     chosen: set[str] = set()
     for name in names:

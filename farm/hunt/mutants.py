@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The hunt for mutants: each is built, tested until something is red, and scored.
+"""The hunt for mutants: each is built, tested until a test fails, and scored.
 
-While one is tested the next one is built. The score is on disk behind each mutant.
+While one mutant is tested, the next one is built. The score is on disk after each mutant.
 """
 
 import threading
@@ -29,31 +29,31 @@ from farm.record.verdict import MEANING, Verdict
 from farm.run import session
 from farm.run.watcher import Watcher as RunWatcher
 
-#: What a mutant is taken to need, before any was timed here.
+#: Expected seconds for a mutant, until one was measured here.
 GUESS_SECONDS = 60.0
 
 PREFIX = "mutants-"
 
 
 class Outcome(StrEnum):
-    """What became of a mutant, from what is good to know to what must be acted on."""
+    """The outcome of a mutant, in the order of urgency."""
 
-    CAUGHT = "caught"  # something went red as the symptom says
-    OTHERWISE = "caught otherwise"  # something else went red
-    EQUIVALENT = "equivalent"  # nobody can see it, and nobody did
+    CAUGHT = "caught"  # a test failed as the symptom says
+    OTHERWISE = "caught otherwise"  # a test failed in another way
+    EQUIVALENT = "equivalent"  # no test can notice it, and none did
     LEFT = "not run"
-    ERROR = "error"  # nothing can be said: it does not apply, build or boot, or the farm failed
+    ERROR = "error"  # it was not tested: it does not apply, build or boot, or the farm failed
     SURVIVED = "survived"
 
 
 @dataclass(frozen=True)
 class Score:
-    """The outcome of a mutant, and what it was seen by.
+    """The outcome of a mutant, and the test that noticed it.
 
-    `cell` names all cells it survived in. `build` and `test` are the seconds of
-    either, `seconds` those that passed from the last mutant's score to this one:
-    less than the sum, as the next kernel is built during a test. `exit` is whose an
-    error is, as the exit status; `run` the run's directory.
+    For a survivor, `cell` names all cells in which it was tried. `build` and `test_seconds` are
+    the seconds for the build and for the tests. `seconds` is the time since the previous score;
+    it is less than the sum, because the next kernel is built during a test. For an error, `exit`
+    says who is to blame, as an exit status. `run` is the directory of the run.
     """
 
     mutant: str
@@ -72,7 +72,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a hunt leaves in `score.json`; `status` is running, finished or interrupted."""
+    """The contents of `score.json`. `status` is running, finished or interrupted."""
 
     status: str
     started: str
@@ -81,12 +81,12 @@ class Scores:
 
     @property
     def tested(self) -> tuple[Score, ...]:
-        """Those that a kernel was tested for."""
+        """The mutants whose kernel was tested."""
         return tuple(score for score in self.scores if score.test_seconds)
 
     @property
     def exit(self) -> Exit:
-        """0: all caught. 1: some survived. 2, 3: of some nothing can be said."""
+        """0: all were caught. 1: some survived. 2, 3: some were not tested."""
         if self.status != "finished":
             return Exit.FARM
         survived = any(score.outcome is Outcome.SURVIVED for score in self.scores)
@@ -95,9 +95,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class MutantsRequest:
-    """What the command line asks for: mutants, and `cells` where only these are to be tried.
+    """What the command line asks. With `cells`, only these are used.
 
-    `equivalents` are run as well, to see whether they are.
+    With `equivalents`, mutants that are said to be equivalent run as well, to check that.
     """
 
     mutants: Sequence[Mutant]
@@ -111,7 +111,7 @@ class MutantsRequest:
 
 
 class Watcher(RunWatcher, Protocol):
-    """Who wants to know how a hunt goes on."""
+    """Is told about the progress of a hunt."""
 
     def hunt(self, directory: Path, mutants: int, seconds: float) -> None: ...
     def trying(self, mutant: Mutant, cell: str) -> None: ...
@@ -119,8 +119,8 @@ class Watcher(RunWatcher, Protocol):
 
 
 def judge(mutant: Mutant, verdicts: Sequence[VerdictRecord]) -> Score:
-    """What the verdicts of one run say of a mutant. BUILD and BOOT are said by a
-    kernel that was not tested: they count where the symptom expects them alone."""
+    """Score a mutant by the verdicts of one run. BUILD and BOOT mean that the kernel was not tested:
+    they count only if the symptom expects them."""
     bad = [record for record in verdicts if record.bad]
     for record in bad:
         if any(symptom.fits(record) for symptom in mutant.symptoms):
@@ -143,7 +143,7 @@ def _score(mutant: Mutant, outcome: Outcome, record: VerdictRecord) -> Score:
 
 
 def settle(mutant: Mutant, score: Score) -> Score:
-    """The score of a mutant that was run though it is said to be equivalent: it must survive."""
+    """The final score. A mutant that is said to be equivalent must have survived."""
     if not mutant.equivalent or score.outcome is Outcome.ERROR:
         return score
     if score.outcome is Outcome.SURVIVED:
@@ -153,8 +153,8 @@ def settle(mutant: Mutant, score: Score) -> Score:
 
 
 class _Ahead:
-    """A kernel with a mutant, built in the background into the cache. How it ends
-    is not told: the run that takes it from there finds out."""
+    """Builds the kernel of the next mutant in the background, into the cache. A failure is ignored
+    here: the run of that mutant will meet it."""
 
     def __init__(self, request: MutantsRequest, mutant: Mutant, cell: str) -> None:
         self.seconds = 0.0
@@ -167,13 +167,13 @@ class _Ahead:
 
     def _follow(self, events: Iterator[builder.Event]) -> None:
         started = time.monotonic()
-        with suppress(Blamed):  # the run meets the same
+        with suppress(Blamed):  # the run will meet it
             for event in events:
                 self.step = event.text if event.kind == "progress" else event.kind
         self.seconds = time.monotonic() - started
 
     def wait(self, watcher: Watcher, cell: str) -> float:
-        """Until it is there; the seconds that the build took."""
+        """Wait for the build. Returns the seconds that it took."""
         while self._thread.is_alive():
             watcher.building(cell, self.step)
             self._thread.join(0.5)
@@ -186,8 +186,8 @@ class _Ahead:
 
 
 def hunt(request: MutantsRequest, watcher: Watcher) -> tuple[Path, Scores]:
-    """Build and test each mutant. Its directory, with score.json and a run for each
-    kernel that was tested, and the scores; an interruption ends it early."""
+    """Build and test each mutant. Returns the hunt's directory and the scores. The directory has
+    score.json and a run for each tested kernel. An interruption ends the hunt early."""
     directory = records.new_directory(request.results, PREFIX)
     plan = [(mutant, _cells(request, mutant)) for mutant in request.mutants]
     todo = [(mutant, cells) for mutant, cells in plan if cells]
@@ -221,7 +221,7 @@ def hunt(request: MutantsRequest, watcher: Watcher) -> tuple[Path, Scores]:
 
 
 def listed(mutants: Sequence[Mutant]) -> Iterator[str]:
-    """A line a mutant, below its folder: its name and what it does."""
+    """One line for each mutant, below its folder: name and subject."""
     for folder, ones in groupby(mutants, key=lambda mutant: mutant.path.parent.name):
         yield f"{folder}:"
         for mutant in ones:
@@ -229,7 +229,7 @@ def listed(mutants: Sequence[Mutant]) -> Iterator[str]:
 
 
 def planned(request: MutantsRequest) -> Iterator[str]:
-    """A line a mutant: the cells that it would be tried in, and what of the suites would go first."""
+    """One line for each mutant: the cells that it would be tried in, and the suites that would run first."""
     tried = 0
     for mutant in request.mutants:
         cells = _cells(request, mutant)
@@ -241,7 +241,7 @@ def planned(request: MutantsRequest) -> Iterator[str]:
 
 
 def _cells(request: MutantsRequest, mutant: Mutant) -> list[str]:
-    """Where a mutant is to be tried, likeliest first."""
+    """The cells in which a mutant is tried, the likeliest first."""
     if mutant.equivalent and not request.equivalents:
         return []
     return [cell for cell in mutant.cells if cell in request.cells or not request.cells]
@@ -254,7 +254,7 @@ def _untried(mutant: Mutant) -> Score:
 
 
 def _test(request: MutantsRequest, mutant: Mutant, cells: Sequence[str], directory: Path, watcher: Watcher) -> Score:
-    """Cell by cell, until one shows the mutant."""
+    """Test a mutant cell by cell, until one shows it."""
     started = time.monotonic()
     score = Score(mutant.name, Outcome.LEFT)
     for cell in cells:
@@ -290,23 +290,23 @@ def keep(directory: Path, scores: Scores) -> Scores:
 
 
 def load_scores(directory: Path) -> Scores:
-    """What a hunt left. Raises UsageError where nothing can be made of it, OSError."""
+    """The scores in the directory of a hunt. Raises UsageError if they cannot be read, OSError."""
     return stored.load(directory / "score.json", Scores)
 
 
 def pace(results: Path) -> float:
-    """Seconds that a mutant took in the last hunt that tested any."""
+    """The seconds per mutant in the last hunt that tested any."""
     for directory in sorted(results.glob(f"{PREFIX}*"), reverse=True):
         try:
             tested = load_scores(directory).tested
         except (OSError, UsageError):
-            continue  # it was killed before the first was scored, or after a disk was full
+            continue  # the hunt was killed before the first score, or the disk was full
         if tested:
             return sum(score.seconds for score in tested) / len(tested)
     return GUESS_SECONDS
 
 
 def clean(mutants: Sequence[Mutant], cells: Sequence[str], times: int) -> session.RunRequest:
-    """The kernel without any mutant over what the mutants go through: every red is a false alarm."""
+    """The request for a run without any mutant, in the same cells: every failure is a false alarm."""
     shown = dict.fromkeys(cell for mutant in mutants for cell in mutant.cells if cell in cells or not cells)
     return session.RunRequest(cells=list(shown), repeat=times)

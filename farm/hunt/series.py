@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each patch of a series by itself: style, ABI, builds with the feature off and on,
-and the suites that apply so far."""
+"""Check each patch of a series by itself: style, ABI, builds with the feature off and on, and the
+suites that fit the tree at that patch."""
 
 import re
 import shutil
@@ -18,8 +18,8 @@ from farm.record import records
 from farm.run.session import RunRequest
 from farm.run.watcher import Watcher
 
-#: Where a patch does not change the kernel: behind the last one that does, the
-#: feature is all there.
+#: Directories outside the kernel itself. After the last patch that changes anything else, the
+#: feature is complete.
 BESIDE_THE_KERNEL = ("Documentation/", "tools/", "samples/", "MAINTAINERS")
 
 
@@ -27,9 +27,9 @@ BESIDE_THE_KERNEL = ("Documentation/", "tools/", "samples/", "MAINTAINERS")
 class Step:
     """The tree as it stands before and after one patch of the series.
 
-    `off` and `on` are cells to be built and tested: those that do not ask for
-    the feature, and those that do, from the patch on that adds its option.
-    `partial`: the kernel has only a part of the feature.
+    `off` and `on` are the cells to build and test: those without the feature, and those with
+    it. The latter begin with the patch that adds the option. `partial`: the kernel has only a
+    part of the feature.
     """
 
     number: int
@@ -43,7 +43,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of a step: complaints about style and ABI, and a trial of its kernels."""
+    """The result of a step: complaints about style and ABI, and a trial of its kernels."""
 
     step: Step
     style: tuple[str, ...]
@@ -56,8 +56,8 @@ class Checked:
 
 
 def steps(request: RunRequest) -> list[Step]:
-    """A step for each patch. Raises UsageError for a tree that has the feature
-    already, and for a patch that does not apply."""
+    """One step for each patch. Raises UsageError if the tree has the feature already, or if a patch
+    does not apply."""
     matrix = load(request.matrix)
     cells = choose(matrix, request.cells)
     tree = matrix.trees[cells[0].tree]
@@ -83,7 +83,7 @@ def _changes_kernel(patch: Path) -> bool:
 
 
 def _has_options(source: Source, cell: Cell) -> bool:
-    """Whether the tree knows the options that the cell asks for with the feature."""
+    """Whether the tree has the options that the cell needs for the feature."""
     wanted = [option for fragment in cell.feature for option in kconfig.read(fragment)]
     defined = source.git("grep", "-h", "-w", "-E", "^(menu)?config [A-Z0-9_]+", source.commit, "--", "*Kconfig*")
     names = {line.split()[1] for line in defined.splitlines()}
@@ -93,9 +93,9 @@ def _has_options(source: Source, cell: Cell) -> bool:
 def check(
     request: RunRequest, wanted: Sequence[Step], directory: Path, watcher: Watcher, tell: Callable[[Step], None]
 ) -> Iterator[Checked]:
-    """Check one step after the other; `tell` is called before each.
+    """Check the steps in order. `tell` is called before each.
 
-    The patches up to each one are left in `directory`, for who repeats a failure.
+    `directory` keeps the patches up to each step, so that a failure can be repeated.
     """
     for step in wanted:
         tell(step)
@@ -119,6 +119,6 @@ def check(
 
 
 def status(checked: Sequence[Checked]) -> Exit:
-    """0 if each patch stands by itself, 1 if one does not, 3 if the farm failed."""
+    """0 if every patch passed, 1 if one did not, 3 if the farm failed."""
     worst = records.exit_status(record for one in checked for record in one.trial.records)
     return worst if all(one.good for one in checked) else max(worst, Exit.KERNEL)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """`git bisect` in a repository of the farm's own that borrows the objects of another.
 
-No file is checked out: what is to be tested next stands in BISECT_HEAD. The
-same answers lead to the same questions, so that a hunt is resumed by giving
-them again.
+No file is checked out: BISECT_HEAD names the commit to test next. The same answers lead to the
+same questions, so a hunt is resumed by giving the answers again.
 """
 
 import re
@@ -25,11 +24,11 @@ class Steering:
         return run(["git", "--git-dir", self.repository, *words], env=IDENTITY).strip()
 
     def answer(self, commit: str, said: str) -> None:
-        """Say good, bad or skip of a commit."""
+        """Answer good, bad or skip for a commit."""
         try:
             self.git("bisect", said, commit)
         except CommandFailed as error:
-            if error.status != 2:  # nothing is left that was not skipped
+            if error.status != 2:  # only skipped commits are left
                 raise
 
     @property
@@ -39,8 +38,8 @@ class Steering:
 
     @property
     def candidates(self) -> list[str]:
-        """The first bad commit, or those of which it is one where only skipped
-        ones are left; nothing while there is one to be tested."""
+        """The first bad commit. If only skipped commits are left, all those that may be it. Empty
+        while there is a commit to test."""
         return re.findall(r"^# (?:first|possible first) bad commit: \[([0-9a-f]+)\]", self.log, re.M)
 
     @property
@@ -49,7 +48,7 @@ class Steering:
 
     @property
     def left(self) -> int:
-        """Commits that may still be the first bad one."""
+        """The commits that may still be the first bad one."""
         return int(self.git("rev-list", "--count", "refs/bisect/bad", "--not", "--glob=refs/bisect/good-*"))
 
     def subject(self, commit: str) -> str:
@@ -57,8 +56,8 @@ class Steering:
 
 
 def open_repository(where: Path, objects: Path, shallow: Path) -> Steering:
-    """An empty repository at `where` that has all `objects`; `shallow` is the file
-    that says where a shallow clone's history ends, if there is one."""
+    """Make an empty repository at `where` that borrows all `objects`. `shallow` is the file with
+    the limits of a shallow clone, if there is one."""
     shutil.rmtree(where, ignore_errors=True)
     run(["git", "init", "--quiet", "--bare", where], env=IDENTITY)
     (where / "objects/info/alternates").write_text(f"{objects}\n")
@@ -83,7 +82,7 @@ def is_ancestor(steering: Steering, older: str, newer: str) -> bool:
 
 
 def merge_base(steering: Steering, one: str, other: str) -> str:
-    """The newest commit that both descend from; empty if there is none."""
+    """The newest common ancestor; empty if there is none."""
     try:
         return steering.git("merge-base", one, other)
     except CommandFailed as error:
@@ -93,11 +92,11 @@ def merge_base(steering: Steering, one: str, other: str) -> str:
 
 
 def revert(steering: Steering, culprit: str, tip: str) -> str:
-    """A patch for `tip` that undoes `culprit`, as a mail; empty where it does not
-    revert: something above it builds on it, or it has no parent.
+    """A patch for `tip` that reverts `culprit`, as a mail. Empty if it cannot be reverted: a later
+    commit builds on it, or it has no parent.
 
-    A three-way merge of commits that stand for the trees: the culprit's as the
-    base, the tip's and that of the culprit's first parent as the sides.
+    This is a three-way merge: the culprit is the base, the tip and the culprit's first parent are
+    the sides.
     """
     try:
         parent = steering.git("rev-parse", "--verify", "--quiet", f"{culprit}^")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One kernel under one selection of tests: what every hunt is made of."""
+"""One kernel under one selection of tests: the step that every hunt consists of."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,27 +24,27 @@ from farm.run.watcher import Watcher
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of one run; its directory has the rest."""
+    """The result of one run. Its directory has the rest."""
 
     directory: Path
     records: tuple[VerdictRecord, ...]
 
     @property
     def red(self) -> tuple[VerdictRecord, ...]:
-        """What the kernel got wrong, in the order in which it was seen."""
+        """The failures of the kernel, in the order in which they were seen."""
         return tuple(record for record in self.records if record.bad and MEANING[record.verdict].of_test)
 
     @property
     def untested(self) -> str:
-        """Why there is nothing to be said of the kernel: it was not built, it did
-        not boot, the farm failed. Empty where it was tested."""
+        """Why the kernel was not tested: it was not built, it did not boot, or the farm failed.
+        Empty if it was tested."""
         first = next((record for record in self.records if not MEANING[record.verdict].of_test), None)
         return f"{first.verdict}: {first.reason.splitlines()[0] if first.reason else ''}" if first else ""
 
 
 def attempt(request: session.RunRequest, watcher: Watcher) -> Trial:
-    """Build, boot and test. Raises UsageError and FarmError as `session.execute`
-    does, KeyboardInterrupt where the run was interrupted."""
+    """Build, boot and test. Raises UsageError and FarmError as `session.execute` does, and
+    KeyboardInterrupt if the run was interrupted."""
     directory, _ = session.execute(request, watcher)
     if records.load_run(directory).status == "interrupted":
         raise KeyboardInterrupt
@@ -52,8 +52,8 @@ def attempt(request: session.RunRequest, watcher: Watcher) -> Trial:
 
 
 def marks(record: VerdictRecord) -> frozenset[str]:
-    """The signature; where slots are wrong one for each of them, so that two bugs
-    in one frame are told apart."""
+    """The marks of a failure: its signature, or one mark for each wrong slot, so that two bugs in
+    one frame differ."""
     wrong = [slot for slot in record.slots if slot.wrong]
     if record.verdict is not Verdict.FAIL or not wrong:
         return frozenset([signature(record)])
@@ -75,8 +75,8 @@ def build(request: session.RunRequest, watcher: Watcher) -> builder.Built:
 
 
 def binary(request: session.RunRequest, watcher: Watcher) -> str:
-    """Build as `build` does; the hash of what is booted. Not of System.map and
-    debugging information: a changed comment moves lines."""
+    """Build as `build` does. Returns the hash of what is booted. System.map and debugging information
+    are left out: a changed comment moves lines in them."""
     built = build(request, watcher)
     return cache.digest(
         (locate(built.kernel, built.cell) / of(built.arch).image_name).read_bytes(),
@@ -86,8 +86,8 @@ def binary(request: session.RunRequest, watcher: Watcher) -> str:
 
 @dataclass(frozen=True)
 class Config:
-    """The configuration of a cell: the fragments that ask for it, the options that came
-    out as in a .config, and of what source, by its content and for people."""
+    """The configuration of a cell: its fragments, the resulting options as in a .config, and the
+    source. `source` is the id of its content, `label` is for people."""
 
     fragments: tuple[Path, ...]
     options: dict[str, str]
@@ -96,8 +96,8 @@ class Config:
 
 
 def config(request: session.RunRequest, watcher: Watcher) -> Config:
-    """Configure the one cell of a request, in seconds where a kernel takes minutes.
-    Raises BuildFailed, also for options that the tree dropped; UsageError, FarmError."""
+    """Configure the one cell of a request. This takes seconds, a kernel takes minutes. Raises
+    BuildFailed, also if the tree dropped options; UsageError, FarmError."""
     matrix = load(request.matrix)
     (cell,) = choose(matrix, request.cells)
     watcher.building(cell.name, "resolving the source")
@@ -120,8 +120,8 @@ def config(request: session.RunRequest, watcher: Watcher) -> Config:
 
 
 def configure(tree: Path, directory: Path, fragments: Sequence[Path], variables: Mapping[str, str]) -> None:
-    """Leave in `directory` the .config that TuxMake makes of fragments, with these
-    variables of make's. Raises BuildFailed."""
+    """Write the .config that TuxMake would make of these fragments and make variables into
+    `directory`. Raises BuildFailed."""
     make: list[str | Path] = ["make", "-C", tree, f"O={directory}", *(f"{k}={v}" for k, v in variables.items())]
     merge: list[str | Path] = [tree / "scripts/kconfig/merge_config.sh", "-m", "-O", directory, directory / ".config"]
     try:

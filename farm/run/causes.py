@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Failures of one cause as one: which verdicts of a run are owed to the same thing.
+"""Groups the failures of a run by their cause.
 
-A kernel that does not build is one cause, not one a test; so is a slot that holds the
-wrong register, whichever tests look at it, and a warning that every test runs into.
+A kernel that does not build is one cause, not one for each test. So is a slot that holds the
+wrong register, whichever tests look at it, and a warning that every test meets.
 """
 
 import re
@@ -15,17 +15,17 @@ from farm.record.verdict import MEANING, Verdict
 from farm.worker.classify import DURING
 from farm.worker.diagnosis import diagnoses
 
-#: What the farm puts before a complaint.
+#: What the farm writes before a complaint.
 _BEFORE = re.compile(rf"^((the guest ended|{'|'.join(map(re.escape, splat.KINDS))}): )+")
 
-#: An assertion without a message says nothing but values.
+#: An assertion without a message has only values.
 _BARE = re.compile(r"^(assert |AssertionError$|no reason was given$)")
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Bad verdicts that have one cause. `headline` says in words which; `example` is the
-    member that shows it best; members are in the order in which they fell."""
+    """Bad verdicts with one cause. `headline` describes it, and `example` is the member that shows it
+    best. Members are in the order in which they were seen."""
 
     headline: str
     verdict: Verdict
@@ -34,14 +34,14 @@ class Cause:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Where it shows, in the order in which it did."""
+        """The cells in which it shows, in the order in which it was seen."""
         return tuple(dict.fromkeys(record.cell for record in self.members))
 
 
 @dataclass(frozen=True)
 class _Key:
-    """What members have in common: the verdict, and what went wrong. Of `slots` that is where
-    and which register, and what is there `instead`, empty where nobody can say it."""
+    """What the members of a group have in common: the verdict, and what went wrong. For `slots` that
+    is the place, the register, and what is there `instead` (empty if that is unknown)."""
 
     verdict: Verdict
     place: tuple[str, ...]
@@ -50,14 +50,14 @@ class _Key:
 
     @property
     def whole(self) -> bool:
-        """Whether it says all that there is to say."""
+        """Whether nothing is unknown."""
         return not self.slots or (bool(self.instead) and self.place[0] != "call")
 
 
 def by_cause(records: Iterable[VerdictRecord]) -> list[Cause]:
-    """The bad verdicts among `records` as causes, the gravest first, then those with most
-    members; LOST ones too, which tell no more than how many they are. The same whatever the
-    order of causes in `records`."""
+    """Group the bad verdicts among `records`. The gravest groups come first, then those with most
+    members. LOST verdicts are a group as well, though it only counts them. The result does not
+    depend on the order of the groups in `records`."""
     bad = [record for record in records if record.bad]
     keys = [_key(record) for record in bad]
     whole = _folded(keys)
@@ -74,14 +74,14 @@ def headline(record: VerdictRecord) -> str:
         return found[0].text
     lines = [line.strip() for line in record.reason.splitlines() if line.strip()]
     if record.verdict is Verdict.BUILD and len(lines) > 1:
-        # the first line names cell and log, which is all there is to say of a compiler's
+        # the first line names the cell and the log
         what = lines[0].removeprefix(f"{record.cell}: ")
         return f"{'the kernel does not build:' if what.startswith('target ') else what} {lines[1]}"
     return lines[0] if lines else "no reason was given"
 
 
 def explained(record: VerdictRecord) -> str:
-    """The whole reason, what went wrong in its first line."""
+    """The whole reason. Its first line says what went wrong."""
     first, reason = headline(record), record.reason.strip()
     return reason if reason.startswith(first) else f"{first}\n{reason}".strip()
 
@@ -89,7 +89,7 @@ def explained(record: VerdictRecord) -> str:
 def _key(record: VerdictRecord) -> _Key:
     if record.verdict is Verdict.FAIL and (found := diagnoses(record.slots)):
         first = found[0]
-        # values are not what tells causes apart: bits that differ are others in every call
+        # values do not identify a cause: other bits differ in every call
         return _Key(record.verdict, (first.where, first.register), first.instead, slots=True)
     if record.verdict is Verdict.BUILD:
         # the first line names cell and log
@@ -99,7 +99,7 @@ def _key(record: VerdictRecord) -> _Key:
 
 
 def alike(verdict: Verdict, line: str, suite: str, test: str) -> tuple[str, ...]:
-    """What a failure has in common with others of its cause, as far as its headline tells."""
+    """What a failure has in common with others of its cause, according to its headline."""
     if verdict is Verdict.CRASH:
         return verdict, _normal(_BEFORE.sub("", DURING.sub("", line)))
     if verdict is Verdict.FAIL and _BARE.match(line):
@@ -108,14 +108,14 @@ def alike(verdict: Verdict, line: str, suite: str, test: str) -> tuple[str, ...]
 
 
 def _normal(text: str) -> str:
-    """A reason but for its values, more than splat.normal, as it is seen by nobody: `target_args2`
-    and `target_args3` fail alike."""
+    """A reason without its values. This removes more than splat.normal does, because it is not
+    displayed: `target_args2` and `target_args3` fail alike."""
     return re.sub(r"\d+", "N", splat.normal(text))
 
 
 def _folded(keys: Iterable[_Key]) -> dict[_Key, _Key]:
-    """For each key the one that it is a part of. Where nobody looked at the slot, or too little
-    was passed to say what it holds, it is what others say of the slot, if they agree."""
+    """For each key, the more complete one that it belongs to. If a test did not look at the slot, or
+    passed too few arguments to identify what it holds, the other tests decide, if they agree."""
     different = dict.fromkeys(keys)
     folded = {}
     for key in different:
@@ -125,7 +125,7 @@ def _folded(keys: Iterable[_Key]) -> dict[_Key, _Key]:
 
 
 def _fits(key: _Key, other: _Key) -> bool:
-    """Whether what one says may be a part of what the other one does."""
+    """Whether one key may be a less complete form of the other."""
     where, *register = key.place
     return (
         other.slots
@@ -136,12 +136,12 @@ def _fits(key: _Key, other: _Key) -> bool:
 
 
 def _cause(members: Sequence[VerdictRecord]) -> Cause:
-    """The example of wrong slots is the one with a diagnosis and most witnesses; else the first."""
+    """For wrong slots, the member with a diagnosis and the most witnesses; otherwise the first."""
 
     def worth(record: VerdictRecord) -> tuple[bool, int, bool]:
         found = diagnoses(record.slots)[:1]
         raw = any(slot.raw is not None for slot in record.slots)
         return any(one.certain for one in found), sum(one.explains for one in found), raw
 
-    example = max(members, key=worth)  # of equals it is the first
+    example = max(members, key=worth)  # the first one of equals
     return Cause(headline(example), example.verdict, tuple(members), example)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own tests of ftrace on a kernel and on its base, test by test:
-with the series no test may end worse than without."""
+"""Compares the kernel's own tests of ftrace on a kernel and on its base. With the series, no test
+may end worse than without."""
 
 import json
 from collections import Counter
@@ -30,19 +30,19 @@ COMPARISON = "comparison.json"
 
 
 class Watcher(RunWatcher, Protocol):
-    """Who wants to know how a comparison goes on. `done` counts the tests that ran on each kernel."""
+    """Is told about the progress of a comparison. `done` counts the tests that ran on each kernel."""
 
     def comparing(self, cell: str, done: Mapping[str, int]) -> None: ...
 
 
 def told(outcomes: Sequence[str]) -> str:
-    """The outcomes of one test on one kernel, in short."""
+    """The outcomes of one test on one kernel, in a few words."""
     same = len(outcomes) > 1 and len(set(outcomes)) == 1
     return f"{len(outcomes)} times {outcomes[0]}" if same else ", ".join(outcomes)
 
 
 def judge(base: Sequence[str], patched: Sequence[str]) -> tuple[Verdict, str]:
-    """The verdict on the outcomes of one test, all attempts of it, and the reason."""
+    """The verdict for all attempts of one test, and its reason."""
     first, last = base[0], patched[0]
     if worse(base, patched):
         verdict = Verdict(last) if last in ("CRASH", "HANG") else Verdict.FAIL
@@ -73,9 +73,9 @@ class SelftestsRequest:
 
 
 def orders(request: SelftestsRequest) -> dict[str, Order]:
-    """What has to be built for it. The base of a tree that has the feature
-    already is the farm's own source, unless the user names another; patches are put on
-    the other kernel. Raises UsageError for a cell without a guest."""
+    """What to build. If the tree has the feature already, its base is the farm's own source, unless
+    the user names another. Patches are applied to the other kernel. Raises UsageError for a cell
+    without a guest."""
     (cell,) = choose(load(request.matrix), [request.cell])
     if cell.machine is None:
         raise UsageError(f"{cell.name} is only built, it has no guest; see `farm cells`")
@@ -90,7 +90,7 @@ def orders(request: SelftestsRequest) -> dict[str, Order]:
 
 
 def run(request: SelftestsRequest, built: Mapping[str, Built], watcher: Watcher) -> tuple[Path, Exit]:
-    """Compare the kernels that were built; the run directory and the exit status."""
+    """Compare the two kernels. Returns the run directory and the exit status."""
     matrix = load(request.matrix)
     (cell,) = choose(matrix, [request.cell])
     assert cell.machine, "orders() refuses others"
@@ -154,10 +154,10 @@ def judge_all(directory: Path, cell: str, compared: Iterator[Compared], watcher:
 
 
 def load_comparison(directory: Path) -> dict[str, dict[str, list[str]]]:
-    """For each test the outcomes on both kernels, by what `run` left."""
+    """Load the outcomes of each test on both kernels, as `run` left them."""
     return dict(json.loads((directory / COMPARISON).read_text()))
 
 
 def tally(comparison: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, Counter[str]]:
-    """How often each outcome was the first of a test, for both kernels."""
+    """For each kernel, count the first outcomes of the tests."""
     return {kernel: Counter(outcomes[kernel][0] for outcomes in comparison.values()) for kernel in (BASE, PATCHED)}

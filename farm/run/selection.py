@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which tests there are, and which of them `-k` selects: collected as a run collects them,
-in a second or two, with nothing built."""
+"""Finds the tests, and those that `-k` selects. They are collected as in a run, which takes a second
+or two and builds nothing."""
 
 import re
 import tempfile
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from _pytest.mark.expression import Expression  # what -k is read by
+from _pytest.mark.expression import Expression  # pytest reads -k with this
 
 from farm.base.errors import FarmError, UsageError
 from farm.kernel.builder import Order
@@ -24,8 +24,8 @@ EXAMPLE = "'slots and not arg6', 'test_filter or leftovers'"
 
 @dataclass(frozen=True)
 class Test:
-    """One function of a suite: what it is about in a line, the facts that a cell must declare for it,
-    and those that it must not. `cases` counts it over its parameters and the cells."""
+    """One test function of a suite. `about` is one line. The cell must declare the facts in `needs`,
+    and none of those in `absent`. `cases` counts its parameters times the cells."""
 
     suite: str
     name: str
@@ -36,7 +36,7 @@ class Test:
 
 
 def check_expression(select: str) -> None:
-    """Raise UsageError for what is no expression of `-k`, with pytest's own reason."""
+    """Raise UsageError, with pytest's reason, if this is not an expression for `-k`."""
     try:
         Expression.compile(select)
     except SyntaxError as error:
@@ -45,7 +45,7 @@ def check_expression(select: str) -> None:
 
 
 def check(cells: Sequence[Cell], select: str, suites: Path = CHECKOUT / "suites", matrix: Path = MATRIX) -> None:
-    """Raise UsageError for an expression that selects no test of these cells."""
+    """Raise UsageError if the expression selects no test of these cells."""
     if select and not find(cells, select, suites, matrix):
         raise UsageError(f"-k {select!r} selects no test in {_named(cells)}; `farm tests` lists what there is")
 
@@ -53,8 +53,8 @@ def check(cells: Sequence[Cell], select: str, suites: Path = CHECKOUT / "suites"
 def find(
     cells: Sequence[Cell], select: str = "", suites: Path = CHECKOUT / "suites", matrix: Path = MATRIX
 ) -> list[Test]:
-    """The tests of the cells that an expression selects, those of a suite together. Raises UsageError for a wrong
-    expression, FarmError for suites that cannot be loaded."""
+    """The tests of these cells that an expression selects, grouped by suite. Raises UsageError for a
+    wrong expression, FarmError if the suites cannot be loaded."""
     check_expression(select)
     names = [cell.name for cell in cells]
     collected = _Collected()
@@ -78,7 +78,7 @@ def find(
 
 
 class _Collected:
-    """A plugin of pytest's that keeps what was collected."""
+    """A pytest plugin that keeps the collected tests."""
 
     def __init__(self) -> None:
         self.items: list[pytest.Function] = []
@@ -98,7 +98,7 @@ def _named(cells: Sequence[Cell]) -> str:
 
 
 def _sentence(thing: object) -> str:
-    """The first one of what is written of a function."""
+    """The first sentence of a docstring."""
     text = " ".join((thing.__doc__ or "").partition("\n\n")[0].split())
     found = re.match(r".+?[.:;](?= |$)", text)
     return found[0].rstrip(":;") if found else text

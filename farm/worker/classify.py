@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From what happened to a test to what is said of it."""
+"""Makes the verdict of a test from the exception that it raised."""
 
 import re
 from collections.abc import Sequence
@@ -13,17 +13,16 @@ from farm.record.records import Slot
 from farm.record.verdict import MEANING, Verdict
 from farm.worker.diagnosis import diagnose
 
-#: Behind a complaint: during which request it was noticed.
+#: The end of a complaint, which names the request during which it was noticed.
 DURING = re.compile(r" \([^()]*`[^`]*`[^()]*\)$")
 
 
 class SlotsDiffer(AssertionError):
-    """The witnesses of a call do not agree. `slots` is the picture, row by row;
-    `besides` tells what has no place in it. `call` is what was called with
-    which arguments, for who wants to look at it again.
+    """The witnesses of a call do not agree. `slots` are the rows of the picture, and `besides` is
+    what has no row. `call` is the function and its arguments, so that the call can be repeated.
 
-    The first line of its text is the diagnosis, the same for each test that sees the
-    same bug; the second has the call and the values."""
+    The first line of the text is the diagnosis: every test that sees the same bug has the same
+    one. The second line has the call and the values."""
 
     def __init__(
         self,
@@ -65,15 +64,15 @@ class Finding:
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """The errors that pytest has put into one, as it does when several fixtures
-    fail behind a test: a dead guest fails all of them."""
+    """The errors in an exception group. pytest makes one if several fixtures fail after a test: a
+    dead guest fails all of them."""
     if isinstance(error, BaseExceptionGroup):
         return [cause for each in error.exceptions for cause in causes(each)]
     return [error]
 
 
 def classify(error: BaseException) -> Finding:
-    """What an exception out of a test means. What is not known is the farm's fault."""
+    """The verdict and the reason for an exception from a test. An unknown one is the farm's fault."""
     reason = f"{error}".strip() or type(error).__name__
     if isinstance(error, KernelError):
         return Finding(Verdict(error.verdict), reason)
@@ -91,7 +90,7 @@ def classify(error: BaseException) -> Finding:
 
 
 def gravest(findings: Sequence[Finding]) -> Finding:
-    """The finding of the highest gravity, which decides; the reasons of the others follow its own."""
+    """The finding of the highest gravity. The reasons of the others are appended to its own."""
     ordered = sorted(findings, key=lambda finding: MEANING[finding.verdict].gravity, reverse=True)
     if not ordered:
         return Finding(Verdict.PASS, "")
@@ -102,8 +101,8 @@ def gravest(findings: Sequence[Finding]) -> Finding:
 
 
 def _different(reasons: Sequence[str]) -> list[str]:
-    """Reasons but for those that say the same again, seen during another request, and those
-    that only follow from one before."""
+    """The reasons without repetitions, as a complaint seen during several requests is, and without
+    those that only follow from an earlier one."""
     kept: dict[str, str] = {}
     for reason in [reason for reason in reasons if not reason.startswith(FOLLOWS)] or reasons:
         kept.setdefault(DURING.sub("", reason.partition("\n")[0]), reason)

@@ -1,30 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a picture of the frame says of the bug: which value went where. Pure functions."""
+"""Finds out from the picture of a frame which value went where. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from farm.record.records import Slot
 
-#: What stack and registers hold that nobody wrote (suites/outside.py puts it there). Not what
-#: the target module poisons the stack with, so that one can tell whose it is.
+#: What suites/outside.py writes into stack and registers before a call. The target module poisons
+#: the stack with another value, so that the two can be told apart.
 POISON = 0xB6B6B6B6B6B6B6B6
 
 WORD, MASK = 8, (1 << 64) - 1
 
-#: So many places hold these that nobody can say where one comes from.
+#: These values are in so many places that their origin cannot be known.
 COMMON = (0, MASK)
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with one register. `where` is the first place on its way with another
-    value: the trampoline's `slot`, what the `program` saw, what the `callee` received; `call` is
-    that the callee received it and nobody looked before, so it may be any of these.
-    `source` is the register whose value is there instead, empty where there is none or nobody can
-    tell. `instead` is the finding in words, for keys: it names registers, not arguments,
-    and is empty where the value only differs. `text` is for people. `explains` counts the
-    wrong slots that this one thing explains."""
+    """What is wrong with one register. `where` is the first place on its way with a wrong value: the
+    trampoline's `slot`, what the `program` saw, or what the `callee` received. `call` means that
+    only the callee was looked at, so it may be any of these. `source` is the register whose value
+    is there instead; it is empty if there is none or it is unknown. `instead` describes this for
+    keys: it names registers, not arguments, and is empty if the value only differs. `text` is for
+    people. `explains` counts the wrong slots that this explains."""
 
     register: str
     where: str
@@ -35,19 +34,19 @@ class Diagnosis:
 
     @property
     def certain(self) -> bool:
-        """Whether it says more than that a value differs."""
+        """Whether more is known than that a value differs."""
         return bool(self.instead)
 
 
 def diagnose(slots: Sequence[Slot]) -> list[str]:
-    """What is wrong in a picture, a line each, without values: "arg1's slot holds rsi (arg2)".
+    """The findings of a picture, one line each, without values: "arg1's slot holds rsi (arg2)".
     Empty if nothing is wrong."""
     return [one.text for one in diagnoses(slots)]
 
 
 def diagnoses(slots: Sequence[Slot]) -> list[Diagnosis]:
-    """The same as records, in the order of the slots. Slots that are shifted by one, or
-    swapped, are one record, that of the first of them."""
+    """The findings as records, in the order of the slots. If several slots are shifted by one, or two
+    are swapped, the first of them has one record for all."""
     found = [_diagnose(slot, slots) for slot in slots if slot.wrong]
     return _shifted(found, slots) or _swapped(found, slots) or found
 
@@ -69,8 +68,8 @@ def _diagnose(slot: Slot, slots: Sequence[Slot]) -> Diagnosis:
 
 
 def _first_wrong(slot: Slot) -> tuple[str, int]:
-    """Where on its way from the caller a value was another for the first time, and which.
-    The program reads the slot: what it saw stands for the slot where nobody looked at that."""
+    """The first place, on the way from the caller, with a wrong value, and that value. The program
+    reads the slot, so what it saw stands for the slot if nobody looked at the slot itself."""
     if slot.raw is not None and slot.raw != slot.passed:
         return "slot", slot.raw
     if slot.program is not None and slot.program != slot.passed:
@@ -80,13 +79,13 @@ def _first_wrong(slot: Slot) -> tuple[str, int]:
 
 
 def _source(value: int, slot: Slot, slots: Sequence[Slot]) -> Slot | None:
-    """The other register that was passed with this value; None if none was, or several were."""
+    """The other register that was passed with this value. None if there is none, or several."""
     others = [other for other in slots if other.register != slot.register and other.passed == value]
     return others[0] if len(others) == 1 and value not in COMMON else None
 
 
 def _made_of(passed: int, value: int) -> str:
-    """What was done to the right value to get this one, empty where nobody can tell."""
+    """What was done to the right value to get this one. Empty if unknown."""
     for bits in (32, 16, 8):
         low = passed & ((1 << bits) - 1)
         if value == low:
@@ -110,8 +109,8 @@ def _bits(wrong: int) -> str:
 
 
 def _shifted(found: Sequence[Diagnosis], slots: Sequence[Slot]) -> list[Diagnosis]:
-    """One record for slots that each hold what belongs into the next one, all in the same
-    direction. At the end of the row there is no next one, and anything can be there."""
+    """One record for slots that each hold what belongs into the next one, all in the same direction.
+    The last slot of the row has no next one and may hold anything."""
     offsets = {slot.register: slot.offset for slot in slots}
     moved = set()
     known = [one for one in found if one.source]
@@ -133,7 +132,7 @@ def _shifted(found: Sequence[Diagnosis], slots: Sequence[Slot]) -> list[Diagnosi
 
 
 def _swapped(found: Sequence[Diagnosis], slots: Sequence[Slot]) -> list[Diagnosis]:
-    """One record for two registers that have each other's value."""
+    """One record for two registers that hold each other's value."""
     if len(found) != 2 or found[0].where != found[1].where:
         return []
     one, other = found

@@ -17,14 +17,14 @@ from farm.kernel.tree import Source
 
 PATH = "tools/testing/selftests/ftrace"
 
-#: Where they lie in the guest.
+#: Their directory in the guest.
 ROOT = "/tmp/ftracetest"
 
-#: For one file. The longest takes half a minute where a boot takes BOOT_USUAL;
-#: the host may have more to do by then than it had when the guest booted.
+#: The limit for one file. On a machine where a boot takes BOOT_USUAL, the longest takes half a
+#: minute; but the host may be busier by then than it was when the guest booted.
 SECONDS = 400.0
 
-#: `[1] Basic trace file check	[PASS]`, and in an instance `[2] (instance)  Basic …`.
+#: `[1] Basic trace file check	[PASS]`, or in an instance `[2] (instance)  Basic …`.
 _RESULT = re.compile(r"^\[\d+\]( \(instance\) )?.*\t\[([A-Z]+)\]$", re.M)
 
 _IN_INSTANCES = re.compile(r"^#[ \t]*flags:.*instance", re.M)
@@ -38,22 +38,22 @@ class Suite:
     files: Mapping[str, bool]
 
     def names(self, file: str) -> list[str]:
-        """What the tests of a file are called."""
+        """The names of the tests of a file."""
         name = file.removesuffix(".tc")
         return [name, f"{name}[instance]"] if self.files[file] else [name]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one test: what ftracetest says, or CRASH, HANG, or NONE
-    where it said nothing. `log` is what it wrote of a failure."""
+    """The outcome of one test, as ftracetest prints it, or CRASH, HANG, or NONE if it printed
+    nothing. `log` is its output after a failure."""
 
     outcome: str
     log: str = ""
 
 
 def suite(source: Source, select: str = "") -> Suite:
-    """The tests of a source; those with `select` in their names, if it is given."""
+    """The tests of a source. With `select`, those that have it in their names."""
     if not source.has(PATH):
         raise UsageError(f"{source.label} has no {PATH}")
 
@@ -91,9 +91,9 @@ def install(guest: Guest, tests: Suite) -> None:
 
 
 def run(guest: Guest, tests: Suite, file: str) -> tuple[dict[str, Result], tuple[int, int]]:
-    """The results of a file by name, and the bytes of the kernel's log that are its own.
+    """The results of a file by name, and its span of bytes in the kernel's log.
 
-    A kernel that complained has crashed, whatever the test says of it.
+    If the kernel complained, the result is CRASH, whatever the test printed.
     """
     start = guest.mark()
     try:
@@ -121,10 +121,10 @@ def _ftracetest(guest: Guest, file: str) -> str:
 
 
 def named(file: str, said: str) -> dict[str, Result]:
-    """The results in what `ftracetest -v` writes of one file. Behind the line of
-    a failure comes the log of it."""
+    """The results in the output of `ftracetest -v` for one file. The log of a failure follows its
+    line."""
     found = {}
-    # what stands before the first line, then for each: instance or not, outcome, what follows
+    # the text before the first result, then for each: instance or not, outcome, the text after it
     _, *parts = _RESULT.split(said)
     for instance, outcome, rest in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         name = file.removesuffix(".tc") + ("[instance]" if instance else "")

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The farm's pytest plugin: tests of `suites/` over the cells of a run.
+"""The farm's pytest plugin: runs the tests of `suites/` in cells.
 
-A test takes the fixture `guest` (a machine that is ready) or `agent` (a
-session in it) and runs once in each cell of the run. Marks:
+A test takes the fixture `guest` (a machine that is ready) or `agent` (a session in it). It runs
+once in each cell. Marks:
 
 `needs(fact, …)`   only in cells that declare the facts (farm.matrix.FACTS)
 `absent(fact, …)`  only in cells that declare none of them
-`spoils_guest`     leaves the guest in a state that it does not come back from:
-                   the next test gets a fresh one
+`spoils_guest`     the guest cannot be used after this test: the next test gets a
+                   fresh one
 """
 
 import re
@@ -35,7 +35,7 @@ from farm.worker.classify import Finding, causes, classify, gravest
 from farm.worker.stall import NoGuest, Stall
 from farm.worker.unit import Unit
 
-#: Names that `-k` takes as one word, so that each failure can be repeated alone.
+#: Names that `-k` accepts as one word, so that each failure can be repeated alone.
 SELECTABLE = re.compile(r"[\w\[\].:+/-]+")
 
 #: Between the name of a test and the number of a repetition.
@@ -45,11 +45,11 @@ _UNITS = pytest.StashKey[dict[str, Unit]]()
 _FINDINGS = pytest.StashKey[list[Finding]]()
 _CHARGED = pytest.StashKey[tuple[str, tuple[int, int]]]()
 _STALL = pytest.StashKey[Stall]()
-#: What kept a test from its guest and will keep the next one: message and exit status.
+#: Why a test got no guest, if the next test will get none either: message and exit status.
 _HOPELESS = pytest.StashKey[tuple[str, int]]()
-#: How many attempts KVM has cost a test so far.
+#: How many attempts of a test KVM has broken.
 _BROKEN = pytest.StashKey[int]()
-#: How many further attempts of a test were begun for that.
+#: How many further attempts of a test were made because of that.
 _FURTHER = pytest.StashKey[int]()
 
 
@@ -59,8 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
-    """Keep what pytest and Python make of the suites and of hypothesis, whatever the
-    user's environment says of bytecode: it takes seconds. Not in the checkout."""
+    """Keep compiled bytecode in the cache, not in the checkout, whatever the user's environment
+    says. To compile the suites and hypothesis takes seconds."""
     sys.pycache_prefix = str(cache.root() / "bytecode")
     sys.dont_write_bytecode = False
 
@@ -79,7 +79,7 @@ def _run_directory(config: pytest.Config) -> Path:
 
 
 def _units(config: pytest.Config) -> dict[str, Unit]:
-    """What this worker is asked, by cell."""
+    """The units of this worker, by cell."""
     if _UNITS not in config.stash:
         config.stash[_UNITS] = {one.cell: one for one in unit.load(_run_directory(config))}
     return config.stash[_UNITS]
@@ -89,20 +89,20 @@ def _unit(item: pytest.Item) -> Unit:
     return _units(item.config)[_cell(item).name]
 
 
-# Collection: every test in every cell, cell by cell in the order of the builds.
+# Collection: every test in every cell, in the order in which the cells are built.
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" in metafunc.fixturenames:
         asked = _units(metafunc.config).values()
         cells = [cell for one in asked for cell in choose(load_matrix(Path(one.order.matrix)), [one.cell])]
-        # a cell that is only built has no tests that want a guest, not even skipped ones
+        # a cell that is only built has no test that needs a guest, not even a skipped one
         wants_guest = "guest" in metafunc.fixturenames
         cells = [cell for cell in cells if cell.machine or not wants_guest]
         metafunc.parametrize("cell", cells, ids=[cell.name for cell in cells], scope="session")
 
 
-@pytest.hookimpl(trylast=True)  # behind -k, which knows the tests by their own names
+@pytest.hookimpl(trylast=True)  # after -k, which uses the original names
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     asked = _units(config)
     cells = list(asked)
@@ -118,7 +118,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items += [_again(item, attempt) for item in items for attempt in range(2, _unit(item).repeat + 1)]
     items[:] = sorted((item for item in items if planned(item.nodeid, cells) not in done), key=place)
     for item in items:
-        # of the test alone: its fixtures may wait for a kernel to be built
+        # for the test function only: its fixtures may wait until a kernel is built
         item.add_marker(pytest.mark.timeout(_unit(item).limits.test, method="signal", func_only=True))
 
 
@@ -139,8 +139,7 @@ def _again(item: pytest.Item, attempt: int) -> pytest.Function:
 
 
 def _of_no_cell(item: pytest.Item) -> bool:
-    """Whether it stands for a test that wants a guest where no cell has one: pytest
-    keeps what has no parameters, to skip it."""
+    """Whether this is pytest's placeholder for a guest test when no cell has a guest."""
     callspec = getattr(item, "callspec", None)
     return callspec is not None and not isinstance(callspec.params.get("cell"), Cell)
 
@@ -152,7 +151,7 @@ def _cell(item: pytest.Item) -> Cell:
 
 
 def _check(item: pytest.Item) -> None:
-    """Raise for a test that is written wrongly; here, where its message is kept."""
+    """Raise UsageError if a test has a mistake. Called in setup, where the message is kept."""
     if not SELECTABLE.fullmatch(item.name.replace(_ATTEMPT, "")):
         raise UsageError(f"{item.nodeid}: -k cannot select this name; give its parameters plain ids")
     for mark in (*item.iter_markers("needs"), *item.iter_markers("absent")):
@@ -162,7 +161,7 @@ def _check(item: pytest.Item) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip by what the cell declares; the kernel under test is not asked."""
+    """Skip tests by the facts that the cell declares. The kernel under test is not asked."""
     _check(item)
     cell = _cell(item)
     names = [fact for mark in (*item.iter_markers("needs"), *item.iter_markers("absent")) for fact in mark.args]
@@ -178,13 +177,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 pytest.skip(f"{cell.name} declares {fact}: {FACTS[fact]}")
 
 
-# Guests: one at a time in each worker, kept until a test leaves it in doubt.
+# Guests: each worker has one at a time, and keeps it as long as it is in order.
 
 
 @pytest.fixture(scope="session")
 def stall(request: pytest.FixtureRequest) -> Stall:
-    """Where this worker keeps its guest. It outlives the fixtures: what is said of the last
-    test asks how its guest fares."""
+    """Keeps the guest of this worker. It outlives the fixtures, because the verdict of the last test
+    depends on the state of its guest."""
     keeper = Stall(_run_directory(request.config), _units(request.config))
     request.session.stash[_STALL] = keeper
     return keeper
@@ -197,15 +196,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture
 def built(request: pytest.FixtureRequest, cell: Cell) -> Built:
-    """What was built for the cell: kernel, payload, source."""
+    """The kernel, payload and source of the cell. Waits until they are built."""
     limit = _units(request.config)[cell.name].limits.build
     return cellstate.wait_built(_run_directory(request.config), cell.name, limit)
 
 
 @pytest.fixture
 def filterable(request: pytest.FixtureRequest, cell: Cell) -> bool:
-    """Whether filters can be attached: the cell declares the feature, and the tree
-    has the whole of it. For tests that go without as well; others need it by a mark."""
+    """Whether filters can be attached: the cell declares the feature, and the tree has all of it.
+    For tests that also work without; other tests use the mark `needs`."""
     return FEATURE in cell.supports and not _units(request.config)[cell.name].partial
 
 
@@ -213,8 +212,8 @@ def filterable(request: pytest.FixtureRequest, cell: Cell) -> bool:
 def guest(request: pytest.FixtureRequest, stall: Stall, cell: Cell) -> Iterator[vm.Guest]:
     """A machine of the cell, for this test alone while it runs.
 
-    The kernel's log is cut at marks behind the tests, and what it says between
-    them is the test's. What is left in doubt is thrown away.
+    A mark in the kernel's log ends each test. What the kernel says between two marks is charged
+    to the test. A guest that may not be in order is thrown away.
     """
     machine = stall.guest(cell)
     seconds = _units(request.config)[cell.name].limits.test * machine.scale
@@ -234,34 +233,34 @@ def _complaints(log: str) -> str:
 
 @pytest.fixture
 def agent(guest: vm.Guest) -> Iterator[Agent]:
-    """A session with the agent in the guest; what it opened is closed behind the test."""
+    """A session with the agent in the guest. What the agent opened is closed after the test."""
     with guest.agent() as session:
         yield session
 
 
-# Verdicts: made where the exception is, carried with the report.
+# Verdicts: made in the worker, where the exception is, and sent with the report.
 
 
 def failed(item: pytest.Item) -> bool:
-    """Whether a test has gone wrong so far: what it leaves is then no surprise."""
+    """Whether a test has failed so far: leftovers are then expected."""
     findings = item.stash.get(_FINDINGS, [])
     return any(finding.verdict not in (Verdict.PASS, Verdict.SKIP) for finding in findings)
 
 
 def spoils_guest(item: pytest.Item) -> bool:
-    """Whether a test leaves a guest in a state that it does not come back from."""
+    """Whether a test has the mark `spoils_guest`."""
     return item.get_closest_marker("spoils_guest") is not None
 
 
 def _explained(error: BaseException, machine: vm.Guest) -> BaseException:
-    """What went wrong in a test that had a guest, told by its cause."""
+    """The error of a test that had a guest, replaced by its cause if that is known."""
     if isinstance(error, FarmError) and machine.console.wait_closed(machine.deadline(0.5)):
-        error = GuestCrashed(str(error))  # QEMU answers nothing behind a guest's end
+        error = GuestCrashed(str(error))  # QEMU answers nothing after the end of a guest
     return machine.explain(error) if isinstance(error, KernelError) else error
 
 
 def _late(item: pytest.Item, machine: vm.Guest) -> Iterator[Finding]:
-    """What the kernel said behind the mark that ended a test, charged to it."""
+    """Complaints after the mark that ended a test. They are charged to the test."""
     if machine.console.complaint and (complained := _complaints(machine.console.text(machine.marked))):
         name, (start, _) = item.stash[_CHARGED]
         item.stash[_CHARGED] = (name, (start, machine.console.size))
@@ -286,7 +285,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _afterwards(item: pytest.Item, machine: vm.Guest) -> Iterator[Finding]:
-    """What is found out when a test is over; a guest in doubt is thrown away."""
+    """Findings after the end of a test. A guest that may not be in order is thrown away."""
     if not failed(item):
         yield from _late(item, machine)
     keeper = item.session.stash[_STALL]
@@ -295,18 +294,18 @@ def _afterwards(item: pytest.Item, machine: vm.Guest) -> Iterator[Finding]:
             item.stash[_BROKEN] = item.stash.get(_BROKEN, 0) + 1
             yield Finding(Verdict.INFRA, f"KVM broke under the test, which is repeated under TCG: {why}")
     elif failed(item) or machine.console.complaint or spoils_guest(item):
-        keeper.clear()  # what it left may fail the next test
+        keeper.clear()  # its leftovers may fail the next test
 
 
 def _speechless(item: pytest.Item, machine: vm.Guest) -> bool:
-    """Whether a guest stood still or ended, and its kernel gave no reason."""
+    """Whether a guest hung or died, and its kernel gave no reason."""
     gone = any(finding.verdict in (Verdict.HANG, Verdict.CRASH) for finding in item.stash[_FINDINGS])
     return gone and not machine.console.complaint
 
 
 def _said(item: pytest.Item, decided: Finding) -> dict[str, Any]:
-    """The verdict of a test as it goes to the controller with pytest's report: a record's
-    fields, and `hopeless`, what will keep the other tests from their guests as well."""
+    """The verdict that is sent to the controller with pytest's report: the fields of a record, and
+    `hopeless`, the reason if the other tests will get no guest either."""
     console, span = item.stash.get(_CHARGED, ("", (0, 0)))
     test = planned(item.nodeid, [_cell(item).name])
     further = item.stash.get(_FURTHER, 0) * _unit(item).repeat
@@ -323,7 +322,7 @@ def _said(item: pytest.Item, decided: Finding) -> dict[str, Any]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
-    """Repeat a test that KVM broke under, as a further attempt of its own."""
+    """If KVM broke during a test, repeat the test as a further attempt."""
     done = yield
     while item.stash.get(_BROKEN, 0) > item.stash.get(_FURTHER, 0):
         item.stash[_FURTHER] = item.stash.get(_FURTHER, 0) + 1
@@ -335,13 +334,13 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def planned(nodeid: str, cells: Sequence[str]) -> Planned:
-    """The parts of a node id, `…/test_SUITE.py::TEST[CELL-…]`, of one of `cells`.
+    """The parts of a node id, `…/test_SUITE.py::TEST[CELL-…]`, with one of `cells`.
 
-    The test is named without its cell: the same in every cell.
+    The name of the test has no cell: it is the same in every cell.
     """
     path, _, name = nodeid.partition("::")
     function, _, parameters = name.partition("[")
-    # one cell's name may begin with another's: the longest that fits is it
+    # the name of a cell may be the beginning of another one: take the longest that fits
     fitting = [cell for cell in cells if re.match(rf"{re.escape(cell)}[-\]]", parameters)]
     cell = max(fitting, key=len, default="")
     function, _, attempt = function.partition(_ATTEMPT)

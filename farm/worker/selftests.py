@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernel's own tests on two kernels at once, until it is decided for each test how it ended."""
+"""Runs the kernel's own tests on two kernels at once, and repeats those that end worse on one."""
 
 import queue
 import threading
@@ -21,7 +21,7 @@ from farm.worker.unit import Pair
 #: The two kernels.
 BASE, PATCHED = "base", "patched"
 
-#: From good to bad. Those of the same number are as good as one another.
+#: Outcomes from good to bad. Those with the same number are equally good.
 RANK = {
     "PASS": 0,
     "XFAIL": 0,
@@ -35,26 +35,26 @@ RANK = {
     "CRASH": 5,
 }
 
-#: How often a test that ended worse is tried again in fresh guests of both
-#: kernels. Some of these tests depend on the time that things take, and end
-#: now so, now so, on one and the same kernel: tracer/wakeup, three times of four.
+#: How often a test that ended worse is repeated in fresh guests of both kernels. Some of these
+#: tests depend on timing and are flaky on one and the same kernel: tracer/wakeup passes three
+#: times of four.
 AGAIN = 4
 
-#: Files that are worse whenever they are tried, after which one attempt is enough.
+#: After so many files that are worse in every attempt, one attempt is enough for the others.
 ENOUGH = 10
 
-#: Seconds between two reports of progress while no test ends: a boot or a test may take minutes.
+#: Seconds between two reports of progress while no test ends. A boot or a test may take minutes.
 REPORT_SECONDS = 1.0
 
 
 def worse(base: Sequence[str], patched: Sequence[str]) -> bool:
-    """Whether the best that the patched kernel did is worse than the worst of the base."""
+    """Whether the best outcome of the patched kernel is worse than the worst of the base."""
     return min(RANK[outcome] for outcome in patched) > max(RANK[outcome] for outcome in base)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A file of tests to be run; again: in a fresh guest."""
+    """A file of tests to run. `again`: in a fresh guest."""
 
     file: str
     again: bool = False
@@ -62,7 +62,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """A job that was run on one of the two kernels."""
+    """The results of a job on one of the two kernels."""
 
     kernel: str
     job: Job
@@ -74,7 +74,7 @@ class Done:
 
 @dataclass
 class Attempts:
-    """What is known of a file so far: the runs on each kernel, in order."""
+    """The runs of a file so far, on each kernel, in order."""
 
     done: dict[str, list[Done]] = field(default_factory=lambda: {BASE: [], PATCHED: []})
 
@@ -105,7 +105,7 @@ def compare(
     jobs: dict[str, queue.Queue[Job | None]] = {kernel: queue.Queue() for kernel in specs}
     answers: queue.Queue[Done | BaseException] = queue.Queue()
     for kernel, spec in specs.items():
-        # daemons: a guest dies with the thread that started it, and that with the farm
+        # daemon threads: a guest dies with the thread that started it, and the thread with the farm
         arguments = (kernel, spec, tests, consoles, jobs[kernel], answers, notice)
         threading.Thread(target=_serve, args=arguments, daemon=True).start()
     open_files = {file: Attempts() for file in tests.files}
@@ -149,7 +149,7 @@ def _serve(
     answers: "queue.Queue[Done | BaseException]",
     notice: Callable[[str], None],
 ) -> None:
-    """Run jobs in guests of one kernel, the next one after each that went down."""
+    """Run jobs in guests of one kernel. After a guest that died, boot the next one."""
     number = 0
 
     def log() -> Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""From a cell and what was built for it to the guest that runs it."""
+"""Describes the guest that runs a cell."""
 
 from farm.arch import of
 from farm.artifact import locate
@@ -11,11 +11,11 @@ from farm.matrix import Cell
 
 
 def guest_spec(cell: Cell, built: Built, accelerator: str, pokes: tuple[Poke, ...] = ()) -> vm.Spec:
-    """The guest of a cell that has one, under the accelerator of its run. Makes the image if
-    the cache has none; raises FarmError where that cannot be."""
+    """The guest of a cell, under the accelerator of its run. Makes the image if the cache has none.
+    Raises FarmError if that fails. The cell must have a guest."""
     assert cell.machine, f"{cell.name} is only built"
     arch = of(cell.arch)
-    locate(built.kernel, cell.name)  # here it is known which cell wants it
+    locate(built.kernel, cell.name)  # later, an error could not name the cell
     return vm.Spec(
         arch=cell.arch,
         kernel=built.kernel,

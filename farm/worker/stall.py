@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest of a worker: one at a time, kept from test to test until it is in doubt."""
+"""The guest of a worker: one at a time, kept from test to test as long as it is in order."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -16,11 +16,11 @@ from farm.worker.unit import Unit
 
 
 class NoGuest(FarmError):
-    """The host starts no guest, which is no fault of the kernel's: the next test will meet the same."""
+    """The host cannot start a guest. The kernel is not to blame, and the next test will get none either."""
 
 
 class Stall:
-    """Where a worker keeps its guest between tests."""
+    """Keeps the guest of a worker between tests."""
 
     def __init__(self, run: Path, units: Mapping[str, Unit]) -> None:
         """`units` by cell."""
@@ -31,7 +31,7 @@ class Stall:
         self._guest: vm.Guest | None = None
 
     def guest(self, cell: Cell) -> vm.Guest:
-        """A guest of the cell, booted if there is none. Raises BuildFailed, BootFailed."""
+        """A guest of the cell. Boots one if there is none. Raises BuildFailed, BootFailed, NoGuest."""
         if self._guest and self._cell == cell.name:
             return self._guest
         self.clear()
@@ -54,17 +54,17 @@ class Stall:
         return guest
 
     def _accel(self, unit: Unit) -> str:
-        """What was asked for, unless a worker has found out meanwhile that KVM lies."""
+        """The accelerator of the unit, or TCG if a worker has found out that KVM does not run guests."""
         return "tcg" if unit.accel != "tcg" and cellstate.distrust(self._run) else unit.accel
 
     def kvm_broke(self, cell: Cell) -> str:
-        """Why KVM is distrusted, where the next guest, which is due anyway, does not come up
-        under it but does under TCG; else empty."""
+        """Boot the next guest, which is needed anyway. If it boots under TCG but not under KVM, return
+        why KVM is distrusted; otherwise an empty string."""
         self.clear()
         try:
             guest = self.guest(cell)
         except Blamed:
-            return ""  # neither runs it; the next test meets the same and says so
+            return ""  # it boots under neither; the next test will report that
         return cellstate.distrust(self._run) if guest.accel != "kvm" else ""
 
     def clear(self) -> None:
