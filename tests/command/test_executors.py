@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from farm import artifact
+from farm import artifact, execute
 from farm.base.deadline import Deadline
 from farm.base.errors import Exit, FarmError, UsageError
 from farm.execute.contract import Ended, Executor
 from farm.execute.local import Local
+from farm.hunt import trial
+from farm.hunt.judge import Question
 from farm.kernel import builder
 from farm.kernel.builder import Built, Event, Order, as_json
 from farm.matrix import load
@@ -361,6 +363,19 @@ def test_capacity(bench: Make) -> None:
     assert offered.guests >= 1
     assert offered.host["machine"]
     assert offered.versions["qemu"]
+
+
+def test_hunts_use_the_executor_that_they_are_asked_for(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bisections of commits and of options build and test by these two."""
+    at = bench({"a": {"test_one": PASSES, "test_two": FAILS}})
+    monkeypatch.setitem(execute.EXECUTORS, "bench", at.executor)
+    asked = Question(results=at.place, suites=at.place / "suites", matrix=at.place / "kconfigs/matrix.yaml", on="bench")
+    request = asked.run("one", "", at.place / "hunt", None)
+    assert trial.build(request, Watching()).kernel_key == "of-one"
+    tried = trial.attempt(request, Watching())
+    assert [record.test for record in tried.red] == ["test_two"]
+    with pytest.raises(UsageError, match="no executor 'moon'; there is: local, bench"):
+        trial.build(replace(request, on="moon"), Watching())
 
 
 # Of `local` alone: its builder is a process.
