@@ -148,6 +148,21 @@ def test_modules_attribute_is_understood(tree: Path) -> None:
     assert said == "its dependencies are met, and the tree's Kconfig gave m (a default or a range)"
 
 
+def test_transitional_option(tree: Path) -> None:
+    """Since v6.18. It cannot be set, as it has no prompt."""
+    (tree / "Kconfig").write_text(KCONFIG + "\nconfig OLD\n\tbool\n\ttransitional\n\thelp\n\t  Was renamed.\n")
+    said = reason(tree, "CONFIG_OLD=y", "CONFIG_PLAIN=y\n")
+    assert said == "it has no prompt: it cannot be set, it only follows from others"
+
+
+@pytest.mark.parametrize("text", ["config A\n\tfrobnicate\n", 'source "missing/Kconfig"\n', "\xff\xfe"])
+def test_kconfig_of_another_time(tree: Path, text: str) -> None:
+    """The option is named all the same."""
+    (tree / "Kconfig").write_bytes((KCONFIG + text).encode("latin-1"))
+    said = reason(tree, "CONFIG_NO_SUCH=y", "CONFIG_PLAIN=y\n")
+    assert said.startswith("the farm does not understand the tree's Kconfig, so it cannot say why (")
+
+
 def test_explain_leaves_the_process_as_it_was(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCH", "mine")
     here = Path.cwd()

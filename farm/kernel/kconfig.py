@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Compares fragments with the configuration made from them, and explains why an option was dropped."""
 
+import io
 import os
 import re
 from collections.abc import Iterable
@@ -67,41 +68,37 @@ def compare(fragments: Iterable[Path], config: Path) -> list[Dropped]:
     ]
 
 
-class _Kconfig(kconfiglib.Kconfig):
-    """kconfiglib with support for the `modules` attribute, which replaced `option modules`.
+#: What kconfiglib 14.1 does not know, and what it reads instead:
+#: - `modules`, which replaced `option modules` (kernel commit 6dd85ff178cd, v5.16);
+#: - `transitional`, for an option that only hands its old value on (f9afce4f32e9, v6.18). Such an
+#:   option has no prompt, so without the attribute it is explained in the right way.
+_NEWER = ((r"^\tmodules$", "\toption modules"), (r"^\s+transitional$", ""))
 
-    kconfiglib 14.1 predates kernel commit 6dd85ff178cd ("kconfig: change
-    "modules" from sub-option to first-level attribute", v5.16).
-    """
+
+class _Kconfig(kconfiglib.Kconfig):
+    """kconfiglib that reads the Kconfig files of newer kernels."""
 
     def _open(self, filename: str, mode: str) -> Any:
-        if not filename.endswith("kernel/module/Kconfig"):
-            return super()._open(filename, mode)  # type: ignore[no-untyped-call]
-        text = Path(filename).read_text()
-        return _Lines(re.sub(r"^\tmodules$", "\toption modules", text, flags=re.M))
-
-
-class _Lines:
-    """A file in memory, with the methods that kconfiglib uses."""
-
-    def __init__(self, text: str) -> None:
-        self._lines = iter(text.splitlines(keepends=True))
-
-    def readline(self) -> str:
-        return next(self._lines, "")
-
-    def close(self) -> None:
-        pass
+        text = Path(filename).read_text(encoding="utf-8")
+        for newer, known in _NEWER:
+            text = re.sub(newer, known, text, flags=re.M)
+        return io.StringIO(text)
 
 
 def explain(dropped: list[Dropped], tree: Path, config: Path, arch: Architecture, compiler: str) -> list[Dropped]:
     """The dropped options, each with its reason: the dependency that was not met.
 
     This reads the Kconfig files of `tree`, which starts the compiler about two
-    hundred times ($(cc-option,…)). So do it only if something was dropped.
+    hundred times ($(cc-option,…)). So do it only if something was dropped. If the farm cannot read
+    the files, as those of a much newer tree, that is the reason given.
     """
-    kconfig = _load(tree, arch, compiler)
-    kconfig.load_config(str(config), replace=True)
+    try:
+        kconfig = _load(tree, arch, compiler)
+        kconfig.load_config(str(config), replace=True)
+    except (kconfiglib.KconfigError, OSError, UnicodeError, RecursionError) as error:
+        said = str(error).strip().partition("\n")[0]
+        unknown = f"the farm does not understand the tree's Kconfig, so it cannot say why ({said})"
+        return [Dropped(d.option, d.wanted, d.got, d.fragment, unknown) for d in dropped]
     return [Dropped(d.option, d.wanted, d.got, d.fragment, _reason(kconfig, d)) for d in dropped]
 
 
@@ -127,7 +124,7 @@ def _load(tree: Path, arch: Architecture, compiler: str) -> Any:
     os.environ.update(environment)
     os.chdir(tree)  # scripts named in Kconfig are relative to the source
     try:
-        return _Kconfig("Kconfig", warn=False, suppress_traceback=True)  # type: ignore[no-untyped-call]
+        return _Kconfig("Kconfig", warn=False)  # type: ignore[no-untyped-call]
     finally:
         os.chdir(here)
         os.environ.clear()
