@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What decides a kernel's key, and what a build log is boiled down to."""
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from farm.base.atomic import save_json
 from farm.base.errors import FarmError
 from farm.kernel.blame import first_errors
-from farm.kernel.build import BuildPlan, plan, toolchain, version_of
+from farm.kernel.build import BuildPlan, plan, set_up_ccache, toolchain, version_of
 from farm.kernel.tree import FEATURE_HEADER, from_user
 from farm.matrix import Cell, load
 from tests.conftest import Repository
@@ -137,3 +138,20 @@ def test_save_json_replaces(tmp_path: Path) -> None:
     save_json(tmp_path / "x.json", {"a": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
     assert (tmp_path / "x.json").read_text() == '{\n "a": 2\n}\n'
+
+
+@pytest.mark.parametrize("wish", ["", "1"])
+def test_included_binary_is_never_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: str) -> None:
+    """bzImage is made of piggy.S, whose text is the same for two kernels of the same size."""
+    monkeypatch.setenv("CCACHE_DIR", str(tmp_path / "ccache"))
+    monkeypatch.setenv("CCACHE_MAXSIZE", "1G")
+    monkeypatch.delenv("CCACHE_NODEPEND", raising=False)
+    if wish:
+        monkeypatch.setenv("CCACHE_DEPEND", wish)
+    set_up_ccache()
+    (tmp_path / "piggy.S").write_text('.section .rodata\n.incbin "image"\n')
+    compiler = ["gcc", "-Wp,-MMD,piggy.d", "-c", "-o", "piggy.o", "piggy.S"]
+    for image in (b"the first kernel", b"another kernel!!"):
+        (tmp_path / "image").write_bytes(image)
+        subprocess.run(["ccache", *compiler], cwd=tmp_path, check=True)
+        assert image in (tmp_path / "piggy.o").read_bytes()
