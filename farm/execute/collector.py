@@ -51,6 +51,12 @@ class BySuite(LoadScopeScheduling):
         super().remove_node(node)
         return crashed
 
+    def _reschedule(self, node: WorkerController) -> None:
+        """Give a worker more tests. One that replaces a dead worker may not have collected its own yet,
+        which xdist 3.8 forgets if two die at once."""
+        if node in self.registered_collections:
+            super()._reschedule(node)
+
     def _split_scope(self, nodeid: str) -> str:
         test = planned(nodeid, self._cells)
         return f"{test.cell}:{test.suite}:{test.attempt}"
@@ -85,7 +91,8 @@ class Collector:
 
     @pytest.hookimpl
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        if not self.planned:
+        # no test at all may be the consequence of a suite that cannot be loaded
+        if not self.planned and (ids or not self.trouble):
             self.planned = {nodeid: planned(nodeid, self._cells) for nodeid in ids}
             self._tell(self._sink.planned, list(self.planned.values()))
 

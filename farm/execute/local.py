@@ -71,8 +71,8 @@ class Local:
                     thread.join()
         except KeyboardInterrupt:
             ended = Ended.INTERRUPTED
-        if trouble:
-            raise trouble[0]
+        if trouble or collector.error:
+            raise trouble[0] if trouble else collector.error  # type: ignore[misc]
         return ended
 
     @contextmanager
@@ -165,9 +165,11 @@ def _stop(process: "subprocess.Popen[str]") -> None:
     process.terminate()
     try:
         process.wait(10)
-    except subprocess.TimeoutExpired:
+    except BaseException as error:  # Ctrl-C as well: nothing is left running
         process.kill()
         process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
 
 
 def _host() -> dict[str, str]:
