@@ -44,7 +44,7 @@ class Scripted:
             with kill_interrupts():
                 for unit in units:
                     for event in self._events(unit.order):
-                        sink.build(event)
+                        sink.build_event(event)
                 tests = [test for unit in units for test in self._of(unit)]
                 sink.planned([planned for planned, _ in tests])
                 for _, verdict in tests:

@@ -26,11 +26,11 @@ class Full(Ledger):
         raise FarmError("No space left on device")
 
 
-def collector(directory: Path, kind: type[Ledger] = Ledger) -> Collector:
+def collector(directory: Path, kind: type[Ledger] = Ledger, distrust: str = "") -> Collector:
     records.save_run(directory, RUN)
     live = Live(Console(file=(directory / "screen").open("w")))
     live.cells(RUN.cells)
-    return Collector(RUN.cells, kind(directory, RUN, live), lambda: "")
+    return Collector(RUN.cells, kind(directory, RUN, live), lambda: distrust)
 
 
 def of_a_worker(nodeid: str) -> pytest.TestReport:
@@ -74,3 +74,13 @@ def test_worker_that_dies_before_it_begins_is_told_in_a_line(tmp_path: Path) -> 
         assert seen.pytest_internalerror(raised.getrepr(), raised)
         assert str(seen.error).startswith(error)
         assert str(raises) in seen.trouble
+
+
+def test_distrust_of_kvm_is_told_once(tmp_path: Path) -> None:
+    """Before the verdict of the test that found it out."""
+    seen = collector(tmp_path, distrust="it stayed silent")
+    for nodeid in IDS:
+        seen.pytest_runtest_logreport(of_a_worker(nodeid))
+    run = records.load_run(tmp_path)
+    assert (run.accel, run.distrusted) == ("tcg", "it stayed silent")
+    assert (tmp_path / "screen").read_text().count("KVM is distrusted") == 1

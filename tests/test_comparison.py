@@ -3,16 +3,20 @@
 
 import json
 import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from farm import artifact
 from farm.artifact import Ref
+from farm.base.deadline import Deadline
 from farm.base.errors import Exit, FarmError, UsageError
+from farm.kernel.builder import Built
 from farm.kernel.tree import from_user
 from farm.record import records
 from farm.record.records import VerdictRecord
@@ -20,7 +24,7 @@ from farm.record.verdict import Verdict
 from farm.report.comparison import show
 from farm.run import comparison
 from farm.run.comparison import judge
-from farm.worker import ftracetest
+from farm.worker import ftracetest, selftests
 from farm.worker.ftracetest import Result, Suite
 from farm.worker.selftests import BASE, PATCHED, RANK, Compared, Done, Job, worse
 from tests.conftest import LINUX, Repository
@@ -232,3 +236,31 @@ def test_what_is_built(tree: Repository, cache_root: Path) -> None:
 def test_names_of_a_suite() -> None:
     tests = Suite(Ref("selftests", "x"), {"a/b.tc": True})
     assert tests.names("a/b.tc") == ["a/b", "a/b[instance]"]
+
+
+def test_kernel_that_is_gone_leaves_no_run(tmp_path: Path, cache_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing ran, so there is nothing to go on with."""
+    refs = Ref("kernels", "k"), Ref("programs", "p"), Ref("modules", "m")
+    gone = Built("x86_64-regs", "s", "c", "t", "k", *refs, False)
+    monkeypatch.setattr(comparison, "resolve", lambda *_: None)
+    monkeypatch.setattr(ftracetest, "suite", lambda *_: Suite(Ref("selftests", "x"), {"a.tc": False}))
+    request = comparison.SelftestsRequest("x86_64-regs", accel="tcg", results=tmp_path / "results")
+    with pytest.raises(FarmError, match="has no kernels/k"):
+        comparison.run(request, {BASE: gone, PATCHED: gone}, Silent())
+    assert not list((tmp_path / "results").glob("*"))
+
+
+def test_nobody_runs_on_for_a_comparison_that_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(kernel: str, *more: Any) -> None:
+        jobs, answers = more[3], more[4]
+        while (job := jobs.get()) is not None:
+            answers.put(Done(kernel, job, {"a": Result("PASS"), "b": Result("PASS")}, "", (0, 0), 0.1))
+
+    monkeypatch.setattr(selftests, "_serve", serve)
+    before = threading.active_count()
+    tests = Suite(Ref("selftests", "x"), {"a.tc": False, "b.tc": False})
+    going = selftests._compare(dict.fromkeys((BASE, PATCHED)), tests, tmp_path, lambda done: None, print)  # type: ignore[arg-type]
+    assert next(going)[0] == "a"
+    assert threading.active_count() == before + 2
+    going.close()  # type: ignore[attr-defined]
+    assert any(threading.active_count() == before for _ in Deadline(10).poll())

@@ -87,7 +87,7 @@ def test_a_plan_without_tests_is_wrong_usage(ledger: Ledger, tmp_path: Path) -> 
 
 
 def test_kernel_is_kept_with_the_cell(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.build(built(CELLS[0]))
+    ledger.build_event(built(CELLS[0]))
     assert (tmp_path / "cells" / CELLS[0] / "config").read_text() == f"CONFIG_OF={CELLS[0]}"
     assert cellstate.wait_built(tmp_path, CELLS[0], 0.3).kernel == Ref("kernels", CELLS[0])
 
@@ -97,35 +97,35 @@ def test_another_kernel_than_the_run_began_with(ledger: Ledger, tmp_path: Path) 
     assert event.built
     cellstate.tell_built(tmp_path, replace(event.built, kernel_key="another"))
     with pytest.raises(UsageError, match="would go on with another kernel than it began with"):
-        ledger.build(event)
+        ledger.build_event(event)
 
 
 def test_trouble_of_every_cell_ends_the_run(ledger: Ledger, tmp_path: Path) -> None:
     """It is the host's. In one message, and no cell is said to have failed."""
-    ledger.build(failed(CELLS[0], Exit.FARM))
+    ledger.build_event(failed(CELLS[0], Exit.FARM))
     with pytest.raises(FarmError, match=r"^why$"):
-        ledger.build(failed(CELLS[1], Exit.FARM))
+        ledger.build_event(failed(CELLS[1], Exit.FARM))
     assert not list(tmp_path.glob("cells/*/failed.json"))
 
 
 def test_trouble_of_one_cell_is_its_own(ledger: Ledger, tmp_path: Path) -> None:
     """It is held back only as long as it may be that of every cell."""
-    ledger.build(failed(CELLS[0], Exit.FARM))
+    ledger.build_event(failed(CELLS[0], Exit.FARM))
     assert cellstate.load_failure(tmp_path, CELLS[0]) is None
-    ledger.build(built(CELLS[1]))
+    ledger.build_event(built(CELLS[1]))
     assert cellstate.load_failure(tmp_path, CELLS[0]) == ("why", Exit.FARM)
 
 
 def test_kernel_that_does_not_build_is_told_with_its_log(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("x.c:1: error: no")
-    ledger.build(replace(failed(CELLS[0], Exit.KERNEL), log=str(tmp_path / "log")))
+    ledger.build_event(replace(failed(CELLS[0], Exit.KERNEL), log=str(tmp_path / "log")))
     assert json.loads((tmp_path / "cells" / CELLS[0] / "failed.json").read_text()) == {"text": "why", "exit": 1}
     assert (tmp_path / "cells" / CELLS[0] / "build.log").read_text() == "x.c:1: error: no"
 
 
 def test_wrong_usage_ends_the_run(ledger: Ledger) -> None:
     with pytest.raises(UsageError, match="why"):
-        ledger.build(failed(CELLS[0], Exit.USAGE))
+        ledger.build_event(failed(CELLS[0], Exit.USAGE))
 
 
 def test_distrust_of_kvm_is_kept(ledger: Ledger, tmp_path: Path) -> None:

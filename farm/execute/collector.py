@@ -77,7 +77,7 @@ class Collector:
         self._told: set[Planned] = set()
         self._hopeless = 0
         self._distrusted = False
-        self.planned: dict[str, Planned] = {}
+        self._planned = False
         #: whether a test has failed
         self.bad = False
         #: what pytest printed when pytest itself failed
@@ -91,10 +91,10 @@ class Collector:
 
     @pytest.hookimpl
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        # no test at all may be the consequence of a suite that cannot be loaded
-        if not self.planned and (ids or not self.trouble):
-            self.planned = {nodeid: planned(nodeid, self._cells) for nodeid in ids}
-            self._tell(self._sink.planned, list(self.planned.values()))
+        # each worker has collected the same; no test may be the consequence of a suite that cannot be loaded
+        if not self._planned and (ids or not self.trouble):
+            self._planned = True
+            self._tell(self._sink.planned, [planned(nodeid, self._cells) for nodeid in ids])
 
     @pytest.hookimpl
     def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
@@ -128,7 +128,7 @@ class Collector:
             if report.farm["verdict"] != Verdict.SKIP:
                 self._consider(hopeless)
         elif report.when not in ("setup", "call"):  # xdist's report of a worker that died
-            self._died(self.planned.get(nodeid) or planned(nodeid, self._cells), report.longreprtext)
+            self._died(planned(nodeid, self._cells), report.longreprtext)
 
     def _died(self, test: Planned, said: str) -> None:
         # if a worker dies after the report of a test, xdist may still believe that the test runs

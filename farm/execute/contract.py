@@ -36,13 +36,18 @@ class Capacity:
 
 
 class Sink(Protocol):
-    """Who is told what becomes of units. The calls may come from two threads.
-
-    What a call raises ends the work, and is raised by the executor.
+    """Who is told what becomes of units. `build_event` may be called by another thread than the
+    other methods, at the same time. An error of the farm's that a call raises ends the work, and
+    the executor raises it.
     """
 
-    def build(self, event: Event) -> None:
-        """A build makes progress, has ended, or has failed."""
+    def build_event(self, event: Event) -> None:
+        """A build makes progress, has ended, or has failed.
+
+        When a kernel is told as built, this host's cache has its artifacts, and `log` can be read
+        here. The sink leaves `built.json` or `failed.json` in the directory of the work
+        (farm.record.cellstate), where the workers of this host look for it.
+        """
 
     def planned(self, tests: Sequence[Planned]) -> None:
         """All tests of the units that are not done. Comes once, before the first verdict."""
@@ -68,14 +73,15 @@ class Executor(Protocol):
     def test(self, units: Sequence[Unit], directory: Path, sink: Sink, guests: int, stop: bool) -> Ended:
         """Build the kernels of units, in this order, and run their tests, `guests` at once.
 
-        One worker takes the tests of a suite in a cell, in their order. A test whose worker dies
-        is INFRA, and the other tests go on. With `stop` the first failure ends the work. `directory`
-        gets the consoles, as farm.record.cellstate names them; of a unit that is `done` in part, it has
-        what an earlier call left there. A KeyboardInterrupt ends the work; what it kept from a
-        verdict has none.
+        The units of a call differ only in the cell and in what is `done`. One worker takes the tests
+        of a suite in a cell, in their order. A test whose worker dies is INFRA, and the other tests go
+        on. With `stop` the first failure ends the work. `directory` gets the consoles and what else
+        farm.record.cellstate tells of guests. It may have them from an earlier call, with units that
+        were done in part.
 
-        Raises FarmError for trouble that all other tests would meet as well, UsageError for wrong input,
-        and whatever the sink raises.
+        Call it in the main thread. Ctrl-C and SIGTERM end the work: it then returns INTERRUPTED, and
+        the other tests have no verdict. Raises FarmError for trouble that all other tests would meet
+        as well, UsageError for wrong input, and what the sink raises.
         """
 
     def compare(
@@ -86,4 +92,5 @@ class Executor(Protocol):
         notice: Callable[[str], None],
     ) -> Iterator[Compared]:
         """Run the kernel's own tests on two kernels, as farm.worker.selftests.compare does.
-        `directory` gets the consoles."""
+        `directory` gets the consoles. `notice` may be called by other threads. Raises FarmError at once
+        if an artifact is missing."""

@@ -34,6 +34,9 @@ from farm.worker.unit import Pair, Unit
 #: The memory that QEMU needs besides that of the guest, in MiB.
 QEMU_OVERHEAD = 128
 
+#: How long pytest may take to end its workers after an interrupt, in seconds.
+ENDING = 10.0
+
 
 class Local:
     """The executor for this host. It has no state; it is a class because the contract is a Protocol."""
@@ -52,40 +55,46 @@ class Local:
 
     @contextmanager
     def build(self, order: builder.Order) -> Iterator[Iterator[builder.Event]]:
-        process, left = builder.start(order), threading.Event()
+        process, stopped = builder.start(order), threading.Event()
         try:
-            yield _answers(process, order.cells, left)
+            yield _answers(process, order.cells, stopped)
         finally:
-            left.set()
+            stopped.set()
             _stop(process)
 
     def test(self, units: Sequence[Unit], directory: Path, sink: Sink, guests: int, stop: bool) -> Ended:
-        unit.save(directory, units)
+        try:
+            unit.save(directory, units)
+        except OSError as error:
+            raise refused(error, directory) from error
         collector = Collector([one.cell for one in units], sink, lambda: cellstate.distrust(directory))
         trouble: list[Exception] = []
         arguments = _arguments(units[0], directory, guests, stop)
         try:
-            with kill_interrupts(), self._following(_together(units), sink, trouble) as thread:
+            with kill_interrupts(), self._following(_together(units), directory, sink, trouble) as thread:
                 ended = _ended(suites.run(arguments, collector), collector, stop)
                 if ended is Ended.FINISHED:
                     thread.join()
         except KeyboardInterrupt:
             ended = Ended.INTERRUPTED
-        if trouble or collector.error:
-            raise trouble[0] if trouble else collector.error  # type: ignore[misc]
+        for ending in (*trouble, collector.error):  # the latter again: an interrupt may have come after it
+            if ending:
+                raise ending
         return ended
 
     @contextmanager
-    def _following(self, order: builder.Order, sink: Sink, trouble: list[Exception]) -> Iterator[threading.Thread]:
+    def _following(
+        self, order: builder.Order, directory: Path, sink: Sink, trouble: list[Exception]
+    ) -> Iterator[threading.Thread]:
         """A thread that passes the events of the builder on, until all is built or the block ends."""
         thread = None
         try:
             with self.build(order) as events:
-                thread = threading.Thread(target=_follow, args=(events, sink, trouble), daemon=True)
+                thread = threading.Thread(target=_follow, args=(events, directory, sink, trouble), daemon=True)
                 thread.start()
                 yield thread
         finally:
-            if thread:
+            if thread and thread.ident:
                 thread.join(10)
 
     def compare(
@@ -130,20 +139,22 @@ def _ended(status: int | pytest.ExitCode, collector: Collector, stop: bool) -> E
     return Ended.STOPPED if stop and collector.bad else Ended.INTERRUPTED
 
 
-def _follow(events: Iterator[builder.Event], sink: Sink, trouble: list[Exception]) -> None:
+def _follow(events: Iterator[builder.Event], directory: Path, sink: Sink, trouble: list[Exception]) -> None:
     """Pass on the events of the builder. If that fails, end the work: no worker would hear of its kernel."""
     try:
         for event in events:
-            sink.build(event)
+            sink.build_event(event)
     except Exception as error:  # a full disk, or a bug
-        trouble.append(refused(error) if isinstance(error, OSError) else error)
+        trouble.append(refused(error, directory) if isinstance(error, OSError) else error)
         # SIGTERM ends the run without a verdict for its tests. SIGINT would be ignored if a shell
         # has put the farm into the background
         signal.raise_signal(signal.SIGTERM)
 
 
-def _answers(process: "subprocess.Popen[str]", cells: Sequence[str], left: threading.Event) -> Iterator[builder.Event]:
-    """The events of a builder. Unless it was stopped, cells that it left out fail at the end."""
+def _answers(
+    process: "subprocess.Popen[str]", cells: Sequence[str], stopped: threading.Event
+) -> Iterator[builder.Event]:
+    """The events of a builder. Raises FarmError if it ends before all cells, unless it was `stopped`."""
     missing = list(cells)
     for event in builder.events(process):
         if event.kind != "progress":
@@ -152,13 +163,11 @@ def _answers(process: "subprocess.Popen[str]", cells: Sequence[str], left: threa
         if event.exit == Exit.USAGE:
             return
     status = process.wait()
-    if left.is_set():
-        return
-    if missing and status == -signal.SIGKILL:  # the farm does not do that
-        raise FarmError(f"the builder was killed before it came to {', '.join(missing)}; see dmesg")
-    for cell in missing:
-        said = f"the builder ended with {status} before it came to this cell"
-        yield builder.Event("failed", cell, said, Exit.FARM)
+    # whoever ends a session ends the builder with the farm, which takes a moment to notice
+    if missing and not stopped.wait(ENDING if status in (-signal.SIGTERM, -signal.SIGINT, 130) else 0):
+        how = "was killed" if status == -signal.SIGKILL else f"ended with {status}"
+        advice = "; see dmesg" if status == -signal.SIGKILL else ""  # the farm does not do that
+        raise FarmError(f"the builder {how} before it came to {', '.join(missing)}{advice}")
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

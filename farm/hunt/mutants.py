@@ -195,8 +195,8 @@ def hunt(request: MutantsRequest, watcher: Watcher) -> tuple[Path, Scores]:
     done = Scores("running", records.now(), 0.0, tuple(_untried(mutant) for mutant, cells in plan if not cells))
     began = time.monotonic()
     ahead = None
-    try:
-        with kill_interrupts():
+    with kill_interrupts():
+        try:
             ahead = _Ahead(request, todo[0][0], todo[0][1][0]) if todo else None
             for number, (mutant, cells) in enumerate(todo):
                 assert ahead
@@ -209,14 +209,14 @@ def hunt(request: MutantsRequest, watcher: Watcher) -> tuple[Path, Scores]:
                 score = replace(score, seconds=round(passed - done.seconds, 1))
                 done = keep(directory, replace(done, seconds=round(passed, 1), scores=(*done.scores, score)))
                 watcher.scored(score)
-        done = replace(done, status="finished")
-    except KeyboardInterrupt:
-        missing = [m for m, _ in todo if m.name not in {score.mutant for score in done.scores}]
-        left = tuple(Score(mutant.name, Outcome.LEFT, reason="the hunt was interrupted") for mutant in missing)
-        done = replace(done, status="interrupted", scores=done.scores + left)
-    finally:
-        if ahead:
-            ahead.stop()
+            done = replace(done, status="finished")
+        except KeyboardInterrupt:
+            missing = [m for m, _ in todo if m.name not in {score.mutant for score in done.scores}]
+            left = tuple(Score(mutant.name, Outcome.LEFT, reason="the hunt was interrupted") for mutant in missing)
+            done = replace(done, status="interrupted", scores=done.scores + left)
+        finally:
+            if ahead:
+                ahead.stop()
     return directory, keep(directory, done)
 
 

@@ -71,7 +71,7 @@ def build(request: session.RunRequest, watcher: Watcher) -> builder.Built:
             if event.kind == "failed":
                 raise builder.as_error(event.exit)(event.text)
             watcher.building(event.cell, event.text)
-    raise FarmError(f"{request.cells}: the build was not answered")
+    raise FarmError(f"{request.cells[0]}: the executor {request.on} neither built it nor said why")
 
 
 def binary(request: session.RunRequest, watcher: Watcher) -> str:

@@ -3,6 +3,7 @@
 may end worse than without."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from farm import execute
-from farm.base.errors import Exit, FarmError, UsageError
+from farm.base.errors import Blamed, Exit, FarmError, UsageError
 from farm.base.interrupt import kill_interrupts
 from farm.kernel.builder import Built, Order
 from farm.kernel.series import resolve
@@ -117,12 +118,12 @@ def run(request: SelftestsRequest, built: Mapping[str, Built], watcher: Watcher)
     for kernel, one in built.items():
         watcher.built(cell.name, f"{one.kernel_key}, {kernel}: {one.source}")
     watcher.plan([cell.name] * len(names))
-    compared = executor.compare(
-        pair,
-        cellstate.directory(directory, cell.name),
-        lambda done: watcher.comparing(cell.name, done),
-        watcher.notice,
-    )
+    consoles = cellstate.directory(directory, cell.name)
+    try:
+        compared = executor.compare(pair, consoles, lambda done: watcher.comparing(cell.name, done), watcher.notice)
+    except Blamed:  # nothing ran
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     return directory, judge_all(directory, cell.name, compared, watcher)
 
 

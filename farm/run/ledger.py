@@ -36,7 +36,7 @@ class Ledger:
         self._planned: list[Planned] = []
         self.records: list[VerdictRecord] = list(done)
 
-    def build(self, event: Event) -> None:
+    def build_event(self, event: Event) -> None:
         """Raises UsageError and FarmError for what is wrong with each cell, OSError."""
         if event.kind == "progress":
             self._watcher.building(event.cell, event.text)

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -97,22 +97,47 @@ def compare(
     """Run the tests on both kernels at once. Each test comes when it is decided how it ended.
 
     `report` is called with the number of tests that ran on each kernel, at least once in REPORT_SECONDS;
-    `notice` if the guests of a kernel go on under TCG, because KVM does not run them. Raises FarmError,
-    and BootFailed that names the kernel."""
+    `notice` if the guests of a kernel go on under TCG, because KVM does not run them. Raises FarmError
+    at once if an artifact is missing; later FarmError, and BootFailed that names the kernel."""
     (cell,) = choose(load(Path(pair.matrix)), [pair.cell])
     specs = {kernel: guest_spec(cell, built, pair.accel) for kernel, built in pair.kernels.items()}
-    tests = pair.tests
+    return _compare(specs, pair.tests, consoles, report, notice)
+
+
+def _compare(
+    specs: Mapping[str, vm.Spec],
+    tests: Suite,
+    consoles: Path,
+    report: Callable[[Mapping[str, int]], None],
+    notice: Callable[[str], None],
+) -> Iterator[Compared]:
     jobs: dict[str, queue.Queue[Job | None]] = {kernel: queue.Queue() for kernel in specs}
     answers: queue.Queue[Done | BaseException] = queue.Queue()
     for kernel, spec in specs.items():
         # daemon threads: a guest dies with the thread that started it, and the thread with the farm
         arguments = (kernel, spec, tests, consoles, jobs[kernel], answers, notice)
         threading.Thread(target=_serve, args=arguments, daemon=True).start()
+    try:
+        yield from _until_decided(tests, jobs, answers, report)
+    finally:
+        for waiting in jobs.values():
+            with suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()
+            waiting.put(None)
+
+
+def _until_decided(
+    tests: Suite,
+    jobs: "Mapping[str, queue.Queue[Job | None]]",
+    answers: "queue.Queue[Done | BaseException]",
+    report: Callable[[Mapping[str, int]], None],
+) -> Iterator[Compared]:
     open_files = {file: Attempts() for file in tests.files}
     for file in tests.files:
         for waiting in jobs.values():
             waiting.put(Job(file))
-    confirmed, done = 0, dict.fromkeys(specs, 0)
+    confirmed, done = 0, dict.fromkeys(jobs, 0)
     while open_files:
         report(done)
         try:
@@ -136,8 +161,6 @@ def compare(
         del open_files[file]
         for name in tests.names(file):
             yield (name, *attempts.outcomes(name), attempts.done[PATCHED][0])
-    for waiting in jobs.values():
-        waiting.put(None)
 
 
 def _serve(

@@ -38,8 +38,8 @@ class Unit:
 
     `order` names the cell. `select` is an expression of pytest's -k. With `partial` the kernel has
     only a part of the feature. Each test runs `repeat` times. The suites named in `first` go before
-    the others. Tests that are `done` have a verdict already, and do not run again. `accel` is a
-    wish: auto, kvm or tcg.
+    the others. Tests that are `done` have a verdict already, and do not run again. `accel` is what
+    the executor made of the user's wish: kvm or tcg.
     """
 
     order: Order
@@ -49,7 +49,7 @@ class Unit:
     first: tuple[str, ...] = ()
     partial: bool = False
     pokes: tuple[str, ...] = ()
-    accel: str = "auto"
+    accel: str = "tcg"
     done: tuple[Planned, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
@@ -60,13 +60,14 @@ class Unit:
 
 @dataclass(frozen=True)
 class Pair:
-    """The kernel's own tests, to be run on two kernels of one cell. `kernels` names each of them."""
+    """The kernel's own tests, to be run on two kernels of one cell. `kernels` names each of them.
+    `accel` is kvm or tcg."""
 
     cell: str
     matrix: str
     kernels: Mapping[str, Built]
     tests: Suite
-    accel: str = "auto"
+    accel: str
 
 
 def save(directory: Path, units: Sequence[Unit]) -> None:

@@ -17,6 +17,7 @@ import pytest
 from farm import artifact, execute
 from farm.base.deadline import Deadline
 from farm.base.errors import Exit, FarmError, UsageError
+from farm.execute import local as local_executor
 from farm.execute.contract import Ended, Executor
 from farm.execute.local import Local
 from farm.hunt import trial
@@ -89,9 +90,9 @@ class Told(Ledger):
     def __post_init__(self) -> None:
         super().__init__(self.directory, records.load_run(self.directory), Watching())
 
-    def build(self, event: Event) -> None:
+    def build_event(self, event: Event) -> None:
         self.calls.append(event.kind)
-        super().build(event)
+        super().build_event(event)
 
     def planned(self, tests: Sequence[Planned]) -> None:
         self.calls.append("planned")
@@ -152,22 +153,31 @@ def events(builds: Mapping[str, Event], order: Order) -> Iterator[Event]:
         yield builds[cell]
 
 
-#: A builder: the events that it tells are lines of JSON. Behind them it waits as long as a file is there.
+#: A builder: the events that it tells are lines of JSON. As long as a file is there, it waits behind them, or
+#: before the last one if that is asked.
 BUILDER = """\
 import os, sys, time
-for line in sys.argv[2:]:
+def wait():
+    while os.path.exists(sys.argv[1]):
+        time.sleep(0.1)
+*lines, last = sys.argv[3:]
+for line in lines:
     print(line, flush=True)
-while os.path.exists(sys.argv[1]):
-    time.sleep(0.1)
+if sys.argv[2] == "before":
+    wait()
+print(last, flush=True)
+wait()
 """
 
 
-def process(builds: Mapping[str, Event], busy: Path, order: Order) -> "subprocess.Popen[str]":
+def process(builds: Mapping[str, Event], busy: Path, waits: str, order: Order) -> "subprocess.Popen[str]":
     def line(event: Event) -> str:
         return json.dumps({**vars(event), "built": as_json(event.built) if event.built else None})
 
     lines = list(map(line, events(builds, order)))
-    return subprocess.Popen([sys.executable, "-c", BUILDER, str(busy), *lines], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILDER, str(busy), waits, *lines], stdout=subprocess.PIPE, text=True
+    )
 
 
 def scripted(plan: Plan, builds: Mapping[str, Event], unit: Unit) -> list[Test]:
@@ -184,6 +194,7 @@ def scripted(plan: Plan, builds: Mapping[str, Event], unit: Unit) -> list[Test]:
         (Planned(test, suite, unit.cell), partial(verdict, suite, test, does))
         for suite, tests in plan.items()
         for test, does in tests.items()
+        if unit.select in test
     ]
 
 
@@ -194,7 +205,7 @@ Make = Callable[..., Bench]
 def bench(request: pytest.FixtureRequest, tmp_path: Path, cache_root: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Makes a bench of suites, and of what becomes of the builds."""
 
-    def make(plan: Plan = PLAN, waits: bool = False, **builds: Event) -> Bench:
+    def make(plan: Plan = PLAN, waits: str = "", **builds: Event) -> Bench:
         ends = {cell: builds.get(cell) or built(cell) for cell in CELLS}
         write(tmp_path, GOOD)
         for directory in ("suites", "pids", "run"):
@@ -202,13 +213,13 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path, cache_root: Path, monk
         records.save_run(tmp_path / "run", replace(RUN, cells=list(CELLS)))
         for suite, tests in plan.items():
             text = f"import os, signal, time\nfrom pathlib import Path\nPIDS = {str(tmp_path / 'pids')!r}\n"
-            text += "".join(f"def {test}(cell, built): {does}\n" for test, does in tests.items())
+            text += "".join(f"def {test}(cell, built):\n    {does}\n" for test, does in tests.items())
             (tmp_path / f"suites/test_{suite}.py").write_text(text)
         if request.param == "scripted":
             return Bench(Scripted(partial(events, ends), partial(scripted, plan, ends)), tmp_path)
         if waits:
             (tmp_path / BUSY).touch()
-        monkeypatch.setattr(builder, "start", partial(process, ends, tmp_path / BUSY))
+        monkeypatch.setattr(builder, "start", partial(process, ends, tmp_path / BUSY, waits))
         return Bench(Local(), tmp_path)
 
     return make
@@ -290,7 +301,7 @@ def test_kernel_that_does_not_build_costs_its_cell(bench: Make) -> None:
 
 @pytest.mark.parametrize("status, error", [(Exit.USAGE, UsageError), (Exit.FARM, FarmError)])
 def test_build_that_nobody_can_do_ends_the_work(bench: Make, status: Exit, error: type[Exception]) -> None:
-    at = bench(waits=True, one=failed("one", status), two=failed("two", status))
+    at = bench(waits="behind", one=failed("one", status), two=failed("two", status))
     told = at.told()
     with pytest.raises(error, match="one: why"):
         at.test(told)
@@ -306,7 +317,8 @@ def test_interrupt_and_resume(bench: Make, number: signal.Signals) -> None:
             if at.waiting:
                 return signal.raise_signal(number)
 
-    at = bench({"a": {"test_one": PASSES, "test_two": PASSES}, "b": {"test_one": WAITS}}, waits=True)
+    plan = {"a": {"test_one": PASSES, "test_two": PASSES}, "b": {"test_one": WAITS}}
+    at = bench(plan, waits="behind")
     told = at.told(interrupt)
     assert at.test(told) is Ended.INTERRUPTED
     assert set(told.verdicts.values()) == {Verdict.PASS}
@@ -315,14 +327,22 @@ def test_interrupt_and_resume(bench: Make, number: signal.Signals) -> None:
     assert 0 < len(told.verdicts) < 6
 
     (at.place / BUSY).unlink(missing_ok=True)
+    plan["b"]["test_one"] = PASSES
     (at.place / "suites/test_b.py").write_text("def test_one(built, cell): pass\n")
-    done = tuple(Planned(one.test, one.suite, one.cell) for one in told.records)
+    before = list(told.verdicts)
     again = at.told()
-    if isinstance(at.executor, Scripted):
-        return  # its plan cannot be mended
+    done = tuple(Planned(one.test, one.suite, one.cell) for one in told.records)
     assert at.test(again, done=done) is Ended.FINISHED
     assert set(again.verdicts.values()) == {Verdict.PASS}
     assert len(again.verdicts) == 6
+    assert not set(again.tests) & set(before)
+
+
+def test_selection(bench: Make) -> None:
+    at = bench()
+    told = at.told()
+    at.test(told, select="test_two")
+    assert sorted(told.verdicts) == [f"{cell}:{suite}:test_two" for cell in CELLS for suite in PLAN]
 
 
 def test_what_the_sink_raises_ends_the_work(bench: Make) -> None:
@@ -331,7 +351,7 @@ def test_what_the_sink_raises_ends_the_work(bench: Make) -> None:
     def full(record: VerdictRecord) -> None:
         raise FarmError("No space left on device")
 
-    at = bench(waits=True)
+    at = bench(waits="behind")
     with pytest.raises(FarmError, match="No space left"):
         at.test(at.told(full))
     assert not left()
@@ -348,19 +368,11 @@ def test_builds_alone(bench: Make) -> None:
         ]
 
 
-def test_builds_that_nobody_waits_for_are_stopped(bench: Make) -> None:
-    at = bench(waits=True)
-    with at.executor.build(Order(list(CELLS), None, None, "")) as told:
-        next(told)
-    assert not left()
-
-
 def test_capacity(bench: Make) -> None:
     at = bench()
     cells = list(load(at.place / "kconfigs/matrix.yaml").cells.values())
     offered = at.executor.capacity(cells, "tcg")
     assert (offered.accel, offered.accel_reason) == ("tcg", "asked for")
-    assert offered.guests >= 1
     assert offered.host["machine"]
     assert offered.versions["qemu"]
 
@@ -378,25 +390,89 @@ def test_hunts_use_the_executor_that_they_are_asked_for(bench: Make, monkeypatch
         trial.build(replace(request, on="moon"), Watching())
 
 
-# Of `local` alone: its builder is a process.
+# Of `local` alone: its builder is a process, and its workers may be replaced.
+
+local = pytest.mark.parametrize("bench", ["local"], indirect=True)
 
 
-def test_builder_that_does_not_come_to_a_cell(bench_of_local: Callable[[str], Bench]) -> None:
-    """The cell is told as failed, and the host is to blame."""
-    at = bench_of_local("sys.exit(3)")
+@local
+def test_builds_that_nobody_waits_for_are_stopped(bench: Make) -> None:
+    at = bench(waits="behind")
     with at.executor.build(Order(list(CELLS), None, None, "")) as told:
-        (event,) = [event for event in told if event.cell == "two"]
-    assert (event.kind, event.exit) == ("failed", Exit.FARM)
-    assert event.text == "the builder ended with 3 before it came to this cell"
+        next(told)
+    assert not left()
 
 
-def test_builder_that_is_killed(bench_of_local: Callable[[str], Bench]) -> None:
-    at = bench_of_local("os.kill(os.getpid(), 9)")
-    with (
-        at.executor.build(Order(list(CELLS), None, None, "")) as told,
-        pytest.raises(FarmError, match="the builder was killed before it came to two; see dmesg"),
-    ):
-        list(told)
+@local
+def test_builds_that_take_longer_than_the_tests_are_waited_for(bench: Make) -> None:
+    at = bench({"a": {"test_one": PASSES}}, waits="before")
+    (at.place / "suites/test_a.py").write_text("def test_one(cell): pass\n")
+    told = at.told(lambda record: (at.place / BUSY).unlink(missing_ok=True))
+    assert at.test(told) is Ended.FINISHED
+    assert told.calls.count("built") == 2
+
+
+@local
+def test_interrupted_build_has_not_failed(bench: Make) -> None:
+    """The run is resumed, and the cell is built then."""
+    at = bench({"a": {"test_one": PASSES}}, waits="before")
+    told = at.told(lambda record: signal.raise_signal(signal.SIGINT))
+    assert at.test(told) is Ended.INTERRUPTED
+    assert told.calls.count("built") == 1
+    assert "failed" not in told.calls
+    assert not list(told.directory.glob("cells/*/failed.json"))
+
+
+@local
+def test_workers_that_die_at_once_cost_their_tests(bench: Make) -> None:
+    """xdist replaces both while neither of the new ones has collected."""
+    dies = f"Path(PIDS, str(os.getpid())).touch()\n    while len(os.listdir(PIDS)) < 2: pass\n    {DIES}"
+    at = bench({"a": {"test_one": dies, "test_two": PASSES}})
+    told = at.told()
+    assert at.test(told) is Ended.FINISHED
+    assert sorted(verdict for verdict in told.verdicts.values()) == [Verdict.INFRA] * 2 + [Verdict.PASS] * 2
+
+
+@local
+def test_suite_that_cannot_be_loaded_is_the_farms_trouble(bench: Make) -> None:
+    """It is no selection without tests, for which the user would be to blame."""
+    at = bench({"a": {"test_one": PASSES}})
+    (at.place / "suites/test_a.py").write_text("def test_one(:\n")
+    with pytest.raises(FarmError, match="SyntaxError"):
+        at.test(at.told(), select="test_one")
+
+
+@local
+def test_full_disk_at_the_units_names_the_file(bench: Make) -> None:
+    at = bench()
+    (at.place / "run/.units.json.partial").symlink_to("/dev/full")
+    with pytest.raises(FarmError, match=r"units\.json: No space left on device"):
+        at.test(at.told())
+
+
+@pytest.mark.parametrize(
+    "ends, said",
+    [
+        ("sys.exit(3)", "ended with 3"),
+        ("os.kill(os.getpid(), 15)", "ended with -15"),
+        ("os.kill(os.getpid(), 9)", "was killed"),
+    ],
+)
+def test_builder_that_does_not_come_to_a_cell(
+    bench_of_local: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch, ends: str, said: str
+) -> None:
+    """One message that names the cell ends the work: it can be gone on with."""
+    monkeypatch.setattr(local_executor, "ENDING", 0.5)
+    at = bench_of_local(ends)
+    with pytest.raises(FarmError, match=f"the builder {said} before it came to two"):
+        at.test(at.told())
+    assert not left()
+
+
+def test_builder_that_is_ended_with_the_farm_is_no_trouble(bench_of_local: Callable[[str], Bench]) -> None:
+    """As when a session ends: both get the signal, and the run is interrupted."""
+    at = bench_of_local("os.kill(os.getppid(), 15); os.kill(os.getpid(), 15)")
+    assert at.test(at.told()) is Ended.INTERRUPTED
 
 
 def test_builder_that_cannot_be_followed_ends_the_work(bench_of_local: Callable[[str], Bench]) -> None:
