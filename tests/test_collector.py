@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 """The controller's side of pytest: reports in, verdicts out."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from rich.console import Console
+from xdist.remote import Producer
+from xdist.workermanage import WorkerController
 
 from farm.base.errors import FarmError
-from farm.execute.collector import Collector
+from farm.execute.collector import BySuite, Collector
 from farm.record import records
 from farm.record.records import VerdictRecord
 from farm.record.verdict import Verdict
@@ -84,3 +88,47 @@ def test_distrust_of_kvm_is_told_once(tmp_path: Path) -> None:
     run = records.load_run(tmp_path)
     assert (run.accel, run.distrusted) == ("tcg", "it stayed silent")
     assert (tmp_path / "screen").read_text().count("KVM is distrusted") == 1
+
+
+@dataclass(eq=False)
+class Node:
+    """As much of a worker as xdist's scheduler asks for."""
+
+    id: str
+    shutting_down: bool = False
+    units: list[list[int]] = field(default_factory=list)
+
+    @property
+    def gateway(self) -> "Node":
+        return self
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        self.units.append(indices)
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+def test_worker_that_has_not_collected_gets_no_suite() -> None:
+    """If two die at once, the first one's replacement may be so far when the second is noticed."""
+    config = SimpleNamespace(getvalue=lambda name: ["2*popen"], option=SimpleNamespace(loadscopereorder=False))
+    suites = BySuite(cast(pytest.Config, config), Producer(""), RUN.cells)
+    first, second, new = cast(list[WorkerController], [Node("gw0"), Node("gw1"), Node("gw2")])
+    ids = [f"suites/test_{suite}.py::test_x[x86_64-regs]" for suite in "abcdef"]
+    for node in (first, second):
+        suites.add_node(node)
+        suites.add_node_collection(node, ids)
+    suites.schedule()
+    crashed = [suites.remove_node(first)]
+    suites.add_node(new)
+    crashed.append(suites.remove_node(second))
+    assert cast(Node, new).units == []
+    suites.add_node_collection(new, ids)
+    suites.schedule()
+    while True:  # it does all that is left, one suite after the other
+        pending = [index for unit in cast(Node, new).units for index in unit]
+        for index in pending:
+            suites.mark_test_complete(new, index)
+        if [index for unit in cast(Node, new).units for index in unit] == pending:
+            break
+    assert {ids[index] for index in pending} == {*ids} - {*crashed}
