@@ -42,19 +42,27 @@ class BySuite(LoadScopeScheduling):
     def remove_node(self, node: WorkerController) -> str | None:
         """Take the tests of a dead worker back, but not the one that it died in: that has its verdict.
         xdist itself would run it again, and it would have two."""
-        units = self.assigned_work[node].values()
-        unfinished = (nodeid for unit in units for nodeid, completed in unit.items() if not completed)
+        work = self.assigned_work[node]
+        unfinished = (nodeid for unit in work.values() for nodeid, completed in unit.items() if not completed)
         crashed = next(unfinished, None)
-        for unit in units:
+        for scope, unit in list(work.items()):
             if crashed in unit:
                 unit[crashed] = True
+            if all(unit.values()):
+                del work[scope]  # a worker that gets it reports nothing, and waits for its next suite for ever
         super().remove_node(node)
         return crashed
 
     def _reschedule(self, node: WorkerController) -> None:
-        """Give a worker more tests. One that replaces a dead worker may not have collected its own yet,
-        which xdist 3.8 forgets if two die at once."""
-        if node in self.registered_collections:
+        """Give a worker more tests, or tell it that there are none.
+
+        xdist 3.8 forgets two things of a worker that replaces a dead one. It may not have collected its
+        tests yet. And a worker begins a test only when it knows the next one, or that it is the last.
+        """
+        if node not in self.registered_collections:
+            return
+        super()._reschedule(node)
+        while not node.shutting_down and self._pending_of(self.assigned_work[node]) < 2:
             super()._reschedule(node)
 
     def _split_scope(self, nodeid: str) -> str:

@@ -281,6 +281,14 @@ def test_worker_that_dies_costs_its_test(bench: Make) -> None:
     assert all("its worker died" in one.reason for one in told.records if one.bad)
 
 
+def test_worker_that_dies_in_the_only_test_of_a_suite(bench: Make) -> None:
+    """The one that replaces it goes on with the other suites."""
+    at = bench({"a": {"test_one": DIES}, "b": {"test_one": DIES}, "c": {"test_one": PASSES}})
+    told = at.told()
+    assert at.test(told, guests=1) is Ended.FINISHED
+    assert sorted(told.verdicts.values()) == [Verdict.INFRA] * 4 + [Verdict.PASS] * 2
+
+
 def test_first_failure_stops(bench: Make) -> None:
     at = bench()
     told = at.told()
