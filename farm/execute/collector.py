@@ -42,14 +42,12 @@ class BySuite(LoadScopeScheduling):
     def remove_node(self, node: WorkerController) -> str | None:
         """Take the tests of a dead worker back, but not the one that it died in: that has its verdict.
         xdist itself would run it again, and it would have two."""
-        work = self.assigned_work[node]
-        unfinished = (nodeid for unit in work.values() for nodeid, completed in unit.items() if not completed)
+        units = self.assigned_work[node].values()
+        unfinished = (nodeid for unit in units for nodeid, completed in unit.items() if not completed)
         crashed = next(unfinished, None)
-        for scope, unit in list(work.items()):
+        for unit in units:
             if crashed in unit:
                 unit[crashed] = True
-            if all(unit.values()):
-                del work[scope]  # a worker that gets it reports nothing, and waits for its next suite for ever
         super().remove_node(node)
         return crashed
 
