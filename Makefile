@@ -34,7 +34,7 @@ lint: setup
 	$(VENV)/bin/ruff check farm suites tests benchmarks hosts docs
 	$(VENV)/bin/ruff format --check farm suites tests benchmarks hosts docs
 	$(VENV)/bin/mypy farm suites tests benchmarks hosts docs
-	shellcheck images/init.sh hosts/*.sh .ci/run
+	shellcheck images/init.sh hosts/*.sh farm/kernel/wrapper/ccache .ci/run
 
 setup: packages
 	@$(PYTHON) hosts/venv.py

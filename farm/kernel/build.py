@@ -40,6 +40,10 @@ REPRODUCIBLE = {
     "KCFLAGS": "",
 }
 
+#: Has the wrapper of ccache, which kbuild calls by ccache's own name: its command lines are then the same
+#: in every checkout of the farm.
+_WRAPPER = Path(__file__).parent / "wrapper"
+
 #: In a build directory with a finished build: the key of its plan.
 STAMP = ".farm-built"
 
@@ -290,13 +294,14 @@ class _Runtime(NullRuntime):
 
 
 def set_up_ccache() -> None:
-    """Have ccache keep its objects in the cache, unless the user's environment names another place."""
+    """Have ccache keep its objects in the cache, unless the user's environment names another place, and
+    have builds call it by a wrapper that says how much it may spare itself for a file."""
     os.environ.setdefault("CCACHE_DIR", str(cache.root() / "ccache"))
     os.environ.setdefault("CCACHE_MAXSIZE", "10G")
-    # In its depend mode ccache does not preprocess. That makes a build from nothing a quarter quicker, but
-    # `.incbin` goes unseen: piggy.o then comes with the compressed image of another kernel.
-    os.environ.pop("CCACHE_DEPEND", None)
-    os.environ["CCACHE_NODEPEND"] = "1"
+    others = [part for part in os.environ.get("PATH", os.defpath).split(os.pathsep) if part != str(_WRAPPER)]
+    if ccache := shutil.which("ccache", path=os.pathsep.join(others)):  # else the shell misses it, and says so
+        os.environ["FARM_CCACHE"] = ccache
+        os.environ["PATH"] = os.pathsep.join([str(_WRAPPER), *others])
 
 
 def _tuxmake(
