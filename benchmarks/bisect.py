@@ -99,7 +99,7 @@ def plant(commits: int, seed: int, bug: Change) -> tuple[Path, str, str]:
     """A repository with the history; it, the good end and the planted commit."""
     matrix = load()
     (cell,) = choose(matrix, [CELL])
-    patched = series.resolve(cell, matrix.trees[cell.tree], None, None)
+    patched = series.resolve(cell, matrix.trees, None, None)
     top = cache.root() / "benchmarks" / "linux"
     git: list[str | Path] = ["git", "-C", top]
     run(["git", "init", "--quiet", top])

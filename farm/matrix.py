@@ -2,7 +2,7 @@
 """kconfigs/matrix.yaml, read once at the edge into frozen records."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -58,12 +58,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Tree:
-    """A kernel source from a Debian package, and the series for it."""
+    """A kernel source from a Debian package, and the series for it, if there is one.
+
+    It is `archive` if the package is installed; else the newest one of `suite`, which the farm gets
+    from Debian's archive and keeps. One of the two may be missing.
+    """
 
     name: str
     package: str
     archive: Path
-    series: Path
+    series: Path | None
+    suite: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,10 @@ class _Machine(Strict):
 
 
 class _Tree(Strict):
-    package: str
-    archive: str
-    series: str
+    package: Annotated[str, form(r"[a-z0-9][a-z0-9.+-]*", "the name of a Debian package")]
+    archive: str | None = None
+    suite: Annotated[str, form(r"[a-z][a-z0-9.-]*", "a suite of Debian, as trixie-backports")] = ""
+    series: str | None = None
 
 
 class _Cell(Strict):
@@ -138,10 +144,7 @@ class _Matrix(Strict):
 def load(path: Path = MATRIX) -> Matrix:
     """The matrix in `path`. Raises a UsageError that names file, line and key."""
     root, parsed = read(path, _Matrix)
-    trees = {
-        name: Tree(name, t.package, Path(t.archive), _existing(path, root, ("trees", name, "series"), t.series))
-        for name, t in parsed.trees.items()
-    }
+    trees = {name: _tree(path, root, name, tree) for name, tree in parsed.trees.items()}
     for fragment, facts in parsed.fragments.items():
         for i, fact in enumerate(facts):
             if fact not in FACTS:
@@ -161,6 +164,11 @@ def choose(matrix: Matrix, names: list[str]) -> list[Cell]:
                 f"no cell {name!r}; {near(name, matrix.cells)}`farm cells` lists them: {', '.join(matrix.cells)}"
             )
     return [cell for name, cell in matrix.cells.items() if (name in names if names else cell.main)]
+
+
+def without_feature(cell: Cell) -> Cell:
+    """The cell on a tree that does not have the series."""
+    return replace(cell, feature=(), supports=cell.supports - {FEATURE})
 
 
 def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cell:
@@ -201,6 +209,12 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
         machine=Machine(**spec.guest.model_dump()) if spec.guest else None,
         lenient=spec.lenient,
     )
+
+
+def _tree(path: Path, root: yaml.Node | None, name: str, spec: _Tree) -> Tree:
+    installed = Path(spec.archive or f"/usr/src/{spec.package}.tar.xz")
+    series = _existing(path, root, ("trees", name, "series"), spec.series) if spec.series else None
+    return Tree(name, spec.package, installed, series, spec.suite)
 
 
 def _existing(path: Path, root: yaml.Node | None, where: tuple[str | int, ...], relative: str) -> Path:

@@ -119,7 +119,7 @@ def test_makes_command_line(matrix: Path, linux: Repository, programs: Path) -> 
     linux.write({**LINUX, "Makefile": MAKEFILE, "scripts/kconfig/merge_config.sh": "#!/bin/sh\nexit 0\n"})
     (linux.path / "scripts/kconfig/merge_config.sh").chmod(0o755)
     cell = replace(load(matrix).cells["moon"], fragments=())
-    kernel = build.kernel(plan(cell, from_user(str(linux.path)), None), print)
+    kernel = build.kernel(plan(cell, from_user(str(linux.path)), False), print)
     assert kernel.image.name == "vmlinux.moon"
     assert kernel.image.read_text() == "m68k m68k-linux-gnu-\n"
     assert build.make_variables(cell) == {"ARCH": "m68k", "CROSS_COMPILE": "m68k-linux-gnu-"}

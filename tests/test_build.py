@@ -102,12 +102,12 @@ def cell(tmp_path: Path) -> Cell:
 
 @pytest.fixture
 def wanted(linux: Repository, cell: Cell, cache_root: Path) -> BuildPlan:
-    return plan(cell, from_user(str(linux.path)), None)
+    return plan(cell, from_user(str(linux.path)), False)
 
 
 def test_key_is_of_content(linux: Repository, cell: Cell, wanted: BuildPlan) -> None:
     linux.git("commit", "--quiet", "--allow-empty", "--message", "Nothing new")
-    same = plan(replace(cell, about="another text", name="other"), from_user(str(linux.path)), None)
+    same = plan(replace(cell, about="another text", name="other"), from_user(str(linux.path)), False)
     assert same.source.commit != wanted.source.commit
     assert same.key == wanted.key
 
@@ -115,7 +115,7 @@ def test_key_is_of_content(linux: Repository, cell: Cell, wanted: BuildPlan) -> 
 def test_key_changes_with_source_and_fragments(linux: Repository, cell: Cell, wanted: BuildPlan) -> None:
     keys = {wanted.key}
     linux.write({"Kbuild": "changed\n"})
-    keys.add(plan(cell, from_user(str(linux.path)), None).key)
+    keys.add(plan(cell, from_user(str(linux.path)), False).key)
     cell.fragments[0].write_text("# CONFIG_A is not set\n")
     keys.add(wanted.key)
     keys.add(replace(wanted, fragments=wanted.fragments[::-1]).key)
@@ -124,14 +124,12 @@ def test_key_changes_with_source_and_fragments(linux: Repository, cell: Cell, wa
 
 @pytest.mark.usefixtures("cache_root")
 @pytest.mark.parametrize("in_tree", [False, True])
-@pytest.mark.parametrize("series", [None, "none", "/patches"])
-def test_feature_is_left_out_only_where_there_is_none(
-    linux: Repository, cell: Cell, in_tree: bool, series: str | None
-) -> None:
+@pytest.mark.parametrize("bare", [True, False])
+def test_feature_is_left_out_only_where_there_is_none(linux: Repository, cell: Cell, in_tree: bool, bare: bool) -> None:
     if in_tree:
         linux.write({FEATURE_HEADER: "struct bpf_ftrace_args;\n"})
-    made = plan(cell, from_user(str(linux.path)), series)
-    assert made.without_feature == (series == "none" and not in_tree)
+    made = plan(cell, from_user(str(linux.path)), bare)
+    assert made.without_feature == (bare and not in_tree)
     assert (cell.feature[0] in made.fragments) != made.without_feature
 
 

@@ -23,8 +23,8 @@ from farm.base.removal import REMOVING
 
 #: The directories of a cache: kinds of artifacts, and other things that the farm keeps there.
 KINDS = frozenset(
-    {"abi", "am", "bytecode", "ccache", "checkpatch", "configs", "consoles", "hypothesis", "images", "kernels", "keys"}
-    | {"kvm", "logs", "modules", "programs", "selftests", "sources", "worktrees"}
+    {"abi", "am", "bytecode", "ccache", "checkpatch", "configs", "consoles", "fragments", "hypothesis", "images"}
+    | {"kernels", "keys", "kvm", "logs", "modules", "packages", "programs", "selftests", "sources", "worktrees"}
     | {"benchmarks", "test-trees"}  # of the farm's own tests
 )
 

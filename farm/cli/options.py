@@ -61,9 +61,9 @@ TreeOption = Annotated[
     str | None,
     typer.Option(
         "--tree",
-        metavar="PATH[@REV]",
+        metavar="PATH[@REV]|NAME",
         callback=_filled,
-        help="Your git tree; without @REV as it stands, with uncommitted changes.",
+        help="Your git tree, without @REV as it stands, with uncommitted changes; or a tree of the matrix.",
     ),
 ]
 SeriesOption = Annotated[

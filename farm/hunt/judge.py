@@ -126,7 +126,7 @@ class Question:
         named = (
             [Path(os.path.expanduser(self.series))]
             if self.series
-            else [t.series for t in load(self.matrix).trees.values()]
+            else [t.series for t in load(self.matrix).trees.values() if t.series]
         )
         series = [path for directory in named for path in sorted(directory.glob("*.patch"))]
         series += [Path(patch) for patch in self.patches]

@@ -11,7 +11,7 @@ from pathlib import Path
 from farm.base.errors import BuildFailed, Exit, UsageError
 from farm.hunt.trial import Trial, attempt
 from farm.kernel import abi, checkpatch, kconfig
-from farm.kernel.series import apply, directory_of, patches_in
+from farm.kernel.series import apply, directory_of, nearest, patches_in
 from farm.kernel.tree import Source, from_package, from_user
 from farm.matrix import Cell, choose, load
 from farm.record import records
@@ -60,9 +60,13 @@ def steps(request: RunRequest) -> list[Step]:
     does not apply."""
     matrix = load(request.matrix)
     cells = choose(matrix, request.cells)
-    tree = matrix.trees[cells[0].tree]
-    patches = patches_in(directory_of(request.series) if request.series else tree.series)
-    base = from_user(request.tree) if request.tree else from_package(tree)
+    tree = matrix.trees.get(request.tree or cells[0].tree)
+    base = from_package(tree) if tree else from_user(request.tree or "")
+    own = tree.series if tree else nearest(base.version, matrix.trees)[0]
+    directory = directory_of(request.series) if request.series else own
+    if directory is None:
+        raise UsageError(f"--tree {request.tree}: the matrix has no series for it; give one (--series DIR)")
+    patches = patches_in(directory)
     if base.has_feature:
         raise UsageError(f"--tree {request.tree}: the feature is in it already; name the revision before the series")
     last = max((n for n, patch in enumerate(patches, 1) if _changes_kernel(patch)), default=len(patches))

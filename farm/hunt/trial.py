@@ -101,8 +101,9 @@ def config(request: session.RunRequest, watcher: Watcher) -> Config:
     matrix = load(request.matrix)
     (cell,) = choose(matrix, request.cells)
     watcher.building(cell.name, "resolving the source")
-    source = series.resolve(cell, matrix.trees[cell.tree], request.tree, request.series, request.patches)
-    fragments = kernels.plan(cell, source, request.series).fragments
+    source = series.resolve(cell, matrix.trees, request.tree, request.series, request.patches)
+    bare = series.is_bare(request.tree or cell.tree, matrix.trees, request.series)
+    fragments = kernels.plan(cell, source, bare).fragments
     arch = of(cell.arch)
     # LLVM= names the compiler by itself
     gcc = {} if kernels.llvm(cell) else {"CC": f"{cross_prefix(arch)}{cell.toolchain}"}

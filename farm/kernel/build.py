@@ -102,15 +102,15 @@ class BuildPlan:
         return f"{worktree_name(self.source)}+{self.cell.name}"
 
 
-def plan(cell: Cell, source: Source, series: str | None) -> BuildPlan:
+def plan(cell: Cell, source: Source, bare: bool) -> BuildPlan:
     """The build plan for a cell and a source.
 
-    The feature's own fragments are left out only if the user said `--series
-    none` and the tree does not have the feature: then there is nothing to ask
-    for, and the suites will say so.
+    The feature's own fragments are left out only of a `bare` tree, one without the series: there is
+    nothing to ask for. A series that does not bring the feature, on the other hand, is to be noticed.
     """
-    without = bool(cell.feature) and series == "none" and not source.has_feature
-    return BuildPlan(cell, source, cell.fragments + (() if without else cell.feature), without)
+    without = bool(cell.feature) and bare and not source.has_feature
+    wanted = cell.fragments + (() if without else cell.feature)
+    return BuildPlan(cell, source, tuple(kconfig.fitted(one, source.version) for one in wanted), without)
 
 
 def toolchain(compiler: str = "gcc", prefix: str = "") -> str:

@@ -133,8 +133,9 @@ def _build_cell(order: Order, name: str) -> Event:
     wanted = None
     try:
         progress("resolving the source")
-        source = series.resolve(cell, matrix.trees[cell.tree], order.tree, order.series, order.patches)
-        wanted = build.plan(cell, source, order.series)
+        source = series.resolve(cell, matrix.trees, order.tree, order.series, order.patches)
+        bare = series.is_bare(order.tree or cell.tree, matrix.trees, order.series)
+        wanted = build.plan(cell, source, bare)
         cached = artifact.exists(Ref("kernels", wanted.key))
         started = time.monotonic()
         kernel = build.kernel(wanted, progress)

@@ -12,8 +12,9 @@ from typing import Any
 import kconfiglib
 
 from farm.arch import Architecture
-from farm.base import strict
+from farm.base import cache, strict
 from farm.base.errors import UsageError
+from farm.kernel.version import Version, bounds
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Dropped:
 
     def __str__(self) -> str:
         return f"{self.option}={self.wanted} (from {self.fragment}) came out as {self.got}: {self.reason}"
+
+
+#: A line that says something of an option.
+_OPTION = re.compile(r"CONFIG_\w+=.+|# CONFIG_\w+ is not set")
 
 
 def parse(text: str, name: str = "") -> dict[str, str]:
@@ -54,6 +59,27 @@ def read(path: Path) -> dict[str, str]:
     return parse(strict.text(path), str(path))
 
 
+def fitted(fragment: Path, version: Version) -> Path:
+    """The fragment as a kernel of this version can take it, in the cache if it differs: without the
+    options that the comment right above them gives to other versions (farm.kernel.version)."""
+    asked = strict.text(fragment).splitlines()
+    fits: list[str] = []
+    above: list[str] = []
+    for line in asked:
+        is_option = _OPTION.fullmatch(line.rstrip()) is not None
+        fits.append(line if not is_option or bounds(above).hold(version) else f"# not in {version}: {line}")
+        above = [*above, line] if line.startswith("#") and not is_option else []
+    if fits == asked:
+        return fragment
+    text = "".join(f"{line}\n" for line in fits)
+    directory = cache.fill("fragments", cache.digest(text), lambda to: _write(to / fragment.name, text))
+    return directory / fragment.name
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
 def compare(fragments: Iterable[Path], config: Path) -> list[Dropped]:
     """The options that the fragments ask for and `config` lacks. Later fragments override earlier ones."""
     got = read(config)
@@ -71,8 +97,13 @@ def compare(fragments: Iterable[Path], config: Path) -> list[Dropped]:
 #: What kconfiglib 14.1 does not know, and what it reads instead:
 #: - `modules`, which replaced `option modules` (kernel commit 6dd85ff178cd, v5.16);
 #: - `transitional`, for an option that only hands its old value on (f9afce4f32e9, v6.18). Such an
-#:   option has no prompt, so without the attribute it is explained in the right way.
-_NEWER = ((r"^\tmodules$", "\toption modules"), (r"^\s+transitional$", ""))
+#:   option has no prompt, so without the attribute it is explained in the right way;
+#: - `depends on A if B` (in v7.2), which asks for A only where B is set.
+_NEWER = (
+    (r"^\tmodules$", "\toption modules"),
+    (r"^\s+transitional$", ""),
+    (r"^(\s+depends on) ([^#\n]+) if ([^#\n]+)", r"\1 (\2) || !(\3)"),
+)
 
 
 class _Kconfig(kconfiglib.Kconfig):

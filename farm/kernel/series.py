@@ -3,6 +3,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 from farm.base import cache
 from farm.base.command import CommandFailed, run
 from farm.base.errors import UsageError, refused
+from farm.base.strict import near
 from farm.kernel import kconfig
 from farm.kernel.tree import IDENTITY, Source, from_package, from_user, is_imported
+from farm.kernel.version import Version, bounds, parse
 from farm.matrix import Cell, Tree
 
 #: How the output of `git diff` and `diff -u` begins, where a mail has its headers.
@@ -29,24 +32,72 @@ def patches_in(directory: Path) -> list[Path]:
     return patches
 
 
-def resolve(cell: Cell, tree: Tree, user_tree: str | None, series: str | None, extra: Sequence[str] = ()) -> Source:
+def resolve(
+    cell: Cell, trees: Mapping[str, Tree], user_tree: str | None, series: str | None, extra: Sequence[str] = ()
+) -> Source:
     """The source of a cell: a tree, the series, the cell's own patches, and then `extra` ones.
 
-    `series` is a directory, "none", or None for the tree's own series. That one is
-    left out if the user's tree has the feature already.
+    `user_tree` is the name of one of `trees`, or a git tree as `from_user` takes it. `series` is a
+    directory, "none", or None for the tree's own one: that of the matrix, or for a user's tree the one that
+    fits, unless it has the feature already.
     """
-    source = from_user(user_tree) if user_tree else from_package(tree)
-    if series is None and not (user_tree and source.has_feature):
+    tree = trees.get(user_tree or cell.tree)
+    if user_tree and not tree and "/" not in user_tree and not os.path.exists(user_tree.partition("@")[0]):
+        said = f"--tree {user_tree}: no such directory, and no tree of the matrix; {near(user_tree, trees)}"
+        raise UsageError(f"{said}give PATH, PATH@REV, or one of {', '.join(trees)}")
+    source = from_package(tree) if tree else from_user(user_tree or "")
+    if series is not None:
+        source = source if series == "none" else apply(source, patches_in(directory_of(series)), "series")
+    elif tree and tree.series:
         source = apply(source, patches_in(tree.series), "series")
-    elif series is not None and series != "none":
-        source = apply(source, patches_in(directory_of(series)), "series")
+    elif not tree and not source.has_feature:
+        source = _apply_fitting(source, trees)
     for directory in cell.patches:
-        source = apply(source, patches_in(directory), directory.name, skip_applied=True)
+        if patches := _for_version(patches_in(directory), source.version):
+            source = apply(source, patches, directory.name, skip_applied=True)
     if extra:
         # in the same work tree as the source below them, so that a small change is a small build
         patched = apply(source, [_file(patch) for patch in extra], Path(extra[-1]).stem)
         source = replace(patched, variant=source.variant)
     return source
+
+
+def is_bare(name: str, trees: Mapping[str, Tree], series: str | None) -> bool:
+    """Whether a tree, one of `trees` or the user's, does not have the series and is tested without it."""
+    if tree := trees.get(name):
+        return series == "none" or (series is None and tree.series is None)
+    return series == "none" and not from_user(name).has_feature
+
+
+def _apply_fitting(source: Source, trees: Mapping[str, Tree]) -> Source:
+    """The user's source with the farm's series that fits: that for its version, or the nearest one that
+    applies. Raises a UsageError that says what did not fit."""
+    refused = []
+    for series in nearest(source.version, trees):
+        try:
+            return apply(source, patches_in(series), "series")
+        except UsageError as error:
+            refused.append(str(error))
+    said = "\n".join([f"no series of the farm fits this tree, which is {source.version}:", *refused])
+    raise UsageError(f"{said}\ntest it as it is (--series none), or with patches of yours (--series DIR)")
+
+
+def nearest(version: Version, trees: Mapping[str, Tree]) -> list[Path]:
+    """The series of the matrix, the one that is for this version, or nearest to it, first. A directory's
+    name says which one it is for, as patches/v6.12."""
+
+    def steps(series: Path) -> int:
+        its = parse(series.name)
+        return version.steps_to(its) if its else sys.maxsize
+
+    return sorted(dict.fromkeys(tree.series for tree in trees.values() if tree.series), key=steps)
+
+
+def _for_version(patches: Sequence[Path], version: Version) -> list[Path]:
+    """Those of the farm's own patches that are for a version: a message may have lines of `Since: v6.17`
+    and `Until: v7.2`."""
+    messages = {patch: content(patch).decode(errors="replace").partition("\n---\n")[0] for patch in patches}
+    return [patch for patch, message in messages.items() if bounds(message.splitlines()).hold(version)]
 
 
 def directory_of(series: str) -> Path:
@@ -73,9 +124,10 @@ def check(
     done = set()
     for cell in cells:
         like = (cell.tree, cell.patches)
-        if (user_tree or series or extra) and like not in done and (user_tree or is_imported(trees[cell.tree])):
+        tree = trees.get(user_tree or cell.tree)
+        if (user_tree or series or extra) and like not in done and (tree is None or is_imported(tree)):
             done.add(like)
-            resolve(cell, trees[cell.tree], user_tree, series, extra)
+            _ = resolve(cell, trees, user_tree, series, extra).version  # raises where the tree does not say it
 
 
 def check_files(series: str | None, extra: Sequence[str]) -> None:

@@ -18,6 +18,8 @@ from farm.artifact import Ref
 from farm.base import cache, removal
 from farm.base.command import CommandFailed, run
 from farm.base.errors import FarmError, UsageError, refused
+from farm.kernel import debian
+from farm.kernel.version import Version, of_makefile
 from farm.matrix import Tree
 
 #: Author and committer of the farm's commits. They are fixed, and so are the
@@ -84,12 +86,22 @@ class Source:
         return True
 
     @property
+    def version(self) -> Version:
+        """The kernel's version. Raises UsageError if the source does not say it."""
+        makefile = self.git("show", f"{self.commit}:Makefile") if self.has("Makefile") else ""
+        if version := of_makefile(makefile):
+            return version
+        raise UsageError(f"{self.label}: its Makefile does not say VERSION and PATCHLEVEL, as that of Linux does")
+
+    @property
     def has_feature(self) -> bool:
         return self.has(FEATURE_HEADER)
 
 
-def _key(tree: Tree) -> str:
-    """The key of the installed archive of a package. Raises FarmError if it is not installed."""
+def _key(tree: Tree, package: debian.Package | None) -> str:
+    """The key of a package's source: of the installed archive, or of a version in Debian's archive."""
+    if package:
+        return f"{tree.package}-{cache.digest(package.name, package.version)}"
     try:
         stat = tree.archive.stat()
     except FileNotFoundError as error:
@@ -99,28 +111,44 @@ def _key(tree: Tree) -> str:
     return f"{tree.package}-{cache.digest(tree.archive.name, str(stat.st_size), str(stat.st_mtime_ns))}"
 
 
+def _from_suite(tree: Tree) -> bool:
+    """Whether the source comes from Debian's archive, because the package is not installed."""
+    return bool(tree.suite) and not os.path.exists(tree.archive)
+
+
 def is_imported(tree: Tree) -> bool:
     """Whether `from_package` has the source already; an import takes a minute. Raises FarmError."""
-    return cache.entry("sources", _key(tree)).is_dir()
+    package = debian.taken(tree.package, tree.suite) if _from_suite(tree) else None
+    return (package is not None or not _from_suite(tree)) and cache.entry("sources", _key(tree, package)).is_dir()
 
 
-def from_package(tree: Tree) -> Source:
-    """The source of a Debian package, imported into git on first use. Raises FarmError."""
-    store = cache.fill("sources", _key(tree), lambda directory: _import(tree, directory))
+def from_package(tree: Tree, newest: bool = False) -> Source:
+    """The source of a Debian package, imported into git on first use.
+
+    A package that is not installed comes from its suite: the version that was taken last, or the
+    `newest`. Raises FarmError.
+    """
+    package = None
+    if _from_suite(tree):
+        known = None if newest else debian.taken(tree.package, tree.suite)
+        package = known or debian.newest(tree.package, tree.suite)
+    store = cache.fill("sources", _key(tree, package), lambda directory: _import(tree, package, directory))
     commit = run(["git", "--git-dir", store, "rev-parse", "refs/heads/base"], env=IDENTITY).strip()
     return Source(Ref("sources", store.name), commit, "", tree.name, "base").at(commit, tree.name, "base")
 
 
-def _import(tree: Tree, store: Path) -> None:
+def _import(tree: Tree, package: debian.Package | None, store: Path) -> None:
     need_disk(IMPORT_BYTES)
     _init(store)
     unpacked = store / UNPACKED
     unpacked.mkdir()
-    run(["tar", "--extract", "--file", tree.archive, "--directory", unpacked, "--strip-components=1"])
+    with cache.scratch("packages") as fetched:
+        archive = debian.unpack(package, fetched) if package else tree.archive
+        run(["tar", "--extract", "--file", archive, "--directory", unpacked, "--strip-components=1"])
     git: list[str | Path] = ["git", "--git-dir", store, "--work-tree", unpacked]
     # -f: Debian's .gitignore ends with `/*`, which hides the whole source
     run([*git, "add", "--all", "--force"], env=IDENTITY)
-    run([*git, "commit", "--quiet", "--message", f"Import {tree.archive.name}"], env=IDENTITY)
+    run([*git, "commit", "--quiet", "--message", f"Import {archive.name}"], env=IDENTITY)
     run([*git, "branch", "--force", "base"], env=IDENTITY)
 
 

@@ -126,13 +126,14 @@ def _plans(wanted: Iterable[Wanted], matrix: Matrix) -> dict[Wanted, kernels.Bui
         if key not in sources:
             sources[key] = _source(one, matrix)
         if source := sources[key]:
-            found[one] = kernels.plan(one.cell, source, one.series)
+            bare = patching.is_bare(one.tree or one.cell.tree, matrix.trees, one.series)
+            found[one] = kernels.plan(one.cell, source, bare)
     return found
 
 
 def _source(wanted: Wanted, matrix: Matrix) -> Source | None:
     try:
-        return patching.resolve(wanted.cell, matrix.trees[wanted.cell.tree], wanted.tree, wanted.series)
+        return patching.resolve(wanted.cell, matrix.trees, wanted.tree, wanted.series)
     except Blamed:
         return None
 

@@ -95,7 +95,7 @@ def run(request: SelftestsRequest, built: Mapping[str, Built], watcher: Watcher)
     matrix = load(request.matrix)
     (cell,) = choose(matrix, [request.cell])
     assert cell.machine, "orders() refuses others"
-    source = resolve(cell, matrix.trees[cell.tree], request.tree, request.series, request.patches)
+    source = resolve(cell, matrix.trees, request.tree, request.series, request.patches)
     tests = ftracetest.suite(source, request.select)
     executor = execute.named(request.on)
     capacity = executor.capacity([cell], request.accel)

@@ -114,6 +114,9 @@ def _execute(
 
 def _units(request: RunRequest, run: Run, done: Sequence[VerdictRecord]) -> list[Unit]:
     """A unit for each cell, in the order of the builds."""
+    matrix = load(Path(run.matrix))
+    trees = {cell.name: request.tree or cell.tree for cell in choose(matrix, run.cells)}
+    bare = {tree: series.is_bare(tree, matrix.trees, request.series) for tree in set(trees.values())}
     have = [Planned(one.test, one.suite, one.cell, one.attempt) for one in done]
     return [
         Unit(
@@ -123,6 +126,7 @@ def _units(request: RunRequest, run: Run, done: Sequence[VerdictRecord]) -> list
             repeat=run.repeat,
             first=tuple(run.first),
             partial=run.partial,
+            bare=bare[trees[cell]],
             pokes=tuple(run.pokes),
             accel=run.accel,
             done=tuple(test for test in have if test.cell == cell),

@@ -25,7 +25,7 @@ from farm.base.errors import FarmError, GuestCrashed, KernelError, UsageError
 from farm.guest import complaints, vm
 from farm.guest.agent import Agent
 from farm.kernel.builder import Built
-from farm.matrix import FACTS, FEATURE, Cell, choose
+from farm.matrix import FACTS, FEATURE, Cell, choose, without_feature
 from farm.matrix import load as load_matrix
 from farm.record import cellstate
 from farm.record.records import Planned
@@ -95,11 +95,17 @@ def _unit(item: pytest.Item) -> Unit:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" in metafunc.fixturenames:
         asked = _units(metafunc.config).values()
-        cells = [cell for one in asked for cell in choose(load_matrix(Path(one.order.matrix)), [one.cell])]
+        cells = [_cell_of(one) for one in asked]
         # a cell that is only built has no test that needs a guest, not even a skipped one
         wants_guest = "guest" in metafunc.fixturenames
         cells = [cell for cell in cells if cell.machine or not wants_guest]
         metafunc.parametrize("cell", cells, ids=[cell.name for cell in cells], scope="session")
+
+
+def _cell_of(one: Unit) -> Cell:
+    """The cell of a unit, without what its tree is not to have."""
+    (cell,) = choose(load_matrix(Path(one.order.matrix)), [one.cell])
+    return without_feature(cell) if one.bare else cell
 
 
 @pytest.hookimpl(trylast=True)  # after -k, which uses the original names

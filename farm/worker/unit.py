@@ -37,9 +37,10 @@ class Unit:
     """The tests of one cell, and what its kernel is built from.
 
     `order` names the cell. `select` is an expression of pytest's -k. With `partial` the kernel has
-    only a part of the feature. Each test runs `repeat` times. The suites named in `first` go before
-    the others. Tests that are `done` have a verdict already, and do not run again. `accel` is what
-    the executor made of the user's wish: kvm or tcg.
+    only a part of the feature, and with `bare` nothing of it, so that it is asked for nothing. Each
+    test runs `repeat` times. The suites named in `first` go before the others. Tests that are `done`
+    have a verdict already, and do not run again. `accel` is what the executor made of the user's
+    wish: kvm or tcg.
     """
 
     order: Order
@@ -48,6 +49,7 @@ class Unit:
     repeat: int = 1
     first: tuple[str, ...] = ()
     partial: bool = False
+    bare: bool = False
     pokes: tuple[str, ...] = ()
     accel: str = "tcg"
     done: tuple[Planned, ...] = ()

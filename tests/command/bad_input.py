@@ -282,7 +282,8 @@ ROWS: list[Row] = [
     ("clean --runs -1", 2, "Invalid value for '--runs'"),
     # trees
     ("run --tree /nonexistent", 2, "--tree /nonexistent: no such directory; give PATH or PATH@REV"),
-    ("run --tree ''", 2, "--tree is empty; give PATH[@REV], or leave out the option"),
+    ("run --tree debian-7.4", 2, "and no tree of the matrix; did you mean debian-7.3? give PATH, PATH@REV, or one of"),
+    ("run --tree ''", 2, "--tree is empty; give PATH[@REV]|NAME, or leave out the option"),
     ("run --tree {linux}@", 2, "no revision after the @"),
     ("run --tree @", 2, "--tree @: no such directory"),
     ("run --tree {linux}@nix", 2, "has no revision 'nix'"),

@@ -47,7 +47,7 @@ class Build:
 
     def plan(self, deed: str) -> BuildPlan:
         self._linux.write({"Makefile": MAKEFILE.replace("DEED", deed)})
-        return plan(self._cell, from_user(str(self._linux.path)), None)
+        return plan(self._cell, from_user(str(self._linux.path)), False)
 
     def __call__(self, deed: str) -> Kernel:
         self.steps = []

@@ -23,7 +23,7 @@ MAKE = {"ARCH": "x86_64", "CC": "gcc"}
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The series' tree, as far as it is configured."""
-    source = series.resolve(CELL, load().trees[CELL.tree], None, None)
+    source = series.resolve(CELL, load().trees, None, None)
     where = tmp_path_factory.mktemp("tree") / "linux"
     run(["git", "clone", "--quiet", "--shared", "--no-checkout", source.store, where], env=IDENTITY)
     run(["git", "-C", where, "sparse-checkout", "set", "--no-cone", *READ], env=IDENTITY)

@@ -141,29 +141,64 @@ def cell() -> Cell:
 
 
 def test_tree_without_the_feature_gets_the_series(linux: Repository, base: Source, series: Path, cell: Cell) -> None:
-    tree = Tree("mine", "none", Path("/none"), series)
-    assert resolve(cell, tree, str(linux.path), None).has_feature
+    trees = {"mine": Tree("mine", "none", Path("/none"), series)}
+    assert resolve(cell, trees, str(linux.path), None).has_feature
 
 
 def test_tree_with_the_feature_does_not(linux: Repository, base: Source, series: Path, cell: Cell) -> None:
-    tree = Tree("mine", "none", Path("/none"), series)
-    source = resolve(cell, tree, f"{linux.path}@series", None)
+    trees = {"mine": Tree("mine", "none", Path("/none"), series)}
+    source = resolve(cell, trees, f"{linux.path}@series", None)
     assert source.commit == linux.git("rev-parse", "series")
 
 
 def test_series_of_the_users(linux: Repository, base: Source, series: Path, cell: Cell, tmp_path: Path) -> None:
-    tree = Tree("mine", "none", Path("/none"), tmp_path)
-    assert not resolve(cell, tree, str(linux.path), "none").has_feature
-    assert resolve(cell, tree, str(linux.path), str(series)).has_feature
+    trees = {"mine": Tree("mine", "none", Path("/none"), tmp_path)}
+    assert not resolve(cell, trees, str(linux.path), "none").has_feature
+    assert resolve(cell, trees, str(linux.path), str(series)).has_feature
     with pytest.raises(UsageError, match="--series /nonexistent: no such directory"):
-        resolve(cell, tree, str(linux.path), "/nonexistent")
+        resolve(cell, trees, str(linux.path), "/nonexistent")
 
 
 def test_patches_of_the_cell_come_on_top(linux: Repository, base: Source, series: Path, cell: Cell) -> None:
-    tree = Tree("mine", "none", Path("/none"), series)
-    patched = resolve(replace(cell, patches=(series,)), tree, str(linux.path), "none")
+    trees = {"mine": Tree("mine", "none", Path("/none"), series)}
+    patched = resolve(replace(cell, patches=(series,)), trees, str(linux.path), "none")
     assert log(patched)[:2] == ["bpf: Add a header", "file: Change two"]
     assert patched.variant == "series"
+
+
+def test_tree_gets_the_series_that_is_nearest(linux: Repository, base: Source, tmp_path: Path, cell: Cell) -> None:
+    """Of those that apply: one for v6.13 would be nearer to v6.12 than that for v6.1, but it does not fit."""
+    trees = {}
+    for name, old in (("v6.13", "row 2"), ("v6.1", "line 2"), ("v5.15", "line 2")):
+        directory = tmp_path / "patches" / name
+        directory.mkdir(parents=True)
+        (directory / "0001-x.patch").write_text(mail(name, old))
+        trees[name] = Tree(name, "none", Path("/none"), directory)
+    assert log(resolve(cell, trees, str(linux.path), None))[0] == "v6.1"
+    for name in ("v6.1", "v5.15"):
+        del trees[name]
+    with pytest.raises(UsageError, match=r"(?s)no series .* this tree, which is v6\.12:.*v6\.13/0001.*--series none"):
+        resolve(cell, trees, str(linux.path), None)
+
+
+def test_patch_is_for_the_versions_that_it_says(
+    linux: Repository, base: Source, series: Path, cell: Cell, tmp_path: Path
+) -> None:
+    patch = tmp_path / "own" / "0001-x.patch"
+    patch.parent.mkdir()
+    for said, applied in (("Since: v6.13", False), ("Until: v6.11", False), ("Since: v6.12", True), ("", True)):
+        patch.write_text(mail(f"subject\n\n{said}", "line 2"))
+        source = resolve(replace(cell, patches=(patch.parent,)), {}, str(linux.path), "none")
+        assert (log(source)[0] == "subject") == applied, said
+
+
+def mail(message: str, old: str) -> str:
+    """A patch of `file.c` as git would write it: it changes the second line."""
+    return (
+        f"From {'0' * 40} Mon Sep 17 00:00:00 2001\nFrom: U <u@localhost>\nDate: Sat, 1 Jan 2000 00:00:00 +0000\n"
+        f"Subject: [PATCH] {message}\n\n---\ndiff --git a/file.c b/file.c\n--- a/file.c\n+++ b/file.c\n"
+        f"@@ -1,3 +1,3 @@\n line 1\n-{old}\n+changed\n line 3\n"
+    )
 
 
 def test_the_users_signing_key_has_no_say(

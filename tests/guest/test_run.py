@@ -68,7 +68,7 @@ def patched() -> Source:
     """The source of the first cell, with the series."""
     matrix = load()
     (cell,) = choose(matrix, ["x86_64-regs"])
-    return series.resolve(cell, matrix.trees[cell.tree], None, None)
+    return series.resolve(cell, matrix.trees, None, None)
 
 
 @pytest.fixture
