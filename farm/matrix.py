@@ -13,6 +13,7 @@ from pydantic import Field
 from farm.arch import ARCHITECTURES, FIRST
 from farm.base.errors import UsageError
 from farm.base.strict import Strict, complaint, form, near, read
+from farm.version import EVERY_VERSION, Bounds, Version, parse
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MATRIX = CHECKOUT / "kconfigs" / "matrix.yaml"
@@ -34,6 +35,7 @@ class Machine:
 class Cell:
     """One entry of the matrix: architecture, tree, fragments, guest.
 
+    It is for kernels of some `versions`: there may be options that only those have.
     `supports` is what the cell must support: the declared facts of its fragments,
     never an answer of the kernel under test. `feature` are the fragments for what
     the series adds; they are left out if there is no series. Cells of the `main`
@@ -54,6 +56,7 @@ class Cell:
     toolchain: str
     machine: Machine | None
     lenient: bool = False
+    versions: Bounds = EVERY_VERSION
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class Tree:
     archive: Path
     series: Path | None
     suite: str = ""
+
+    @property
+    def version(self) -> Version | None:
+        """The version that the package's name says, as linux-source-6.12, without having it."""
+        return parse(f"v{self.package.rpartition('-')[2]}")
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,9 @@ FEATURE = "bpf_ftrace"
 _Name = Annotated[str, form(r"[a-z0-9][a-z0-9_.-]{0,99}", "up to 100 of a-z, 0-9 and _.-, a letter or digit first")]
 
 
+_Version = Annotated[str, form(r"v\d{1,3}\.\d{1,3}", "a version, as v6.12")]
+
+
 class _Machine(Strict):
     memory: int = Field(default=224, ge=64, le=65536)
     cpus: int = Field(default=2, ge=1, le=64)
@@ -132,6 +143,8 @@ class _Cell(Strict):
     toolchain: Annotated[str, form(r"(gcc|clang)(-\d+)?", "gcc or clang, or one of a version, as clang-16")] = "gcc"
     guest: _Machine | None = _Machine()
     lenient: bool = False
+    since: _Version | None = None
+    until: _Version | None = None
 
 
 class _Matrix(Strict):
@@ -208,6 +221,7 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
         toolchain=spec.toolchain,
         machine=Machine(**spec.guest.model_dump()) if spec.guest else None,
         lenient=spec.lenient,
+        versions=Bounds(parse(spec.since or ""), parse(spec.until or "")),
     )
 
 

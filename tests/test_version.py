@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from farm.kernel import kconfig
-from farm.kernel.version import Version, bounds, of_makefile, parse
+from farm.version import Version, bounds, of_makefile, parse
 
 
 @pytest.mark.parametrize(

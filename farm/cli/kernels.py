@@ -29,6 +29,7 @@ from farm.cli.options import (
     TreeOption,
     Verbose,
     err,
+    for_tree,
     names,
     out,
     paths,
@@ -71,6 +72,7 @@ def cells(
     cell: Annotated[
         list[str] | None, typer.Argument(help="Only these cells, with all details.", metavar="[CELL]…")
     ] = None,
+    tree: TreeOption = None,
     matrix: MatrixOption = MATRIX,
     verbose: Verbose = False,
 ) -> None:
@@ -82,10 +84,11 @@ def cells(
     ```
     farm cells
     farm cells x86_64-regs x86_64-noregs
+    farm cells --tree debian-7.3
     ```
     """
     known = load(matrix)
-    chosen = choose(known, cell) if cell else list(known.cells.values())
+    chosen = choose(known, cell) if cell else for_tree(known, tree)
     width = max(len(one.name) for one in chosen)
     for one in chosen:
         notes = " (main road)" * one.main + " (only built)" * (one.machine is None)
@@ -98,7 +101,8 @@ def cells(
         rows = {
             "fragments": " ".join(path.stem for path in one.fragments + one.feature),
             "supports": " ".join(sorted(one.supports)) or "nothing that a test asks for",
-            "tree": f"{one.tree}, built by {one.toolchain}",
+            "tree": f"{tree or one.tree}, built by {one.toolchain}",
+            "kernels": str(one.versions),
             "guest": f"{machine.memory} MiB, {machine.cpus} processors {machine.cmdline}" if machine else "none",
         }
         table = Table.grid(padding=(0, 0, 0, 2))
@@ -126,7 +130,7 @@ def build(
     farm build --all
     ```
     """
-    chosen = choose(load(matrix), names(matrix, cell, everything))
+    chosen = choose(load(matrix), names(matrix, cell, everything, tree))
     order = builder.Order([cell.name for cell in chosen], tree, series, str(matrix), paths(patch))
     for one in build_kernels(order):
         out.print(

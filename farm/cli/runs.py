@@ -88,10 +88,10 @@ def run(
     if resume is not None:
         _refuse_besides_resume(ctx)
     else:
-        chosen = choose(load(matrix), names(matrix, cell, everything))
+        chosen = choose(load(matrix), names(matrix, cell, everything, tree))
         selection.check(chosen, select, matrix=matrix)
     request = session.RunRequest(
-        cells=names(matrix, cell, everything),
+        cells=names(matrix, cell, everything, tree),
         tree=tree,
         series=series,
         select=select,

@@ -14,7 +14,7 @@ import kconfiglib
 from farm.arch import Architecture
 from farm.base import cache, strict
 from farm.base.errors import UsageError
-from farm.kernel.version import Version, bounds
+from farm.version import Version, bounds
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read(path: Path) -> dict[str, str]:
 
 def fitted(fragment: Path, version: Version) -> Path:
     """The fragment as a kernel of this version can take it, in the cache if it differs: without the
-    options that the comment right above them gives to other versions (farm.kernel.version)."""
+    options that the comment right above them gives to other versions (farm.version)."""
     asked = strict.text(fragment).splitlines()
     fits: list[str] = []
     above: list[str] = []

@@ -14,8 +14,8 @@ from farm.base.errors import UsageError, refused
 from farm.base.strict import near
 from farm.kernel import kconfig
 from farm.kernel.tree import IDENTITY, Source, from_package, from_user, is_imported
-from farm.kernel.version import Version, bounds, parse
 from farm.matrix import Cell, Tree
+from farm.version import EVERY_VERSION, Version, bounds, parse
 
 #: How the output of `git diff` and `diff -u` begins, where a mail has its headers.
 _BARE_DIFF = re.compile(rb"\s*(?:diff -|--- \S|Index: |\*\*\* \S)")
@@ -60,6 +60,21 @@ def resolve(
         patched = apply(source, [_file(patch) for patch in extra], Path(extra[-1]).stem)
         source = replace(patched, variant=source.variant)
     return source
+
+
+def version_of(name: str, trees: Mapping[str, Tree]) -> Version:
+    """The version of a tree, one of `trees` or the user's. Raises UsageError, FarmError."""
+    if tree := trees.get(name):
+        return tree.version or from_package(tree).version
+    return from_user(name).version
+
+
+def refuse_unfit(cells: Sequence[Cell], trees: Mapping[str, Tree], user_tree: str | None) -> None:
+    """Raise a UsageError that names the cells that are not for the version of their tree."""
+    for cell in cells:
+        name = user_tree or cell.tree
+        if cell.versions != EVERY_VERSION and not cell.versions.hold(version := version_of(name, trees)):
+            raise UsageError(f"{cell.name} is for kernels {cell.versions}, and {name} is {version}; leave it out")
 
 
 def is_bare(name: str, trees: Mapping[str, Tree], series: str | None) -> bool:
@@ -121,6 +136,7 @@ def check(
     for fragment in dict.fromkeys(path for cell in cells for path in cell.fragments + cell.feature):
         kconfig.read(fragment)
     check_files(series, extra)
+    refuse_unfit(cells, trees, user_tree)
     done = set()
     for cell in cells:
         like = (cell.tree, cell.patches)

@@ -19,8 +19,8 @@ from farm.base import cache, removal
 from farm.base.command import CommandFailed, run
 from farm.base.errors import FarmError, UsageError, refused
 from farm.kernel import debian
-from farm.kernel.version import Version, of_makefile
 from farm.matrix import Tree
+from farm.version import Version, of_makefile
 
 #: Author and committer of the farm's commits. They are fixed, and so are the
 #: dates: the same input gives the same commit on every machine.

@@ -213,7 +213,6 @@ static int in_nmi_context(struct ftrace_target_call *call)
 
 static int sleeper(void *unused)
 {
-	/* The state comes first, for who waits until this is off the CPU. */
 	set_current_state(TASK_UNINTERRUPTIBLE);
 	complete(&done);
 	schedule();
@@ -236,8 +235,9 @@ static struct task_struct *make_sleeper(int cpu)
 	wake_up_process(task);
 	wait_for_completion(&done);
 
-	/* Bind it again, since this waits until it sleeps. */
-	kthread_bind(task, cpu);
+	/* It may stay on the queue for a while after it went to sleep. */
+	while (READ_ONCE(task->on_rq))
+		schedule_timeout_uninterruptible(1);
 
 	return task;
 }

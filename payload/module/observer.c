@@ -15,6 +15,7 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
+#include "compat.h"
 #include "functions.h"
 #include "observer.h"
 
@@ -176,7 +177,7 @@ static notrace void observe(unsigned long ip, unsigned long parent_ip,
 
 #ifdef CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS
 	if (observer->kind == FTRACE_TARGET_OPS_JUMP)
-		arch_ftrace_set_direct_caller(fregs, (unsigned long)target_direct);
+		set_direct_caller(fregs, (unsigned long)target_direct);
 #endif
 	if (observer->kind == FTRACE_TARGET_OPS_CHANGE)
 		change_registers(&arch_ftrace_regs(fregs)->regs);
@@ -210,12 +211,12 @@ asmlinkage notrace void target_direct_called(const u64 *regs, unsigned long ip,
 
 static int register_direct(struct ftrace_ops *ops)
 {
-	return register_ftrace_direct(ops, (unsigned long)target_direct);
+	return register_direct_ops(ops, (unsigned long)target_direct);
 }
 
 static void unregister_direct(struct ftrace_ops *ops)
 {
-	unregister_ftrace_direct(ops, (unsigned long)target_direct, false);
+	unregister_direct_ops(ops, (unsigned long)target_direct);
 }
 
 #else

@@ -10,8 +10,8 @@ import pytest
 from farm.base.errors import FarmError
 from farm.kernel import debian
 from farm.kernel.tree import from_package, is_imported
-from farm.kernel.version import Version
 from farm.matrix import Tree
+from farm.version import Version
 
 pytestmark = pytest.mark.usefixtures("cache_root")
 

@@ -63,7 +63,7 @@ SYM_FUNC_START(target_registers)
 	RET
 SYM_FUNC_END(target_registers)
 
-#if defined(CONFIG_FTRACE_MCOUNT_RECORD) && \
+#if defined(CONFIG_DYNAMIC_FTRACE) && \
 	!defined(CONFIG_FTRACE_MCOUNT_USE_OBJTOOL)
 	.pushsection __mcount_loc, "a", @progbits
 	.balign	8

@@ -62,6 +62,9 @@ class Bounds:
         return " ".join(words) or "in every version"
 
 
+EVERY_VERSION = Bounds()
+
+
 def bounds(lines: Iterable[str]) -> Bounds:
     """What the lines say, of which the others are ignored."""
     said = {found[1].lower(): parse(found[2]) for line in lines if (found := _BOUND.fullmatch(line.strip()))}
