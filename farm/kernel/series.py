@@ -4,13 +4,14 @@
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from farm.base import cache
 from farm.base.command import CommandFailed, run
-from farm.base.errors import UsageError, refused
+from farm.base.errors import FarmError, UsageError, refused
 from farm.base.strict import near
 from farm.kernel import kconfig
 from farm.kernel.tree import IDENTITY, Source, from_package, from_user, is_imported
@@ -89,12 +90,21 @@ def _apply_fitting(source: Source, trees: Mapping[str, Tree]) -> Source:
     applies. Raises a UsageError that says what did not fit."""
     refused = []
     for series in nearest(source.version, trees):
+        made_for = [tree for tree in trees.values() if tree.series == series]
         try:
-            return apply(source, patches_in(series), "series")
+            return apply(source, patches_in(series), "series", lenders=list(_imported(made_for)))
         except UsageError as error:
             refused.append(str(error))
     said = "\n".join([f"no series of the farm fits this tree, which is {source.version}:", *refused])
     raise UsageError(f"{said}\ntest it as it is (--series none), or with patches of yours (--series DIR)")
+
+
+def _imported(trees: Iterable[Tree]) -> Iterator[Source]:
+    """The sources of trees that are there without being waited for."""
+    for tree in trees:
+        with suppress(FarmError):
+            if is_imported(tree):
+                yield from_package(tree)
 
 
 def nearest(version: Version, trees: Mapping[str, Tree]) -> list[Path]:
@@ -185,8 +195,13 @@ def content(patch: Path) -> bytes:
     return data
 
 
-def apply(source: Source, patches: Sequence[Path], name: str, skip_applied: bool = False) -> Source:
+def apply(
+    source: Source, patches: Sequence[Path], name: str, skip_applied: bool = False, lenders: Sequence[Source] = ()
+) -> Source:
     """`source` with the patches on top.
+
+    Where the context of a patch has changed, git merges it, if it has the files that the patch was made
+    for: in the source's own history, or in one of the `lenders`.
 
     The result is kept in the store under the hash of its inputs, so that `git am`
     runs only once. If a patch does not apply, this raises a UsageError that names
@@ -201,12 +216,12 @@ def apply(source: Source, patches: Sequence[Path], name: str, skip_applied: bool
     ref = f"refs/farm/{cache.digest(*ingredients)}"
     commit = source.git("for-each-ref", "--format=%(objectname)", ref)
     if not commit:
-        commit = _am(source, patches, skip_applied)
+        commit = _am(source, patches, skip_applied, lenders)
         source.git("update-ref", ref, commit)
     return source.at(commit, label, variant)
 
 
-def _am(source: Source, patches: Sequence[Path], skip_applied: bool) -> str:
+def _am(source: Source, patches: Sequence[Path], skip_applied: bool, lenders: Sequence[Source]) -> str:
     with cache.scratch("am") as directory:
         where = directory / "tree"
         # No checkout: `git am` takes the few files that it changes from the index.
@@ -217,6 +232,8 @@ def _am(source: Source, patches: Sequence[Path], skip_applied: bool) -> str:
             run([*git, "read-tree", "HEAD"], env=IDENTITY)
             for patch in patches:
                 if not (skip_applied and _reverses(where, patch)):
+                    for lender in lenders:
+                        _lend(lender, source, patch)
                     _am_one(where, patch)
             return run([*git, "rev-parse", "HEAD"]).strip()
         finally:
@@ -231,13 +248,39 @@ def _reverses(where: Path, patch: Path) -> bool:
     return True
 
 
+def _lend(lender: Source, source: Source, patch: Path) -> None:
+    """Copy the files that a patch was made for, as git needs them to merge it. They are named by the
+    beginning of their ids. An alternate would not do: what git finds there it does not write."""
+    for blob in re.findall(r"^index ([0-9a-f]{7,40})\.\.", patch.read_text(errors="replace"), re.M):
+        try:
+            text = run(["git", "--git-dir", lender.store, "cat-file", "blob", blob])
+        except CommandFailed:
+            continue  # a new file, or one of the patch before
+        source.git("hash-object", "-w", "--stdin", stdin=text)
+
+
 def _am_one(where: Path, patch: Path) -> None:
+    git: list[str | Path] = ["git", "-C", where]
+    am: list[str | Path] = [*git, "am", "--quiet", "--committer-date-is-author-date"]
     try:
-        run(["git", "-C", where, "am", "--quiet", "--committer-date-is-author-date", patch], env=IDENTITY)
+        run([*am, patch], env=IDENTITY)
     except CommandFailed as error:
         if "patch failed" in error.output and _reverses(where, patch):
             raise UsageError(f"{patch}: the tree has this patch already; leave it out") from error
-        raise UsageError(explain(patch, error.output)) from error
+        try:
+            run([*git, "am", "--quit"], env=IDENTITY)
+            _check_out_changed(where, patch)
+            run([*am, "--3way", patch], env=IDENTITY)
+        except CommandFailed:
+            raise UsageError(explain(patch, error.output)) from error
+
+
+def _check_out_changed(where: Path, patch: Path) -> None:
+    """Write the files that a patch changes, so that a merge finds them unchanged."""
+    named = set(re.findall(r"^(?:--- a|\+\+\+ b)/(\S+)", patch.read_text(errors="replace"), re.M))
+    known = run(["git", "-C", where, "ls-files", "--", *named]).splitlines() if named else []
+    if known:
+        run(["git", "-C", where, "checkout", "--force", "--", *known], env=IDENTITY)
 
 
 def explain(patch: Path, output: str) -> str:

@@ -10,7 +10,7 @@ from farm.base.errors import UsageError
 from farm.kernel.series import apply, patches_in, resolve
 from farm.kernel.tree import FEATURE_HEADER, Source, from_user
 from farm.matrix import Cell, Tree, load
-from tests.conftest import Repository
+from tests.conftest import LINUX, Repository
 
 pytestmark = pytest.mark.usefixtures("cache_root")
 
@@ -179,6 +179,25 @@ def test_tree_gets_the_series_that_is_nearest(linux: Repository, base: Source, t
         del trees[name]
     with pytest.raises(UsageError, match=r"(?s)no series .* this tree, which is v6\.12:.*v6\.13/0001.*--series none"):
         resolve(cell, trees, str(linux.path), None)
+
+
+def test_changed_context_is_merged(linux: Repository, base: Source, series: Path, tmp_path: Path) -> None:
+    """From the tree's own history, or with the files of the source that the series was made for."""
+    changed = TEXT.replace("line 8\n", "eight\n")
+    linux.commit({"file.c": changed, "another.c": changed.replace("line", "row")})
+    patched = apply(from_user(str(linux.path)), patches_in(series), "series")
+    wanted = changed.replace("line 5\n", "five\n").replace("line 30\n", "thirty\n")
+    assert patched.git("show", f"{patched.commit}:file.c") == wanted.strip()
+
+    stranger = Repository(tmp_path / "stranger")
+    stranger.commit({**LINUX, "file.c": changed, "another.c": changed.replace("line", "row")})
+    theirs = from_user(str(stranger.path))
+    with pytest.raises(UsageError, match=r"(?s)does not apply; the tree is as it was.*file.c: the hunk at line 2"):
+        apply(theirs, patches_in(series), "series")
+    merged = apply(theirs, patches_in(series), "series", lenders=[base])
+    assert merged.git("show", f"{merged.commit}:file.c") == wanted.strip()
+    assert len(worktrees(theirs)) == 1
+    merged.git("fsck", "--no-dangling")
 
 
 def test_patch_is_for_the_versions_that_it_says(
