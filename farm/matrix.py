@@ -64,7 +64,8 @@ class Tree:
     """A kernel source from a Debian package, and the series for it, if there is one.
 
     It is `archive` if the package is installed; else the newest one of `suite`, which the farm gets
-    from Debian's archive and keeps. One of the two may be missing.
+    from Debian's archive and keeps. One of the two may be missing. A night that is asked for no tree
+    tests the `nightly` cells on this one too.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Tree:
     archive: Path
     series: Path | None
     suite: str = ""
+    nightly: tuple[str, ...] = ()
 
     @property
     def version(self) -> Version | None:
@@ -130,6 +132,7 @@ class _Tree(Strict):
     archive: str | None = None
     suite: Annotated[str, form(r"[a-z][a-z0-9.-]*", "a suite of Debian, as trixie-backports")] = ""
     series: str | None = None
+    nightly: list[_Name] = Field(default=[])
 
 
 class _Cell(Strict):
@@ -158,6 +161,11 @@ def load(path: Path = MATRIX) -> Matrix:
     """The matrix in `path`. Raises a UsageError that names file, line and key."""
     root, parsed = read(path, _Matrix)
     trees = {name: _tree(path, root, name, tree) for name, tree in parsed.trees.items()}
+    for name, tree in parsed.trees.items():
+        for i, cell in enumerate(tree.nightly):
+            if cell not in parsed.cells:
+                said = f"no cell {cell!r}; {near(cell, parsed.cells)}there is: {', '.join(parsed.cells)}"
+                raise UsageError(complaint(path, root, ("trees", name, "nightly", i), said))
     for fragment, facts in parsed.fragments.items():
         for i, fact in enumerate(facts):
             if fact not in FACTS:
@@ -228,7 +236,7 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
 def _tree(path: Path, root: yaml.Node | None, name: str, spec: _Tree) -> Tree:
     installed = Path(spec.archive or f"/usr/src/{spec.package}.tar.xz")
     series = _existing(path, root, ("trees", name, "series"), spec.series) if spec.series else None
-    return Tree(name, spec.package, installed, series, spec.suite)
+    return Tree(name, spec.package, installed, series, spec.suite, tuple(spec.nightly))
 
 
 def _existing(path: Path, root: yaml.Node | None, where: tuple[str | int, ...], relative: str) -> Path:

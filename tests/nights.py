@@ -3,11 +3,12 @@
 of the kind that breaks pages."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from farm.matrix import MATRIX
+from farm.matrix import CHECKOUT, MATRIX
 from farm.record import records
 from farm.record.records import Run, Slot, VerdictRecord
 from farm.record.verdict import Verdict
@@ -51,6 +52,17 @@ SPLAT = (
 )
 MINE = "[    3.000000] farm: mark 4\r\n[    3.050000] target: <b>loaded</b> & ready\r\n" + SPLAT
 CONSOLE = BEFORE + MINE + "[    9.000000] of another test\r\n"
+
+
+def one_tree(place: Path) -> Path:
+    """The farm's matrix below a directory, for nights that test its first tree alone: the others
+    are fetched from Debian's archive."""
+    matrix = place / "kconfigs/matrix.yaml"
+    matrix.parent.mkdir()
+    matrix.write_text(re.sub(r"(?s)    nightly: \[.*?\]\n", "", MATRIX.read_text()))
+    (matrix.parent / "x86_64").symlink_to(MATRIX.parent / "x86_64")
+    (place / "patches").symlink_to(CHECKOUT / "patches")
+    return matrix
 
 
 def verdict(night: int, cell: str, suite: str, test: str) -> VerdictRecord:

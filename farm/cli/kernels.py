@@ -17,7 +17,8 @@ from farm import execute
 from farm.arch import of
 from farm.artifact import locate
 from farm.base import cache
-from farm.base.errors import Exit, KernelError, UsageError
+from farm.base.errors import Exit, FarmError, KernelError, UsageError
+from farm.base.strict import near
 from farm.cli.options import (
     AccelOption,
     All,
@@ -29,7 +30,6 @@ from farm.cli.options import (
     TreeOption,
     Verbose,
     err,
-    for_tree,
     names,
     out,
     paths,
@@ -38,6 +38,7 @@ from farm.guest import accel, splat, vm
 from farm.guest.start import start
 from farm.kernel import builder
 from farm.kernel import series as patches
+from farm.kernel.tree import from_package, version_in
 from farm.matrix import MATRIX, choose, load
 from farm.report.live import Live
 from farm.report.text import plain
@@ -88,7 +89,7 @@ def cells(
     ```
     """
     known = load(matrix)
-    chosen = choose(known, cell) if cell else for_tree(known, tree)
+    chosen = choose(known, cell) if cell else patches.for_tree(known, tree)
     width = max(len(one.name) for one in chosen)
     for one in chosen:
         notes = " (main road)" * one.main + " (only built)" * (one.machine is None)
@@ -136,6 +137,40 @@ def build(
         out.print(
             f"{one.cell}: {locate(one.kernel, one.cell)}/{of(one.arch).image_name}", highlight=False, soft_wrap=True
         )
+
+
+@app.command()
+def fetch(
+    tree: Annotated[list[str] | None, typer.Argument(help="Only these trees.", metavar="[TREE]…")] = None,
+    matrix: MatrixOption = MATRIX,
+    verbose: Verbose = False,
+) -> None:
+    """Get the newest of Debian's kernels for the trees of the matrix. A tree that was never
+    fetched is fetched when it is first used, and stays as it is until it is fetched again. One
+    whose package is installed is what apt has installed.
+
+    Examples:
+
+    ```
+    farm fetch
+    farm fetch debian-7.3
+    ```
+    """
+    known = load(matrix).trees
+    for name in tree or []:
+        if name not in known:
+            raise UsageError(f"no tree {name!r}; {near(name, known)}there is: {', '.join(known)}")
+    failed = []
+    for one in [known[name] for name in tree or known]:
+        try:
+            err.print(f"{one.name}: {one.package} of {one.suite or 'this host'}", highlight=False, soft_wrap=True)
+            source = from_package(one, newest=True)
+        except FarmError as error:
+            failed.append(f"{one.name}: {error}")
+            continue
+        out.print(f"{one.name}: {version_in(one)}, {source.version}", highlight=False, soft_wrap=True)
+    if failed:
+        raise FarmError("\n".join(failed))
 
 
 def check(order: builder.Order) -> None:

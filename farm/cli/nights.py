@@ -68,7 +68,8 @@ def nightly(
     """
     if was_typed(ctx, "at") and not install:
         raise UsageError("--at is the time for --install; without --install the night begins now")
-    tree = os.path.abspath(os.path.expanduser(tree)) if tree else None
+    known = load(matrix)
+    tree = os.path.abspath(os.path.expanduser(tree)) if tree and tree not in known.trees else tree
     series = os.path.abspath(os.path.expanduser(series)) if series and series != "none" else series
     asked = night.Asked(results, matrix.resolve(), tree, series)
     limit = night.seconds(budget)
@@ -76,8 +77,7 @@ def nightly(
         where, said = timer.install([sys.executable, "-m", "farm", "nightly", "--budget", budget, *asked.words], at)
         out.print(f"installed in {where}{said}", markup=False, highlight=False, soft_wrap=True)
         return
-    known = load(matrix)
-    patches.check(list(known.cells.values()), known.trees, tree, series)
+    patches.check(patches.for_tree(known, tree), known.trees, tree, series)
     with night.alone(results), morning.told_of_failure(results):
         found = None if restart else night.left_open(asked, datetime.now(UTC))
         directory, planned = found or evening.begin(asked, limit)

@@ -11,7 +11,7 @@ from rich.console import Console
 from farm.base.command import VERBOSE
 from farm.base.errors import UsageError
 from farm.kernel import series
-from farm.matrix import Cell, Matrix, load
+from farm.matrix import load
 from farm.run import selection
 
 out = Console()
@@ -133,12 +133,4 @@ def names(matrix: Path, cell: list[str] | None, everything: bool, tree: str | No
     list means those of the main road. Raises UsageError for both at once."""
     if everything and cell:
         raise UsageError(f"--all and {' '.join(cell)}: name cells, or give --all")
-    known = load(matrix)
-    return [one.name for one in for_tree(known, tree)] if everything else cell or []
-
-
-def for_tree(matrix: Matrix, tree: str | None) -> list[Cell]:
-    """The cells that are for the version of a tree, or each for that of its own tree."""
-    cells = list(matrix.cells.values())
-    versions = {name: series.version_of(name, matrix.trees) for name in {tree or cell.tree for cell in cells}}
-    return [cell for cell in cells if cell.versions.hold(versions[tree or cell.tree])]
+    return [one.name for one in series.for_tree(load(matrix), tree)] if everything else cell or []

@@ -15,7 +15,7 @@ from farm.base.errors import FarmError, UsageError, refused
 from farm.base.strict import near
 from farm.kernel import kconfig
 from farm.kernel.tree import IDENTITY, Source, from_package, from_user, is_imported
-from farm.matrix import Cell, Tree
+from farm.matrix import Cell, Matrix, Tree
 from farm.version import EVERY_VERSION, Version, bounds, parse
 
 #: How the output of `git diff` and `diff -u` begins, where a mail has its headers.
@@ -68,6 +68,14 @@ def version_of(name: str, trees: Mapping[str, Tree]) -> Version:
     if tree := trees.get(name):
         return tree.version or from_package(tree).version
     return from_user(name).version
+
+
+def for_tree(matrix: Matrix, tree: str | None) -> list[Cell]:
+    """The cells that are for the version of a tree, or each for that of its own tree. Raises UsageError,
+    FarmError."""
+    cells = list(matrix.cells.values())
+    versions = {name: version_of(name, matrix.trees) for name in {tree or cell.tree for cell in cells}}
+    return [cell for cell in cells if cell.versions.hold(versions[tree or cell.tree])]
 
 
 def refuse_unfit(cells: Sequence[Cell], trees: Mapping[str, Tree], user_tree: str | None) -> None:

@@ -122,6 +122,12 @@ def is_imported(tree: Tree) -> bool:
     return (package is not None or not _from_suite(tree)) and cache.entry("sources", _key(tree, package)).is_dir()
 
 
+def version_in(tree: Tree) -> str:
+    """Which version of its package a tree is, for people."""
+    package = debian.taken(tree.package, tree.suite) if _from_suite(tree) else None
+    return f"{package.name} {package.version}" if package else f"{tree.package} as installed"
+
+
 def from_package(tree: Tree, newest: bool = False) -> Source:
     """The source of a Debian package, imported into git on first use.
 

@@ -15,7 +15,7 @@ from farm.history.model import Summary
 from farm.hunt.mutant import Mutant
 from farm.kernel import build as kernels
 from farm.kernel import series as patching
-from farm.kernel.tree import Source, work_tree
+from farm.kernel.tree import Source, is_imported, work_tree
 from farm.matrix import Cell, Matrix
 from farm.nightly.plan import Build
 from farm.run import comparison
@@ -132,7 +132,10 @@ def _plans(wanted: Iterable[Wanted], matrix: Matrix) -> dict[Wanted, kernels.Bui
 
 
 def _source(wanted: Wanted, matrix: Matrix) -> Source | None:
+    tree = matrix.trees.get(wanted.tree or wanted.cell.tree)
     try:
+        if tree and not is_imported(tree):
+            return None  # to get it takes minutes, and a network
         return patching.resolve(wanted.cell, matrix.trees, wanted.tree, wanted.series)
     except Blamed:
         return None

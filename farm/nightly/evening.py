@@ -3,14 +3,16 @@
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from farm.base.errors import UsageError
+from farm.base.errors import Blamed, UsageError
 from farm.history import index, reading, store
 from farm.history.model import Summary
 from farm.hunt import mutant as mutant_files
 from farm.hunt.mutant import Mutant
+from farm.kernel import series as patching
 from farm.matrix import Matrix, load
 from farm.nightly import builds as kernels
 from farm.nightly import night
@@ -22,6 +24,9 @@ from farm.run import resume
 
 #: The cell in which the kernel's own tests run.
 SELFTESTS_CELL = "x86_64-regs"
+
+#: The guessed seconds to fetch and unpack the newest kernels, for each night.
+FETCH = 120.0
 
 
 def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
@@ -38,7 +43,7 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
         # a cell takes about as long with another tree: better than a guess, in the first night of this one
         tests = _tests(db, results, everything) | _tests(db, results, runs)
     own = [run for run in everything if run.line == reading.own_tests(line) and run.complete and not run.select]
-    names, main = list(known.cells), [cell.name for cell in known.cells.values() if cell.main]
+    names, main = _names(known, asked), [cell.name for cell in known.cells.values() if cell.main]
     (mutants, unfit), built = _mutants(known), kernels.past(everything, runs)
     costs = planning.Costs(
         tests,
@@ -58,6 +63,11 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
         unfit.append(f"the kernel's own tests: the matrix has no {SELFTESTS_CELL}")
     elif chosen.selftests:
         steps.append(Step("selftests", ("selftests", SELFTESTS_CELL, *asked.words), of_selftests))
+    if not (asked.tree or asked.series):
+        rest = budget - chosen.seconds
+        more, without = _other_trees(known, asked, everything, rest)
+        steps += more
+        unfit += without
     if chosen.mutants:
         steps.append(Step("mutants", ("mutants", *chosen.mutants, *asked.place), of_mutants))
     directory = records.new_directory(results, PREFIX)
@@ -73,6 +83,46 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
         reported=False,
     )
     return directory, night.save(directory, planned)
+
+
+def _names(known: Matrix, asked: Asked) -> list[str]:
+    """The cells that are for the version of the tree; all, if it cannot be read: the step that needs it
+    says what is wrong."""
+    try:
+        return [cell.name for cell in patching.for_tree(known, asked.tree)]
+    except Blamed:
+        return list(known.cells)
+
+
+def _other_trees(
+    known: Matrix, asked: Asked, everything: Sequence[Summary], rest: float
+) -> tuple[list[Step], list[str]]:
+    """The steps for the other trees of the matrix, as far as they fit into `rest` seconds, and what does not
+    fit. Before them, the newest of these trees are fetched."""
+    steps, left = [], []
+    for tree in known.trees.values():
+        if not tree.nightly:
+            continue
+        there = replace(asked, tree=tree.name)
+        line = reading.line_of("run", tree.name, None, str(asked.matrix))
+        runs = [run for run in everything if run.line == line]
+        with store.reading(asked.results) as db:
+            tests = _tests(db, asked.results, everything) | _tests(db, asked.results, runs)
+        costs = planning.Costs(tests, _builds(known, there, kernels.past(everything, runs)))
+        cells = []
+        taken = 0.0
+        for cell in tree.nightly:
+            if costs.cell(cell) <= rest - taken:
+                cells.append(cell)
+                taken += costs.cell(cell)
+            else:
+                left.append(f"{cell} of {tree.name}: needs {costs.cell(cell):.0f} s, {rest - taken:.0f} s are left")
+        rest -= taken
+        if cells:
+            steps.append(Step(tree.name, ("run", *cells, *there.words), taken))
+    if steps:
+        steps.insert(0, Step("trees", ("fetch", *(step.name for step in steps), *asked.of_matrix), FETCH))
+    return steps, left
 
 
 def _builds(known: Matrix, asked: Asked, built: kernels.Past) -> dict[str, planning.Build]:

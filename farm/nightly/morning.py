@@ -103,7 +103,7 @@ def _tell(out: Console, results: Path, directory: Path, night: Night, told: Besi
     config = tell_config.load(tell_config.default())
     failed = []
     for step in night.steps:
-        if step.name == "mutants" or (step.name == "selftests" and not step.run):
+        if step.name in ("mutants", "trees") or (step.name == "selftests" and not step.run):
             continue
         try:
             look = (
@@ -123,7 +123,9 @@ def besides(results: Path, night: Night) -> Besides:
     """What happened in a night besides the results of its runs."""
     news, notes = [], []
     for step in night.steps:
-        if step.name != "mutants" and not step.run and step.exit != Exit.PASSED:
+        if step.name == "trees" and step.exit not in (None, Exit.PASSED):
+            news.append("trees: the newest of Debian's kernels could not all be had; `farm fetch` says why")
+        elif step.name != "mutants" and not step.run and step.exit != Exit.PASSED:
             news.append(f"{step.name}: `farm {step.words[0]}` left no run; {step.said or f'it ended with {step.exit}'}")
         elif step.exit is None or (step.said and step.exit != Exit.PASSED):
             news.append(f"{step.name}: {step.said or 'not done yet'}")

@@ -137,8 +137,11 @@ class Asked:
     @property
     def place(self) -> tuple[str, ...]:
         """The same for a command that takes no tree."""
-        matrix = () if self.matrix == MATRIX else ("--matrix", str(self.matrix))
-        return ("--results", str(self.results), *matrix)
+        return ("--results", str(self.results), *self.of_matrix)
+
+    @property
+    def of_matrix(self) -> tuple[str, ...]:
+        return () if self.matrix == MATRIX else ("--matrix", str(self.matrix))
 
 
 def left_open(asked: Asked, now: datetime) -> tuple[Path, Night] | None:
@@ -258,7 +261,7 @@ def _do(results: Path, night: Night, step: Step, deadline: Deadline, run: Farm, 
         there and there.status == "finished"
     ):  # the night was killed after the step had finished, before it was recorded
         return replace(step, run=there.id, exit=there.exit, said="")
-    elif step.name == "cells" and there and there.status in ("running", "interrupted"):
+    elif step.words[0] == "run" and there and there.status in ("running", "interrupted"):
         words = ("run", "--resume", str(results / there.id))
         say(f"{night.id}: going on with {there.id}")
     elif step.name == "selftests" and deadline.left() < step.expected:

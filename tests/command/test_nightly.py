@@ -29,6 +29,7 @@ from farm.history import index, reading, store
 from farm.history.model import Mutation
 from farm.hunt import mutants
 from farm.kernel import build as kernel_builds
+from farm.kernel import series
 from farm.kernel.tree import work_tree
 from farm.matrix import CHECKOUT, MATRIX, load
 from farm.nightly import builds, evening, morning, night, plan
@@ -391,7 +392,9 @@ def test_a_first_night_is_planned_without_a_history(
     tmp_path: Path, cache_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory, made = evening.begin(asked(tmp_path), 1e6)
-    assert [step.name for step in made.steps] == ["cells", "selftests", "mutants"]
+    assert [step.name for step in made.steps] == [
+        "cells", "selftests", "trees", "debian-7.3", "debian-6.1", "mutants",
+    ]  # fmt: skip
     assert night.left_open(asked(tmp_path), datetime.now(UTC)) == (directory, made)
     said = list(night.told(made))
     assert said[0].startswith(f"{made.id}: ")
@@ -408,18 +411,40 @@ def test_a_tree_of_the_users(tmp_path: Path, cache_root: Path) -> None:
     assert tried.words[-2:] == ("--results", str(tmp_path))
 
 
+#: The steps for the trees beside the first one.
+OTHERS = ("trees", "debian-7.3", "debian-6.1")
+
+
+def test_other_trees_get_what_is_left(tmp_path: Path, cache_root: Path) -> None:
+    """Their newest kernels first, then the cells that the matrix names for each, as many as fit."""
+    known = load()
+    _, made = evening.begin(asked(tmp_path), 1e6)
+    steps = {step.name: step for step in made.steps}
+    assert steps["trees"].words == ("fetch", "debian-7.3", "debian-6.1")
+    for name in OTHERS[1:]:
+        assert steps[name].words == ("run", *known.trees[name].nightly, "--results", str(tmp_path), "--tree", name)
+        assert {*known.trees[name].nightly} <= {cell.name for cell in series.for_tree(known, name)}
+    spent = made.expected - steps["mutants"].expected - steps["debian-6.1"].expected - steps["trees"].expected
+    _, tight = evening.begin(asked(tmp_path), spent + 1.0)
+    assert [step.name for step in tight.steps] == ["cells", "selftests", "trees", "debian-7.3", "mutants"]
+    assert [line for line in tight.left if line.startswith("x86_64-regs of debian-6.1: needs")]
+    _, own = evening.begin(night.Asked(tmp_path, series="none"), 1e6)
+    assert not {*OTHERS} & {step.name for step in own.steps}
+
+
 @pytest.mark.parametrize(
     "cell, following, steps, said",
     [
-        ("x86_64-kasan", "x86_64-mitigations", ["cells", "selftests"], "mutants: "),
-        ("x86_64-regs", "x86_64-regs-fp", ["cells"], "the kernel's own tests: the matrix has no "),
+        ("x86_64-kasan", "x86_64-mitigations", ["cells", "selftests", *OTHERS], "mutants: "),
+        ("x86_64-regs", "x86_64-regs-fp", ["cells", *OTHERS], "the kernel's own tests: the matrix has no "),
     ],
 )
 def test_a_matrix_without_a_cell(tmp_path: Path, cell: str, following: str, steps: list[str], said: str) -> None:
     """What needs it is left out, and it is said; the rest is run."""
     matrix = tmp_path / "kconfigs/matrix.yaml"
     matrix.parent.mkdir()
-    matrix.write_text(re.sub(rf"(?ms)^  {cell}:.*?(?=^  {following}:)", "", MATRIX.read_text()))
+    without = re.sub(rf"(?ms)^  {cell}:.*?(?=^  {following}:)", "", MATRIX.read_text())
+    matrix.write_text(re.sub(rf"{cell},\s+", "", without))
     (matrix.parent / "x86_64").symlink_to(MATRIX.parent / "x86_64")
     (tmp_path / "patches").symlink_to(CHECKOUT / "patches")
     _, made = evening.begin(night.Asked(tmp_path / "results", matrix), 1e6)
@@ -649,6 +674,7 @@ class Nights:
         self.program = place / "python"
         self.program.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.command.nightfarm "$@"\n')
         self.program.chmod(0o755)
+        self.matrix = nights.one_tree(place)
         cache = place / "cache"
         self.environment = {
             **os.environ,
@@ -658,7 +684,7 @@ class Nights:
         }
 
     def start(self, number: int, **more: str) -> "subprocess.Popen[str]":
-        words = ["farm", "nightly", "--budget", "99h", "--results", str(self.results)]
+        words = ["farm", "nightly", "--budget", "99h", "--results", str(self.results), "--matrix", str(self.matrix)]
         return subprocess.Popen(
             [sys.executable, "-c", NIGHTLY, str(self.program), *words],
             cwd=CHECKOUT,
