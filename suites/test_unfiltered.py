@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from farm.matrix import Cell
 from suites import calls, filters
 from suites import observer as module
 from suites.calls import MASK, PATTERNS, Call
-from suites.filters import DROP_ALL, PASS_ALL, Rule
+from suites.filters import ARG_EQUALS, DROP_ALL, PASS_ALL, Rule
 from suites.tracefs import Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
@@ -24,7 +25,7 @@ FUNCTION = "target_args5"
 CALLS = [("args5", values) for values in PATTERNS.values()]
 
 #: enum bpf_attach_type (include/uapi/linux/bpf.h)
-BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_KPROBE_MULTI = 24, 25, 42
+BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_TRACE_KPROBE_MULTI, BPF_TRACE_KPROBE_SESSION = 24, 25, 42, 56
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,18 @@ def _multi(on_return: bool) -> Callable[[Agent, Tracing], Look]:
     return _program("kprobe_multi", BPF_TRACE_KPROBE_MULTI, not on_return, on_return, **how)
 
 
+def _session(agent: Agent, tracing: Tracing) -> Look:
+    """Of each call, the first record has the arguments and the second what was returned."""
+    both = _program("kprobe_session", BPF_TRACE_KPROBE_SESSION, True, True, symbols=[FUNCTION])(agent, tracing)
+
+    def look() -> list[Seen]:
+        runs = both()
+        assert len(runs) % 2 == 0, f"all calls have returned, and the program ran {len(runs)} times"
+        return [Seen(entry.arguments, back.returned) for entry, back in zip(runs[::2], runs[1::2], strict=True)]
+
+    return look
+
+
 # Those of the target module: callbacks that did not ask to be filtered.
 
 
@@ -130,6 +143,7 @@ OBSERVERS = (
     UnfilteredObserver("fprobe_exit", _event("f", f"{FUNCTION}%return", RETURNED), ("fprobe",)),
     UnfilteredObserver("kprobe_multi", _multi(False), ("fprobe",)),
     UnfilteredObserver("kretprobe_multi", _multi(True), ("fprobe",)),
+    UnfilteredObserver("kprobe_session", _session, ("fprobe",)),
     UnfilteredObserver("fentry", _program("fentry", BPF_TRACE_FENTRY, True, False), ("fentry",)),
     UnfilteredObserver("fexit", _program("fexit", BPF_TRACE_FEXIT, True, True), ("fentry",)),
 )
@@ -162,6 +176,68 @@ def test_observer(agent: Agent, tracing: Tracing, observer: UnfilteredObserver, 
     program.set_rule(Rule(PASS_ALL))
     calls.call(agent, *CALLS)
     assert tracing.calls() == {FUNCTION: len(CALLS)}, f"{tracer} beside {observer.name}: not traced, though let through"
+
+
+@pytest.mark.parametrize("observer", [observer.param() for observer in OBSERVERS])
+@tracers
+def test_observer_joins(agent: Agent, tracing: Tracing, observer: UnfilteredObserver, tracer: str) -> None:
+    """An observer that comes after the tracer sees every call, and the tracer is still filtered."""
+    program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+    tracing.start(tracer, FUNCTION)
+    look = observer.start(agent, tracing)
+    done = calls.call(agent, *CALLS)
+    _compare(f"{observer.name} that joins {tracer}", look(), done)
+    assert not tracing.calls(), f"{observer.name} joined {tracer}: a refused call is in the trace"
+    program.set_rule(Rule(PASS_ALL))
+    calls.call(agent, *CALLS)
+    assert tracing.calls() == {FUNCTION: len(CALLS)}, f"{observer.name} joined {tracer}: not traced, though let through"
+    assert program.count() == 2 * len(CALLS), f"{2 * len(CALLS)} calls, and the program ran {program.count()} times"
+
+
+#: They follow a call to its return, so that they and function_graph hook the same return address.
+RETURNS = [observer for observer in OBSERVERS if observer.name in ("fprobe_exit", "kretprobe_multi", "kprobe_session")]
+
+#: The order in which three users of one function come.
+ORDERS = list(permutations(("function", "function_graph", "observer")))
+
+
+@pytest.mark.needs("function_graph")
+@pytest.mark.parametrize("order", ORDERS, ids="+".join)
+@pytest.mark.parametrize("observer", [observer.param() for observer in RETURNS])
+def test_one_run_for_all(
+    agent: Agent, tracing: Tracing, observer: UnfilteredObserver, order: tuple[str, str, str]
+) -> None:
+    """Both tracers go by one run of the program for each call, also if someone else hooks the return."""
+    program = filters.attach(agent, FUNCTION, Rule(DROP_ALL))
+    graph = tracing.instance("farm")
+    looks: list[Look] = []
+    starts: dict[str, Callable[[], object]] = {
+        "function": lambda: tracing.start("function", FUNCTION),
+        "function_graph": lambda: graph.start("function_graph", FUNCTION),
+        "observer": lambda: looks.append(observer.start(agent, tracing)),
+    }
+    for one in order:
+        starts[one]()
+    (look,) = looks
+    first = CALLS[0][1][0]
+    matching = sum(values[0] == first for _, values in CALLS)
+    for what, rule, passed in (
+        ("all are refused", Rule(DROP_ALL), 0),
+        ("all are let through", Rule(PASS_ALL), len(CALLS)),
+        (f"those with {first:#x} are let through", Rule(ARG_EQUALS, 1, first), matching),
+    ):
+        program.set_rule(rule)
+        program.forget()
+        for trace in (tracing, graph):
+            trace.clear()
+        before = len(look())
+        done = calls.call(agent, *CALLS)
+        _compare(f"{observer.name}, {what}", look()[before:], done)
+        got = tracing.calls()[FUNCTION], graph.calls()[FUNCTION], program.count()
+        expected = passed, passed, len(CALLS)
+        assert got == expected, (
+            f"{len(CALLS)} calls, {what}: function, function_graph and the program have {got}, should be {expected}"
+        )
 
 
 @pytest.mark.parametrize("observer", [observer.param() for observer in OBSERVERS])
