@@ -12,6 +12,7 @@ Marks for tests that may do what others may not:
 """
 
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,10 +22,12 @@ import pytest
 from farm.base import cache
 from farm.guest.agent import Agent
 from farm.guest.vm import Guest
+from farm.kernel.builder import Built
 from farm.matrix import Cell
+from farm.version import Version, parse
 from farm.worker.classify import SlotsDiffer
 from farm.worker.plugin import failed, spoils_guest
-from suites import frame, leftovers
+from suites import frame, leftovers, versions
 from suites.outside import OutsideObserver
 from suites.tracefs import Tracing
 
@@ -115,9 +118,22 @@ def memory(cell: Cell) -> Iterator[set[Guest]]:
 
 
 @pytest.fixture
-def tracing(guest: Guest, cell: Cell) -> Iterator[Tracing]:
+def version(built: Built) -> Version:
+    """The version of the kernel's source."""
+    known = parse(built.version)
+    assert known, f"the builder gave the version {built.version!r}"
+    return known
+
+
+@pytest.fixture
+def tracing(guest: Guest, cell: Cell, version: Version, request: pytest.FixtureRequest) -> Iterator[Tracing]:
     """The guest's tracefs. It is reset after the test."""
-    control = Tracing(guest, "dynamic_ftrace" in cell.supports)
+    control = Tracing(
+        guest,
+        "dynamic_ftrace" in cell.supports,
+        pauses=versions.FTRACE_SWITCH.hold(version),
+        crowd=partial(request.node.add_marker, "touches_many"),
+    )
     yield control
     control.reset()
 

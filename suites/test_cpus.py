@@ -86,7 +86,7 @@ def test_offline_cpu(agent: Agent, tracing: Tracing, second_cpu: None) -> None:
 
 #: Functions that a processor calls while it goes offline, when RCU no longer waits for it, and while
 #: it comes online, when RCU does not wait for it yet.
-GOING, COMING = "idle_task_exit", "cpuhp_ap_sync_alive"
+GOING, COMING = "cpuhp_ap_report_dead", "cpuhp_ap_sync_alive"
 
 
 def test_processor_that_goes_and_comes(agent: Agent, tracing: Tracing, second_cpu: None) -> None:

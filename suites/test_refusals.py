@@ -106,7 +106,7 @@ def test_other_events_refuse_the_program(agent: Agent, tracing: Tracing) -> None
 def test_function_event_refuses_the_program(agent: Agent, tracing: Tracing) -> None:
     """Perf's own event ftrace:function refuses an FTRACE program too. While it is open it is on
     all functions, which takes seconds if they are really patched."""
-    tracing.switch("/proc/sys/kernel/ftrace_enabled", "0", "1")
+    tracing.enter(tracing.paused())
     _check_other(agent, "ftrace:function", _tracepoint(tracing, "ftrace/function"))
 
 

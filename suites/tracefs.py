@@ -3,8 +3,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
@@ -18,12 +18,16 @@ ROOT = "/sys/kernel/tracing"
 #: The name in the list of functions for a call site whose function the linker dropped.
 INVALID = "__ftrace_invalid_address__"
 
+#: The kernel's switch for all of ftrace.
+SWITCH = "/proc/sys/kernel/ftrace_enabled"
+
 #: A call in the trace: before the arrow for `function` and the latency tracers, after
-#: the bar for `function_graph`, with the module's name in between.
-_CALL = re.compile(r": (\w+)(?: \[\w+\])? <-")
+#: the bar for `function_graph`, with the module's name in between. The latency tracers of
+#: kernels that can print arguments print their parentheses too.
+_CALL = re.compile(r": (\w+)(?: \[\w+\])?(?:\(.*\))? <-")
 _GRAPH_CALL = re.compile(r"\|\s+(\w+)(?: \[\w+\])?\(\)(?:;| \{)")
 
-_PARENT = re.compile(r": (\w+)(?: \[\w+\])? <-(\S+)")
+_PARENT = re.compile(r": (\w+)(?: \[\w+\])?(?:\(.*\))? <-(\S+)")
 
 #: The functions of the module that are meant to be traced; it has others.
 _TARGET = re.compile(r"target_(args\d|wide|sleep2|registers)")
@@ -31,11 +35,23 @@ _TARGET = re.compile(r"target_(args\d|wide|sleep2|registers)")
 
 class Tracing:
     """The guest's tracefs, or an instance in it. It starts in a known state, and `reset`
-    undoes everything that a method sets up."""
+    undoes everything that a method sets up.
 
-    def __init__(self, guest: Guest, dynamic: bool, root: str = ROOT) -> None:
+    `pauses` says whether the kernel can be told to leave its call sites alone. `crowd` is called
+    when hundreds of functions are going to be traced.
+    """
+
+    def __init__(
+        self,
+        guest: Guest,
+        dynamic: bool,
+        root: str = ROOT,
+        pauses: bool = True,
+        crowd: Callable[[], None] = lambda: None,
+    ) -> None:
         self.guest = guest
         self._dynamic, self._root = dynamic, root
+        self._pauses, self._crowd = pauses, crowd
         self._call = _CALL
         self._limit: tuple[str, ...] | None = None
         self._kprobes = 0
@@ -61,6 +77,24 @@ class Tracing:
     def later(self, action: Callable[..., object], *arguments: object) -> None:
         """Let `reset` do this, before all actions that were registered earlier."""
         self._undo.callback(action, *arguments)
+
+    def enter(self, context: AbstractContextManager[None]) -> None:
+        """Enter a context, and let `reset` leave it."""
+        self._undo.enter_context(context)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Patch no call site meanwhile, if the kernel can be told so. If not, what begins with all
+        functions takes seconds, and has traced them all."""
+        if not self._pauses:
+            self._crowd()
+            yield
+            return
+        self.write(SWITCH, "0")
+        try:
+            yield
+        finally:
+            self.write(SWITCH, "1")
 
     def switch(self, file: str, on: str = "1", off: str = "0") -> None:
         """Write `on`, and let `reset` write `off`."""
@@ -145,7 +179,7 @@ class Tracing:
         root = f"{self._root}/instances/{name}"
         self.guest.control.request("dir_make", path=root)
         self.later(lambda: self.guest.control.request("dir_remove", path=root))
-        inner = Tracing(self.guest, self._dynamic, root)
+        inner = Tracing(self.guest, self._dynamic, root, self._pauses, self._crowd)
         self.later(inner._undo.close)
         return inner
 

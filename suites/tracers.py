@@ -168,19 +168,15 @@ def perf_events(
     Returns function and descriptor of each. `attr` are further attributes."""
     attr |= {"type": PERF_TYPE_TRACEPOINT, "config": int(tracing.read("events/ftrace/function/id"))}
     processors = range(_processors(tracing)) if pid == -1 else [-1]
+    opened = []
     # An event begins with all functions of the kernel, and its filter then removes most of
-    # them. Call sites need not be patched in between, which would take seconds.
-    tracing.write("/proc/sys/kernel/ftrace_enabled", "0")
-    try:
-        opened = [
-            (function, agent.request("perf_open", attr=attr, pid=pid, cpu=cpu)["fd"])
-            for function in functions
-            for cpu in processors
-        ]
-        for function, fd in opened:
-            agent.request("perf_ioctl", fd=fd, request="SET_FILTER", arg=f"ip == {function}")
-    finally:
-        tracing.write("/proc/sys/kernel/ftrace_enabled", "1")
+    # them. Call sites need not be patched in between.
+    with tracing.paused():
+        for function in functions:
+            for cpu in processors:
+                fd = agent.request("perf_open", attr=attr, pid=pid, cpu=cpu)["fd"]
+                agent.request("perf_ioctl", fd=fd, request="SET_FILTER", arg=f"ip == {function}")
+                opened.append((function, fd))
     return opened
 
 

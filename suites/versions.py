@@ -4,6 +4,8 @@
 Each value says since which version, or until which one, it holds.
 """
 
+from farm.version import Bounds, Version
+
 #: enum bpf_prog_type without the series (include/uapi/linux/bpf.h), whose members are
 #: numbered from 0 in this order. NETFILTER, the last one, came with v6.4.
 PROG_TYPES = (
@@ -41,3 +43,16 @@ PROG_TYPES = (
     "BPF_PROG_TYPE_SYSCALL",
     "BPF_PROG_TYPE_NETFILTER",
 )
+
+#: ftrace_enabled of /proc/sys/kernel can switch ftrace off. Later writing 0 gives EOPNOTSUPP. (Of the kernels
+#: between 6.12 and 7.3, nobody has looked when that was. This is so for each bound here.)
+FTRACE_SWITCH = Bounds(until=Version(7, 2))
+
+#: Each trampoline is an allocation of its own in /proc/vmallocinfo. Later it is a piece of a large one.
+TRAMPOLINE_ALLOCATIONS = Bounds(until=Version(7, 2))
+
+#: Tracing programs must not use a map with a timer.
+TIMERS_REFUSED = Bounds(until=Version(7, 2))
+
+#: The tracers function and function_graph can print arguments, where there is BTF.
+FUNCTION_ARGUMENTS = Bounds(since=Version(7, 3))

@@ -41,7 +41,8 @@ class Order:
 class Built:
     """What a cell needs to boot. As JSON, a Ref is `KIND/KEY`.
 
-    `build_seconds` is the time that its kernel took, 0 if the cache had it.
+    `build_seconds` is the time that its kernel took, 0 if the cache had it. `version` is that of the
+    source, as v6.12.
     """
 
     cell: str
@@ -55,6 +56,7 @@ class Built:
     without_feature: bool
     build_seconds: float = 0.0
     arch: str = FIRST
+    version: str = ""
 
 
 #: The fields of Built that are artifacts.
@@ -157,6 +159,7 @@ def _build_cell(order: Order, name: str) -> Event:
         without_feature=wanted.without_feature,
         build_seconds=seconds,
         arch=cell.arch,
+        version=str(source.version),
     )
     return Event("built", name, built=built)
 

@@ -52,7 +52,8 @@
  *     and whether to run where they return.
  *
  * object_load  "path", "ftrace_type"?: the number of the program type for
- *              programs in the section "ftrace", needed if there are any
+ *              programs in the section "ftrace", needed if there are any;
+ *              "expected_attach_type"?: for all programs
  *     -> "object": handle, "programs": {name: fd}, "maps": {name: fd}, and
  *        "log" if libbpf said anything, also with a failure
  * object_close "object": closes its descriptors, which are for this alone to
@@ -221,7 +222,7 @@ static const struct op {
 	{ "map_delete", map_delete, "fd key" },
 	{ "link_create", link_create,
 	  "prog_fd attach_type target_fd flags symbols return" },
-	{ "object_load", object_load, "path ftrace_type" },
+	{ "object_load", object_load, "path ftrace_type expected_attach_type" },
 	{ "object_close", object_close, "object" },
 	{ "perf_open", perf_open, "attr pid cpu group_fd flags" },
 	{ "perf_ioctl", perf_ioctl, "fd request arg attr" },

@@ -66,6 +66,15 @@ static int set_filter_type(struct bpf_object *object, int type, json_t *answer)
 	return 0;
 }
 
+/* For an attach type that came after the released libbpf. */
+static void set_attach_type(struct bpf_object *object, int attach_type)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, object)
+		bpf_program__set_expected_attach_type(program, attach_type);
+}
+
 static void answer_fds(json_t *answer, struct bpf_object *object)
 {
 	json_t *programs = json_object(), *maps = json_object();
@@ -81,7 +90,7 @@ static void answer_fds(json_t *answer, struct bpf_object *object)
 	json_object_set_new(answer, "maps", maps);
 }
 
-static int load(const char *path, int type, int handle, json_t *answer)
+static int load(const char *path, int type, int attach_type, int handle, json_t *answer)
 {
 	struct bpf_object *object;
 
@@ -91,6 +100,8 @@ static int load(const char *path, int type, int handle, json_t *answer)
 
 	if (set_filter_type(object, type, answer))
 		goto close;
+	if (attach_type >= 0)
+		set_attach_type(object, attach_type);
 
 	if (bpf_object__load(object)) {
 		fail_call(answer, "bpf_object__load", errno);
@@ -111,11 +122,12 @@ close:
 
 int object_load(json_t *request, json_t *answer)
 {
-	int err, handle, type = -1;
+	int err, handle, type = -1, attach_type = -1;
 	const char *path;
 
 	if (request_string(request, "path", &path, answer) ||
-	    request_int_opt(request, "ftrace_type", &type, answer))
+	    request_int_opt(request, "ftrace_type", &type, answer) ||
+	    request_int_opt(request, "expected_attach_type", &attach_type, answer))
 		return -1;
 
 	handle = free_handle();
@@ -124,7 +136,7 @@ int object_load(json_t *request, json_t *answer)
 
 	messages_size = 0;
 	libbpf_set_print(keep_message);
-	err = load(path, type, handle, answer);
+	err = load(path, type, attach_type, handle, answer);
 	if (messages_size)
 		answer_text(answer, "log", messages, messages_size);
 

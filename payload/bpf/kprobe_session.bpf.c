@@ -7,7 +7,7 @@
 
 #include "observer_maps.h"
 
-SEC("kprobe.session")
+SEC("kprobe.multi") /* a released libbpf does not know kprobe.session */
 int observe(const struct pt_regs *ctx)
 {
 	const struct observed call = {
