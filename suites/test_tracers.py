@@ -12,7 +12,8 @@ import pytest
 from farm.guest.agent import Agent
 from farm.guest.vm import Guest
 from farm.matrix import Cell
-from suites import calls, filters, tracefs
+from farm.version import Version
+from suites import calls, filters, tracefs, versions
 from suites.filters import ARG_EQUALS, DROP_ALL, PASS_ALL, Program, Rule
 from suites.registers import frame_pointers
 from suites.tracefs import Tracing
@@ -384,6 +385,30 @@ def test_pids(agent: Agent, tracing: Tracing, tracer: str) -> None:
         passed = _passed(agent, tracing)
         whose = {mine: "the caller", other: "another task"}.get(pid, "nobody")
         assert passed == expected, f"{tracer}, {file} is {whose}: {passed} calls in the trace, should be {expected}"
+
+
+@pytest.mark.needs("bpf_ftrace", "fentry")  # for the BTF of the functions
+@pytest.mark.parametrize(
+    "tracer, option",
+    [
+        ("function", "func-args"),
+        pytest.param("function_graph", "funcgraph-args", marks=pytest.mark.needs("function_graph")),
+    ],
+)
+def test_printed_arguments(agent: Agent, tracing: Tracing, version: Version, tracer: str, option: str) -> None:
+    """The arguments that a tracer prints are those of the calls that the filter lets through."""
+    if not versions.FUNCTION_ARGUMENTS.hold(version):
+        pytest.skip(f"tracers can print arguments {versions.FUNCTION_ARGUMENTS}")
+    program = filters.attach(agent, FILTERED, Rule(ARG_EQUALS, 1, VALUE))
+    tracing.start(tracer, FILTERED, CONTROL, options=[option])
+    calls.call(agent, *MIXED)
+    text = tracing.read("trace")
+    for name, call, times in ((FILTERED, PASSED, MIXED.count(PASSED)), (CONTROL, OTHER, MIXED.count(OTHER))):
+        lists = re.findall(rf"\b{name}(?: \[\w+\])?\((.*?)\)", text)
+        printed = [tuple(int(value, 16) for value in re.findall(r"=(0x[0-9a-f]+)", one)) for one in lists]
+        assert printed == [call[1]] * times, f"{tracer} with {option}, {times} calls of {name}: it printed {lists}"
+    made = MIXED.count(PASSED) + MIXED.count(REFUSED)
+    assert program.count() == made, f"{made} calls of {FILTERED}, and the program ran {program.count()} times"
 
 
 #: It calls the targets.
