@@ -154,6 +154,18 @@ def test_context_of_a_global_function(agent: Agent, tracing: Tracing) -> None:
     assert traced == {FUNCTION: 2}, f"of 4 calls 2 have arg1 == arg2, and the trace has {traced}"
 
 
+@pytest.mark.needs("fentry")  # for the kernel's BTF
+def test_kernel_type_of_the_context(agent: Agent) -> None:
+    """A filter may ask for its context as the kernel knows it, and finds nothing in it to read: the
+    trampoline does not fill all registers."""
+    got, log = "success", ""
+    try:
+        agent.request("object_load", path="/payload/cast.bpf.o", ftrace_type=FTRACE_TYPE)
+    except Refused as refused:
+        got, log = refused.name, refused.log
+    assert got == "EACCES", f"a read through the kernel's type of the context gave {got}, not EACCES\n{log}"
+
+
 def test_no_test_run(agent: Agent) -> None:
     """A test run is refused, because there is no call. The same program of another type runs."""
     code = TRACE_IT
