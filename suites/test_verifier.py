@@ -16,6 +16,7 @@ from suites.contract import (
     BPF_F_SLEEPABLE,
     BPF_MAP_TYPE_ARRAY,
     BPF_MAP_TYPE_PROG_ARRAY,
+    BPF_PERF_EVENT,
     FTRACE_TYPE,
     HELPERS,
     prog_type,
@@ -126,6 +127,14 @@ def test_function_address_is_not_known(agent: Agent) -> None:
 
 def test_no_sleeping(agent: Agent) -> None:
     _refused(agent, "EINVAL", "a program that may sleep", TRACE_IT, flags=BPF_F_SLEEPABLE)
+
+
+def test_no_attach_type(agent: Agent) -> None:
+    """There is one way to attach a filter, so it may name none. Types that never look at theirs take any."""
+    for attach_type in (1, BPF_PERF_EVENT):
+        options = {"expected_attach_type": attach_type}
+        filters.load(agent, TRACE_IT, prog_type("TRACEPOINT"), **options)
+        _refused(agent, "EINVAL", f"a program with expected_attach_type {attach_type}", TRACE_IT, **options)
 
 
 @pytest.mark.parametrize("what", ["spinlock", "timer"])
