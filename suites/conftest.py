@@ -3,7 +3,7 @@
 
 Marks for tests that may do what others may not:
 
-`misses`        a filter may miss calls, because a program was running on the
+`misses`        a filter may miss calls, because its program was running on the
                 processor already
 `touches_many`  the test traces hundreds of functions. A kernel never forgets
                 what it has traced, so later nobody could see whether another test
@@ -63,7 +63,7 @@ _LAST: WeakKeyDictionary[Guest, dict[str, Any]] = WeakKeyDictionary()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "misses: programs of this test may run within one another")
+    config.addinivalue_line("markers", "misses: programs of this test may run within themselves")
     config.addinivalue_line("markers", "touches_many: this test traces hundreds of functions")
 
 

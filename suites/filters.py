@@ -15,6 +15,9 @@ from suites.contract import ARGS_SIZE, FTRACE_TYPE
 PMU = "/sys/bus/event_source/devices/ftrace"
 PROGRAM = "/payload/filter.bpf.o"
 
+#: Another program, and what a helper of it calls, see payload/bpf/helper.bpf.c.
+HELPER, HELPER_FUNCTION = "/payload/helper.bpf.o", "copy_from_kernel_nofault"
+
 #: enum filter_mode and FILTER_SEEN_MAX of payload/include/filter.h
 PASS_ALL, DROP_ALL, ARG_EQUALS, RETURN = range(4)
 SEEN_MAX = 64

@@ -163,8 +163,8 @@ def check_touched(before: int, after: int) -> None:
 
 
 def check_misses(agent: Agent) -> None:
-    """Fail if a filter missed a call. That is right only if one program runs within
-    another; a test that does so on purpose has a mark for it."""
+    """Fail if a filter missed a call. That is right only if a program runs within
+    itself; a test that does so on purpose has a mark for it."""
     programs = look(agent, ids_only=True)["programs"]
     missed = [f"{item['name']} {item['misses']} times" for item in programs if item["misses"]]
     assert not missed, f"filters that could not be asked about a call: {', '.join(missed)}"

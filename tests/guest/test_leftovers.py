@@ -11,8 +11,9 @@ from farm.guest import vm
 from farm.kernel import builder
 from farm.matrix import MATRIX, Cell, choose, load
 from farm.worker.spec import guest_spec
-from suites import filters, leftovers
-from suites.filters import Program
+from suites import calls, filters, leftovers
+from suites.contract import FTRACE_TYPE
+from suites.filters import HELPER, HELPER_FUNCTION, Program
 from suites.tracefs import ROOT, Tracing
 
 
@@ -213,13 +214,16 @@ def test_file_that_must_be_there(bench: Bench) -> None:
 
 
 def test_misses(bench: Bench) -> None:
-    """A look-up in a map from user space holds off all programs on its processor."""
+    """A filter's program calls a function that has the same program for a filter."""
     control = Tracing(bench.guest, True)
+    functions = ("target_args8", HELPER_FUNCTION)
     with bench.guest.agent() as agent:
-        program = filters.attach(agent, "array_map_lookup_elem")
+        (program,) = agent.request("object_load", path=HELPER, ftrace_type=FTRACE_TYPE)["programs"].values()
+        for function in functions:
+            filters.set_program(agent, filters.open_event(agent, function), program)
         leftovers.check_misses(agent)
-        control.start("function", "array_map_lookup_elem")
-        program.count()
+        control.start("function", *functions)
+        calls.call(agent, ("args8", (0,) * 8))
         with pytest.raises(AssertionError, match="could not be asked about a call: filter 1 times"):
             leftovers.check_misses(agent)
     control.reset()
