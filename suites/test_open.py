@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """perf_event_open: what it refuses, one by one, and what it accepts as a function."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from suites.contract import (
     PERF_TYPE_SOFTWARE,
 )
 from suites.filters import DROP_ALL, Program, Rule
-from suites.tracefs import ROOT, Tracing
+from suites.tracefs import INVALID, ROOT, Tracing
 
 pytestmark = pytest.mark.needs("bpf_ftrace")
 
@@ -30,6 +31,12 @@ FUNCTION = "target_args2"
 
 #: Any function of the kernel itself that has an entry of some length.
 KERNEL_FUNCTION = "vfs_read"
+
+#: The functions that can be traced, with the addresses of their calls.
+TRACEABLE = f"{ROOT}/available_filter_functions_addrs"
+
+#: How far from its symbol the call of a function can be, on any architecture.
+ENTRY_MAX = 8
 
 #: No architecture loads modules as far up as this.
 NO_MODULE = 0xFFFFFFFFFE000000
@@ -171,7 +178,7 @@ def test_open_refuses_the_middle_of_the_call(agent: Agent, built: Built) -> None
 def test_open_takes_the_first_and_the_last(agent: Agent, guest: Guest) -> None:
     """The first and the last function by address, of the kernel and of a module, can be filtered."""
     listed = guest.connection.run(
-        f"sed -n '1p; /\\[ftrace_target\\]/p' {ROOT}/available_filter_functions_addrs", guest.deadline(60)
+        f"grep -v {INVALID} {TRACEABLE} | sed -n '1p; /\\[ftrace_target\\]/p'", guest.deadline(60)
     )
     (first, *_), *module = (line.split() for line in listed.stdout.splitlines())
     ends = sorted(int(address, 16) for address, *_ in module)
@@ -182,6 +189,34 @@ def test_open_takes_the_first_and_the_last(agent: Agent, guest: Guest) -> None:
     }.items():
         got = _open(agent, **_by_address(address))
         assert got == "success", f"perf_event_open of the {what}, at {address:#x}, gave {got}"
+
+
+@pytest.mark.touches_many
+def test_open_next_to_dropped_functions(agent: Agent, guest: Guest, tracing: Tracing) -> None:
+    """The linker dropped weak functions and kept their calls of ftrace, each after some other function. A filter
+    on that function takes the call of its own. If it has none, opening is refused, as it is for the kept call
+    itself. There are such in the module (payload/module/dropped.c), in the kernel where the build leaves them."""
+    lines = guest.connection.run(f"cat {TRACEABLE}", guest.deadline(60)).stdout.splitlines()
+    listed = {int(address, 16): name for address, name, *_ in map(str.split, lines)}
+    kept = {address: int(name.rpartition("_")[2]) for address, name in listed.items() if name.startswith(INVALID)}
+    assert kept, "not even the module has a call whose function was dropped"
+    names = dict.fromkeys(kept, "")
+    for symbol in sorted({address - offset for address, offset in kept.items()}):
+        near = (listed.get(symbol + distance, INVALID) for distance in range(ENTRY_MAX + 1))
+        names[symbol] = next((name for name in near if not name.startswith(INVALID)), "")
+    wanted = {address: {"type": filters.pmu_type(agent), "config2": hex(address)} for address in names}
+    requests = [{"op": "perf_open", "attr": attr} for attr in wanted.values()]
+    answers = agent.request("batch", requests=requests)["answers"]
+    wrong = []
+    for (address, name), answer in zip(names.items(), answers, strict=True):
+        got, expected = "success" if answer["ok"] else answer["name"], "success" if name else "EINVAL"
+        if got != expected:
+            wrong.append(f"{address:#x} ({name or 'nothing that can be traced'}) gave {got}, not {expected}")
+    enabled = [line.split()[0] for line in tracing.read("enabled_functions").splitlines()]
+    missing = Counter(filter(None, names.values()))
+    missing.subtract(enabled)
+    wrong += [f"{name} has {'no filter' if more > 0 else 'a filter'}" for name, more in missing.items() if more]
+    assert not wrong, f"next to {len(kept)} dropped functions, {len(wrong)} are wrong: {'; '.join(wrong[:5])}"
 
 
 def test_open_when_ftrace_is_dead(guest: Guest, agent: Agent, built: Built) -> None:

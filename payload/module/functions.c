@@ -269,3 +269,25 @@ noinline void target_call_function(struct ftrace_target_call *call)
 	call->returned = result.low;
 	call->returned_high = result.high;
 }
+
+/* What the linker takes in place of those in dropped.c. */
+
+noinline void target_dropped1(void)
+{
+	barrier();
+}
+
+noinline void target_dropped2(void)
+{
+	barrier();
+}
+
+noinline void target_dropped3(void)
+{
+	barrier();
+}
+
+noinline void target_dropped4(void)
+{
+	barrier();
+}

@@ -23,4 +23,12 @@ void target_poison_stack(void);
 u64 target_replacement(u64 arg1, u64 arg2, u64 arg3, u64 arg4, u64 arg5,
 		       u64 arg6, u64 arg7, u64 arg8);
 
+/* Nobody calls these. dropped.c tells what they are for. */
+void target_untraced(void);
+void target_neighbour(void);
+void target_dropped1(void);
+void target_dropped2(void);
+void target_dropped3(void);
+void target_dropped4(void);
+
 #endif /* FTRACE_TARGET_MODULE_FUNCTIONS_H */
