@@ -91,6 +91,7 @@ class Matrix:
 FACTS = {
     "bpf_ftrace": "BPF programs can filter ftrace",
     "dynamic_ftrace": "call sites are patched, and functions can be chosen",
+    "fault_injection": "allocations of memory can be made to fail",
     "fentry": "BPF programs attach to functions by BTF",
     "fprobe": "probes on entry and exit of functions, by ftrace",
     "function_graph": "the graph tracer",

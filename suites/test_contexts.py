@@ -117,6 +117,46 @@ def test_rcu_is_not_watching(agent: Agent, tracing: Tracing, tracer: str) -> Non
         assert traced == dict.fromkeys(expected, 1), f"{tracer}, calls in {context}: the trace has {traced}"
 
 
+#: How the kernel is told which allocation of the agent fails, and whom that is for.
+FAIL_NTH, FAILSLAB = "/proc/self/fail-nth", "/sys/kernel/debug/failslab"
+
+#: More than one close of a filter allocates.
+MOST_ALLOCATIONS = 50
+
+
+@pytest.mark.needs("bpf_ftrace", "smp", "fault_injection")
+@pytest.mark.absent("validates_rcu")
+def test_rcu_is_not_watching_after_a_close_without_memory(agent: Agent, tracing: Tracing) -> None:
+    """Whichever allocation fails when a filter is closed, the function has none any more: where RCU is not
+    watching, and another filter is open, its calls are traced."""
+    tracing.switch(f"{FAILSLAB}/ignore-gfp-wait", "N", "Y")
+    tracing.switch(f"{FAILSLAB}/verbose", "0", "2")
+    tracing.start("function", "target_args2")
+    filters.attach(agent, "target_args3")
+    untraced, failed = [], 0
+    for number in range(1, MOST_ALLOCATIONS):
+        event = filters.open_event(agent, "target_args2")
+        requests = [
+            {"op": "file_write", "path": FAIL_NTH, "data": str(number)},
+            {"op": "close", "fd": event},
+            {"op": "file_read", "path": FAIL_NTH},
+            {"op": "file_write", "path": FAIL_NTH, "data": "0"},
+        ]
+        _, closed, left, _ = agent.request("batch", requests=requests)["answers"]
+        assert closed["ok"], f"close() gave {closed['name']}"
+        if not left["ok"] or int(left["data"]):
+            break  # close() had not as many, and the next one may be that of opening the file
+        failed += 1
+        tracing.clear()
+        calls.call(agent, ("args2", PATTERNS["distinct"]), context="no-rcu")
+        if not tracing.calls():
+            untraced.append(number)
+        # a function that could not be taken out of ftrace's hash goes with the next filter
+        agent.request("close", fd=filters.open_event(agent, "target_args2"))
+    assert 0 < failed < MOST_ALLOCATIONS - 1, f"{failed} allocations of closes were made to fail"
+    assert not untraced, f"calls without a filter are not traced after allocation {untraced} of a close failed"
+
+
 @pytest.mark.needs("function_graph")
 def test_graph_is_paused(agent: Agent, tracing: Tracing) -> None:
     """Code that must not be hooked can pause the graph tracer, only for its own task."""
