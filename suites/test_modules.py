@@ -2,15 +2,21 @@
 """Filters on functions of modules: they keep their module from being unloaded, and cannot
 be opened while it is loading or unloading."""
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from farm.guest.agent import Agent
+from farm.artifact import locate
+from farm.base.errors import KernelError
+from farm.guest.agent import Agent, Refused
+from farm.guest.gdb import Debugger
+from farm.guest.symbols import symbols
 from farm.guest.vm import Guest
-from suites import calls, filters
+from farm.kernel.builder import Built
+from suites import arch, calls, filters
 from suites.calls import PATTERNS
 from suites.filters import DROP_ALL, Rule
 from suites.tracefs import FUNCTION_TRACERS, Tracing
@@ -130,6 +136,61 @@ def test_module_that_comes_to_two_tracers(agent: Agent, tracing: Tracing, second
     finally:
         agent.request("module_unload", name=VISITOR)
     assert seen == [VISITS, VISITS], f"{VISITS} calls when the module came, function and {second} had {seen}"
+
+
+#: The kernel looks an address up with this before it holds the module there.
+FINDS_MODULE = "__module_text_address"
+
+#: A function's name as it is in a module's data, and one of the same length.
+NAME, OTHER_NAME = FUNCTION.encode() + b"\0", b"target_args3\0"
+
+PAGE = 4096
+
+
+def _swap_names(debugger: Debugger, start: int) -> None:
+    """From outside, let the two functions of a module swap names. `start` is in its data."""
+    data = bytearray()
+    with suppress(KernelError):  # where the data ends
+        while True:
+            data += debugger.read(start + len(data), PAGE - (start + len(data)) % PAGE)
+    found = list(re.finditer(re.escape(NAME) + b"|" + re.escape(OTHER_NAME), data))
+    assert {one[0] for one in found} == {NAME, OTHER_NAME}, f"the names are not in {len(data)} bytes at {start:#x}"
+    for one in found:
+        debugger.write(start + one.start(), OTHER_NAME if one[0] == NAME else NAME)
+
+
+def test_name_that_goes_elsewhere(guest: Guest, agent: Agent, built: Built) -> None:
+    """When a name has been looked up and its module is not held yet, another one can take its place, with another
+    function at the address. Then opening fails. Here two functions of one module swap names in that moment."""
+    path = f"/sys/module/{TARGET}/sections/.gnu.linkonce.this_module"
+    data = int(agent.request("file_read", path=path)["data"], 16)
+    listed = guest.connection.run(f"grep -w {FUNCTION} /proc/kallsyms", guest.deadline(20)).stdout.split()
+    address, place = int(listed[0], 16), symbols(locate(built.kernel))[FINDS_MODULE]
+    first = arch.of(agent.arch).arguments[0]
+    attr = {"type": filters.pmu_type(agent), "function": FUNCTION}
+    with guest.debugger() as debugger:
+        agent.send("perf_open", attr=attr, pid=-1, cpu=0)
+        found = None
+        while found != address:
+            debugger.insert(place)
+            debugger.go()
+            assert debugger.wait(guest.deadline(20), agent), f"{FINDS_MODULE} is not called for {FUNCTION}"
+            debugger.remove(place)
+            found = debugger.registers()[first]
+            debugger.step()  # or it would stop here again
+        _swap_names(debugger, data)
+    got = "success"
+    try:
+        agent.receive()
+    except Refused as refused:
+        got = refused.name
+    finally:
+        with guest.debugger() as debugger:
+            _swap_names(debugger, data)
+    assert got == "ENOENT", f"{FUNCTION} is elsewhere by the time its module is held, and opening it gave {got}"
+    held = _references(agent, TARGET)
+    assert held == 0, f"no event is open, and the module has {held} references"
+    agent.request("close", fd=filters.open_event(agent, FUNCTION))
 
 
 # A module that stops on its way.
