@@ -7,7 +7,8 @@ import pytest
 
 from farm.guest.agent import Agent
 from farm.guest.vm import Guest
-from suites import calls
+from farm.version import Version
+from suites import calls, versions
 from suites.calls import PATTERNS
 from suites.tracefs import Tracing
 
@@ -36,7 +37,7 @@ def test_time_asleep(guest: Guest, tracing: Tracing, counted: bool) -> None:
 
 @pytest.mark.needs("profiler")
 @pytest.mark.parametrize("counted", [True, False], ids=["with_others", "without_others"])
-def test_time_in_others(agent: Agent, tracing: Tracing, counted: bool) -> None:
+def test_time_in_others(agent: Agent, tracing: Tracing, version: Version, counted: bool) -> None:
     """The profiler can subtract the time of the functions that a function calls, but not the function's own time."""
     outer, inner, times = "target_sleep2", "schedule_timeout_uninterruptible", 4
     shown = inner[:30]  # as far as the table has room
@@ -52,6 +53,8 @@ def test_time_in_others(agent: Agent, tracing: Tracing, counted: bool) -> None:
     assert took.keys() == {outer, shown}, f"{times} calls of {outer}, each with one of {inner}:\n{table}"
     assert took[outer] > 0, f"{outer} does a little more than to call {inner}, and took no time:\n{table}"
     longer = took[outer] > took[shown]
+    if longer and not counted and versions.GRAPH_TIME_UNHEARD.hold(version):
+        pytest.skip(f"the option graph-time does nothing in {version}: a bug of that kernel (suites/versions.py)")
     assert longer == counted, f"graph-time is {counted:d}, and the times are {took} us"
 
 

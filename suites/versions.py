@@ -44,15 +44,20 @@ PROG_TYPES = (
     "BPF_PROG_TYPE_NETFILTER",
 )
 
-#: ftrace_enabled of /proc/sys/kernel can switch ftrace off. Later writing 0 gives EOPNOTSUPP. (Of the kernels
-#: between 6.12 and 7.3, nobody has looked when that was. This is so for each bound here.)
+#: ftrace_enabled of /proc/sys/kernel can switch ftrace off. Later writing 0 gives EOPNOTSUPP.
 FTRACE_SWITCH = Bounds(until=Version(7, 2))
 
-#: Each trampoline is an allocation of its own in /proc/vmallocinfo. Later it is a piece of a large one.
-TRAMPOLINE_ALLOCATIONS = Bounds(until=Version(7, 2))
+#: Each trampoline is an allocation of its own in /proc/vmallocinfo. In 7.2 it is a piece of a large one
+#: (ARCH_HAS_EXECMEM_ROX); kernels in between are treated like that one.
+TRAMPOLINE_ALLOCATIONS = Bounds(until=Version(6, 12))
 
-#: Tracing programs must not use a map with a timer.
-TIMERS_REFUSED = Bounds(until=Version(7, 2))
+#: Tracing programs must not use a map with a timer; and they may. In between nobody has looked.
+TIMERS_REFUSED = Bounds(until=Version(6, 12))
+TIMERS_ALLOWED = Bounds(since=Version(7, 2))
 
-#: The tracers function and function_graph can print arguments, where there is BTF.
-FUNCTION_ARGUMENTS = Bounds(since=Version(7, 3))
+#: The tracers function and function_graph can print arguments, where there is BTF (76fe0337c219).
+FUNCTION_ARGUMENTS = Bounds(since=Version(6, 15))
+
+#: The option graph-time of the function profiler may do nothing: set_tracer_flag() compares it with
+#: TRACE_GRAPH_GRAPH_TIME, 0x400, which is no flag of that option any more. So it is in 7.2 and 7.3.
+GRAPH_TIME_UNHEARD = Bounds(since=Version(6, 19))
