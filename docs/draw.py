@@ -34,6 +34,7 @@ ABOUT = {
     "run": "from a request to records",
     "tell": "mail, webhook",
     "timer": "systemd, cron",
+    "version": "since when, until when",
     "worker": "guests, tests, verdicts",
 }
 
