@@ -2,6 +2,7 @@
 #
 #   make run    set everything up, then build, boot and test the main cells
 #   make test   set everything up, then pass the farm's own tests
+#   make test-all  the same, and the main cells of the other kernels of the matrix
 #   make check  those of them that need no guest and start no command: a minute
 #   make nightly  all there is to be run, in BUDGET (6h)
 #   make hosts  the first two on new machines with Debian 12 and 13 (as root)
@@ -11,7 +12,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: run test check unit nightly lint setup packages hosts
+.PHONY: run test test-all check unit nightly lint setup packages hosts
 .DEFAULT_GOAL := run
 
 run: setup
@@ -22,6 +23,11 @@ nightly: setup
 
 test: setup lint
 	$(VENV)/bin/pytest tests
+
+# `make nightly` has these cells too, and more.
+test-all: test
+	$(VENV)/bin/farm run --tree debian-7.3
+	$(VENV)/bin/farm run --tree debian-6.1
 
 # No guest, no kernel, no network: a change is checked in a minute.
 check: setup

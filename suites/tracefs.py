@@ -51,7 +51,7 @@ class Tracing:
     ) -> None:
         self.guest = guest
         self._dynamic, self._root = dynamic, root
-        self._pauses, self._crowd = pauses, crowd
+        self.pauses, self._crowd = pauses, crowd
         self._call = _CALL
         self._limit: tuple[str, ...] | None = None
         self._kprobes = 0
@@ -86,7 +86,7 @@ class Tracing:
     def paused(self) -> Iterator[None]:
         """Patch no call site meanwhile, if the kernel can be told so. If not, what begins with all
         functions takes seconds, and has traced them all."""
-        if not self._pauses:
+        if not self.pauses:
             self._crowd()
             yield
             return
@@ -179,7 +179,7 @@ class Tracing:
         root = f"{self._root}/instances/{name}"
         self.guest.control.request("dir_make", path=root)
         self.later(lambda: self.guest.control.request("dir_remove", path=root))
-        inner = Tracing(self.guest, self._dynamic, root, self._pauses, self._crowd)
+        inner = Tracing(self.guest, self._dynamic, root, self.pauses, self._crowd)
         self.later(inner._undo.close)
         return inner
 

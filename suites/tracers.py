@@ -166,17 +166,22 @@ def perf_events(
 ) -> list[tuple[str, int]]:
     """perf's event ftrace:function, one for each function, and for each processor or a task.
     Returns function and descriptor of each. `attr` are further attributes."""
-    attr |= {"type": PERF_TYPE_TRACEPOINT, "config": int(tracing.read("events/ftrace/function/id"))}
+    function_event = int(tracing.read("events/ftrace/function/id"))
+    attr |= {"type": PERF_TYPE_TRACEPOINT, "config": function_event, "disabled": True}
     processors = range(_processors(tracing)) if pid == -1 else [-1]
     opened = []
     # An event begins with all functions of the kernel, and its filter then removes most of
-    # them. Call sites need not be patched in between.
+    # them. Call sites need not be patched in between. Where they are, it is not on meanwhile.
+    limit = agent.limit
+    agent.limit *= 1 if tracing.pauses else 6
     with tracing.paused():
         for function in functions:
             for cpu in processors:
                 fd = agent.request("perf_open", attr=attr, pid=pid, cpu=cpu)["fd"]
                 agent.request("perf_ioctl", fd=fd, request="SET_FILTER", arg=f"ip == {function}")
+                agent.request("perf_ioctl", fd=fd, request="ENABLE")
                 opened.append((function, fd))
+    agent.limit = limit
     return opened
 
 
