@@ -163,7 +163,8 @@ def fetch(
     failed = []
     for one in [known[name] for name in tree or known]:
         try:
-            err.print(f"{one.name}: {one.package} of {one.suite or 'this host'}", highlight=False, soft_wrap=True)
+            if one.suite and not one.archive.exists():
+                err.print(f"{one.name}: asking for {one.package} in {one.suite}", highlight=False, soft_wrap=True)
             source = from_package(one, newest=True)
         except FarmError as error:
             failed.append(f"{one.name}: {error}")
