@@ -352,8 +352,9 @@ class _Hunter(Judge):
             "guest": vars(cell.machine),
         }
         tree = load(self.question.matrix).trees[cell.tree]
-        spec_of_tree = {"package": tree.package, "archive": str(tree.archive), "suite": tree.suite}
-        trees = {tree.name: spec_of_tree | ({"series": str(tree.series)} if tree.series else {})}
+        of_tree = {"package": tree.package, "archive": str(tree.archive), "suite": tree.suite}
+        of_tree["series"] = str(tree.series or "")
+        trees = {tree.name: {key: text for key, text in of_tree.items() if text}}
         known = {"trees": trees, "fragments": {"candidate": sorted(cell.supports)}, "cells": {self.hunt.cell: spec}}
         (top / "matrix.yaml").write_text(yaml.safe_dump(known, sort_keys=False))
         return top / "matrix.yaml"

@@ -102,7 +102,7 @@ def _apply_fitting(source: Source, trees: Mapping[str, Tree]) -> Source:
         try:
             return apply(source, patches_in(series), "series", lenders=list(_imported(made_for)))
         except UsageError as error:
-            refused.append(str(error))
+            refused.append(str(error) if not refused else str(error).partition("; ")[0])
     said = "\n".join([f"no series of the farm fits this tree, which is {source.version}:", *refused])
     raise UsageError(f"{said}\ntest it as it is (--series none), or with patches of yours (--series DIR)")
 
@@ -302,7 +302,8 @@ def explain(patch: Path, output: str) -> str:
     if len(failed) > MOST_HUNKS:
         lines.append(f"  and {len(failed) - MOST_HUNKS} hunks more")
     if not failed:
-        said = [line for line in output.strip().splitlines() if not line.startswith(("hint:", "Patch failed at"))]
+        advice = ("hint:", "Patch failed at", "When you have", "If you prefer", "To restore")
+        said = [line for line in output.strip().splitlines() if not line.startswith(advice)]
         lines += [f"  {line}" for line in said[:6]]
     return "\n".join(lines)
 

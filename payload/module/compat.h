@@ -15,6 +15,11 @@
 #define arch_ftrace_regs(fregs)	(fregs)
 #endif
 
+/* Since v6.12, and 0 where arguments are always saved. */
+#ifndef FTRACE_OPS_FL_SAVE_ARGS
+#define FTRACE_OPS_FL_SAVE_ARGS 0
+#endif
+
 /* Since v6.2 the functions that look into struct ftrace_regs have these names. */
 #if KERNEL_VERSION(6, 2, 0) > LINUX_VERSION_CODE
 #define ftrace_regs_get_argument(fregs, n) \

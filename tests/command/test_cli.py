@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("cache_root")
 
 COMMANDS = [
     "doctor", "cells", "build", "boot", "exec", "run", "tests", "selftests", "series", "bisect", "config-bisect",
-    "mutants", "nightly", "report", "compare", "export", "tell", "clean",
+    "mutants", "nightly", "report", "compare", "export", "tell", "clean", "fetch",
 ]  # fmt: skip
 
 
