@@ -6,9 +6,20 @@
 #ifndef FTRACE_TARGET_MODULE_COMPAT_H
 #define FTRACE_TARGET_MODULE_COMPAT_H
 
+#include <linux/version.h>
+
+#ifdef __ASSEMBLER__
+
+/* Since v6.2, for the mitigation that counts calls. */
+#if KERNEL_VERSION(6, 2, 0) > LINUX_VERSION_CODE
+.macro CALL_DEPTH_ACCOUNT
+.endm
+#endif
+
+#else /* C */
+
 #include <linux/ftrace.h>
 #include <linux/hrtimer.h>
-#include <linux/version.h>
 
 /* Until then struct ftrace_regs was no type of its own, with the registers in it. */
 #ifndef arch_ftrace_regs
@@ -54,5 +65,7 @@ static inline void hrtimer_setup_on_stack(struct hrtimer *timer,
 	timer->function = function;
 }
 #endif
+
+#endif /* C */
 
 #endif

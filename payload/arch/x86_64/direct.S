@@ -8,6 +8,7 @@
 #include <linux/linkage.h>
 #include <asm/nospec-branch.h>
 
+#include "compat.h"
 #include "ftrace_target.h"
 
 	.text
