@@ -13,7 +13,7 @@ from pydantic import Field
 from farm.arch import ARCHITECTURES, FIRST
 from farm.base.errors import UsageError
 from farm.base.strict import Strict, complaint, form, near, read
-from farm.version import EVERY_VERSION, Bounds, Version, parse
+from farm.version import EVERY_VERSION, Bounds, Version, bounds, parse
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 MATRIX = CHECKOUT / "kconfigs" / "matrix.yaml"
@@ -35,7 +35,8 @@ class Machine:
 class Cell:
     """One entry of the matrix: architecture, tree, fragments, guest.
 
-    It is for kernels of some `versions`: there may be options that only those have.
+    It is for kernels of some `versions`: there may be options that only those have. Of what it
+    supports, `bounded` names what only some versions do.
     `supports` is what the cell must support: the declared facts of its fragments,
     never an answer of the kernel under test. `feature` are the fragments for what
     the series adds; they are left out if there is no series. Cells of the `main`
@@ -57,6 +58,7 @@ class Cell:
     machine: Machine | None
     lenient: bool = False
     versions: Bounds = EVERY_VERSION
+    bounded: tuple[tuple[str, Bounds], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ FACTS = {
     "fentry": "BPF programs attach to functions by BTF",
     "fprobe": "probes on entry and exit of functions, by ftrace",
     "function_graph": "the graph tracer",
+    "graph_instances": "the graph tracer in instances, and more than one at once",
     "kmemleak": "the kernel looks for memory that it lost",
     "latency_tracers": "irqsoff, wakeup, wakeup_rt, wakeup_dl",
     "livepatch": "functions can be replaced",
@@ -168,7 +171,11 @@ def load(path: Path = MATRIX) -> Matrix:
                 said = f"no cell {cell!r}; {near(cell, parsed.cells)}there is: {', '.join(parsed.cells)}"
                 raise UsageError(complaint(path, root, ("trees", name, "nightly", i), said))
     for fragment, facts in parsed.fragments.items():
-        for i, fact in enumerate(facts):
+        for i, text in enumerate(facts):
+            fact, _, when = text.partition(" ")
+            if when and bounds([when]) == EVERY_VERSION:
+                said = f"{when!r} is not when it is so; write `{fact} since v6.12` or `{fact} until v7.2`"
+                raise UsageError(complaint(path, root, ("fragments", fragment, i), said))
             if fact not in FACTS:
                 where = ("fragments", fragment, i)
                 raise UsageError(
@@ -191,6 +198,12 @@ def choose(matrix: Matrix, names: list[str]) -> list[Cell]:
 def without_feature(cell: Cell) -> Cell:
     """The cell on a tree that does not have the series."""
     return replace(cell, feature=(), supports=cell.supports - {FEATURE})
+
+
+def of_version(cell: Cell, version: Version) -> Cell:
+    """The cell on a tree of this version, without what only others support."""
+    missing = {fact for fact, bounds in cell.bounded if not bounds.hold(version)}
+    return replace(cell, supports=cell.supports - missing)
 
 
 def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cell:
@@ -217,6 +230,7 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
         relative = [f"kconfigs/{spec.arch}/{n}.config" if key != "patches" else n for n in names]
         return tuple(_existing(path, root, (*here, key, i), file) for i, file in enumerate(relative))
 
+    facts = [fact for name in spec.fragments + spec.feature for fact in parsed.fragments[name]]
     return Cell(
         name=name,
         about=spec.about,
@@ -225,7 +239,8 @@ def _cell(path: Path, root: yaml.Node | None, parsed: _Matrix, name: str) -> Cel
         fragments=files("fragments", spec.fragments),
         feature=files("feature", spec.feature),
         patches=files("patches", spec.patches),
-        supports=frozenset(fact for name in spec.fragments + spec.feature for fact in parsed.fragments[name]),
+        supports=frozenset(fact.partition(" ")[0] for fact in facts),
+        bounded=tuple((fact.partition(" ")[0], bounds([fact.partition(" ")[2]])) for fact in facts if " " in fact),
         main=spec.main,
         toolchain=spec.toolchain,
         machine=Machine(**spec.guest.model_dump()) if spec.guest else None,

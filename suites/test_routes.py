@@ -81,9 +81,10 @@ def test_unfiltered(agent: Agent, tracing: Tracing, cell: Cell, tracer: str, oth
 #: The tracers of the top and of an instance.
 TWO = [
     "function+function",
+    pytest.param("function_graph+function", marks=pytest.mark.needs("function_graph")),
     *(
-        pytest.param(both, marks=pytest.mark.needs("function_graph"))
-        for both in ("function+function_graph", "function_graph+function", "function_graph+function_graph")
+        pytest.param(both, marks=pytest.mark.needs("function_graph", "graph_instances"))
+        for both in ("function+function_graph", "function_graph+function_graph")
     ),
 ]
 

@@ -352,7 +352,7 @@ TRACERS = (
     Tracer("function_stack", _tracer("function", "func_stack_trace")),
     Tracer("function_graph", _tracer("function_graph"), needs=("function_graph",)),
     Tracer("instance", _instance("function")),
-    Tracer("instance_graph", _instance("function_graph"), needs=("function_graph",)),
+    Tracer("instance_graph", _instance("function_graph"), needs=("function_graph", "graph_instances")),
     Tracer("profiler", _profiler, needs=("profiler",)),
     Tracer("stack", _stack, needs=("stack_tracer",), once=True),
     Tracer("perf", _perf),

@@ -61,3 +61,7 @@ FUNCTION_ARGUMENTS = Bounds(since=Version(6, 15))
 #: The option graph-time of the function profiler may do nothing: set_tracer_flag() compares it with
 #: TRACE_GRAPH_GRAPH_TIME, 0x400, which is no flag of that option any more. So it is in 7.2 and 7.3.
 GRAPH_TIME_UNHEARD = Bounds(since=Version(6, 19))
+
+#: In a stack trace, the address in a trampoline is a number and no [FTRACE TRAMPOLINE]. So it is in 6.1; 6.12
+#: names it.
+TRAMPOLINE_IN_STACKS_UNNAMED = Bounds(until=Version(6, 11))

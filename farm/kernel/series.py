@@ -14,7 +14,7 @@ from farm.base.command import CommandFailed, run
 from farm.base.errors import FarmError, UsageError, refused
 from farm.base.strict import near
 from farm.kernel import kconfig
-from farm.kernel.tree import IDENTITY, Source, from_package, from_user, is_imported
+from farm.kernel.tree import IDENTITY, Source, from_package, from_user, is_imported, version_of_user
 from farm.matrix import Cell, Matrix, Tree
 from farm.version import EVERY_VERSION, Version, bounds, parse
 
@@ -67,7 +67,7 @@ def version_of(name: str, trees: Mapping[str, Tree]) -> Version:
     """The version of a tree, one of `trees` or the user's. Raises UsageError, FarmError."""
     if tree := trees.get(name):
         return tree.version or from_package(tree).version
-    return from_user(name).version
+    return version_of_user(name)
 
 
 def for_tree(matrix: Matrix, tree: str | None) -> list[Cell]:
@@ -96,7 +96,7 @@ def is_bare(name: str, trees: Mapping[str, Tree], series: str | None) -> bool:
 def _apply_fitting(source: Source, trees: Mapping[str, Tree]) -> Source:
     """The user's source with the farm's series that fits: that for its version, or the nearest one that
     applies. Raises a UsageError that says what did not fit."""
-    refused = []
+    refused: list[str] = []
     for series in nearest(source.version, trees):
         made_for = [tree for tree in trees.values() if tree.series == series]
         try:

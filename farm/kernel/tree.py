@@ -196,6 +196,19 @@ def from_user(spec: str) -> Source:
     return source
 
 
+def version_of_user(spec: str) -> Version:
+    """The version of the user's tree, `PATH` or `PATH@REV`, from its Makefile alone. Raises UsageError."""
+    path, revision = split(spec)
+    try:
+        top = Path(run(["git", "-C", path, "rev-parse", "--show-toplevel"]).strip())
+        text = run(["git", "-C", top, "show", f"{revision}:Makefile"]) if revision else (top / "Makefile").read_text()
+    except (CommandFailed, OSError, UnicodeError) as error:
+        raise UsageError(f"--tree {spec}: its Makefile cannot be read: {error}") from error
+    if version := of_makefile(text):
+        return version
+    raise UsageError(f"--tree {spec}: its Makefile does not say VERSION and PATCHLEVEL, as that of Linux does")
+
+
 def split(spec: str) -> tuple[Path, str]:
     """PATH and REV of PATH[@REV]. A directory may have an @ in its own name.
     Raises UsageError if there is no such directory."""

@@ -25,11 +25,12 @@ from farm.base.errors import FarmError, GuestCrashed, KernelError, UsageError
 from farm.guest import complaints, vm
 from farm.guest.agent import Agent
 from farm.kernel.builder import Built
-from farm.matrix import FACTS, FEATURE, Cell, choose, without_feature
+from farm.matrix import FACTS, FEATURE, Cell, choose, of_version, without_feature
 from farm.matrix import load as load_matrix
 from farm.record import cellstate
 from farm.record.records import Planned
 from farm.record.verdict import Verdict
+from farm.version import parse
 from farm.worker import unit
 from farm.worker.classify import Finding, causes, classify, gravest
 from farm.worker.stall import NoGuest, Stall
@@ -105,6 +106,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _cell_of(one: Unit) -> Cell:
     """The cell of a unit, without what its tree is not to have."""
     (cell,) = choose(load_matrix(Path(one.order.matrix)), [one.cell])
+    version = parse(one.version)
+    cell = of_version(cell, version) if version else cell
     return without_feature(cell) if one.bare else cell
 
 

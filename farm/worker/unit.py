@@ -37,7 +37,8 @@ class Unit:
     """The tests of one cell, and what its kernel is built from.
 
     `order` names the cell. `select` is an expression of pytest's -k. With `partial` the kernel has
-    only a part of the feature, and with `bare` nothing of it, so that it is asked for nothing. Each
+    only a part of the feature, and with `bare` nothing of it, so that it is asked for nothing. `version`
+    is that of the kernel, as v6.12, or empty where every version is asked for the same. Each
     test runs `repeat` times. The suites named in `first` go before the others. Tests that are `done`
     have a verdict already, and do not run again. `accel` is what the executor made of the user's
     wish: kvm or tcg.
@@ -50,6 +51,7 @@ class Unit:
     first: tuple[str, ...] = ()
     partial: bool = False
     bare: bool = False
+    version: str = ""
     pokes: tuple[str, ...] = ()
     accel: str = "tcg"
     done: tuple[Planned, ...] = ()
