@@ -65,9 +65,13 @@ def resolve(
 
 def version_of(name: str, trees: Mapping[str, Tree]) -> Version:
     """The version of a tree, one of `trees` or the user's. Raises UsageError, FarmError."""
-    if tree := trees.get(name):
-        return tree.version or from_package(tree).version
-    return version_of_user(name)
+    return told_version(name, trees) or from_package(trees[name]).version
+
+
+def told_version(name: str, trees: Mapping[str, Tree]) -> Version | None:
+    """The same, or None for a package whose name does not say it, instead of unpacking it."""
+    tree = trees.get(name)
+    return tree.version if tree else version_of_user(name)
 
 
 def for_tree(matrix: Matrix, tree: str | None) -> list[Cell]:
