@@ -62,7 +62,8 @@ def test_no_cell_can_be_built(tmp_path: Path) -> None:
     """The host's trouble with every cell is one message, and no verdict of any test."""
     matrix = tmp_path / "kconfigs/matrix.yaml"
     matrix.parent.mkdir()
-    matrix.write_text(MATRIX.read_text().replace("archive: /usr/src", "archive: /nowhere"))
+    missing = "    archive: /nowhere/linux-source-6.12.tar.xz\n"
+    matrix.write_text(MATRIX.read_text().replace("    suite: trixie\n", missing))
     for name in ("kconfigs/x86_64", "patches"):
         (tmp_path / name).symlink_to(MATRIX.parent.parent / name)
     watching = Watching()
