@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from farm.base.errors import UsageError
-from farm.matrix import FACTS, MATRIX, Machine, choose, load
+from farm.matrix import FACTS, MATRIX, Machine, choose, load, of_version, without_feature
+from farm.version import EVERY_VERSION, Version
 
 GOOD = """\
 trees:
@@ -63,6 +64,25 @@ def test_values_and_defaults(tmp_path: Path) -> None:
     assert not two.supports
     assert (one.machine, two.machine) == (Machine(224, 2, ""), Machine(128, 1, "quiet", 3))
     assert matrix.trees["mine"].series == tmp_path / "patches/mine"
+    assert (one.versions, one.bounded) == (EVERY_VERSION, ())
+
+
+def test_what_only_some_versions_have(tmp_path: Path) -> None:
+    """A fact of a fragment, a whole cell, and the feature, which a tree without the series has not."""
+    text = GOOD.replace("[with_regs]", "[with_regs, fprobe since v6.5, smp until v6.4]")
+    text = text.replace("    main: true", "    since: v6.1\n    until: v7.2").replace(
+        "linux-source-mine", "linux-source-6.4"
+    )
+    matrix = load(write(tmp_path, text))
+    one = matrix.cells["one"]
+    assert one.supports == {"with_regs", "fprobe", "smp"}
+    assert of_version(one, Version(6, 4)).supports == {"with_regs", "smp"}
+    assert of_version(one, Version(6, 5)).supports == {"with_regs", "fprobe"}
+    assert [one.versions.hold(Version(*which)) for which in ((5, 19), (6, 1), (7, 2), (7, 3))] == [0, 1, 1, 0]
+    assert matrix.trees["mine"].version == Version(6, 4)
+    real = load().cells["x86_64-regs"]
+    assert without_feature(real).supports == real.supports - {"bpf_ftrace"}
+    assert not without_feature(real).feature
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ MATRICES: dict[str, tuple[str, str, str]] = {
     "unknown-top": ("fragments:\n", "fragmints:\n", "fragmints: no such key; did you mean fragments?"),
     "unknown-tree": ("    tree: mine", "    tree: mien", "no tree 'mien'; did you mean mine? there is: mine"),
     "unknown-fact": ("[with_regs]", "[with_reg]", "no fact 'with_reg'; did you mean with_regs? there is: bpf_ftrace"),
+    "fact-of-no-version": ("[with_regs]", "[with_regs since 6.12]", "'since 6.12' is not when it is so; write"),
     "unknown-fragment": ("[base, regs]", "[base, rags]", "no fragment 'rags'; did you mean regs? there is: base"),
     "number": ("about: the first", "about: 5", "cells.one.about: must be text"),
     "no-list": ("[with_regs]", "with_regs", "fragments.regs: must be a list"),
