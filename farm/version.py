@@ -43,8 +43,7 @@ def of_makefile(text: str) -> Version | None:
     return Version(int(said["VERSION"]), int(said["PATCHLEVEL"])) if len(said) == 2 else None
 
 
-#: `since v6.17` and `until v7.2`, with words after it that say why, and what may stand before it.
-_BOUND = re.compile(r"(?:# |)(since|until):? (v\d{1,3}\.\d{1,3})\b(?!\.\d).*", re.I)
+_BOUND = re.compile(r"(since|until):? (v\d{1,3}\.\d{1,3})(?!\.?\d)\s*", re.I)
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,11 @@ EVERY_VERSION = Bounds()
 
 
 def bounds(lines: Iterable[str]) -> Bounds:
-    """What the lines say, of which the others are ignored."""
-    said = {found[1].lower(): parse(found[2]) for line in lines if (found := _BOUND.fullmatch(line.strip()))}
+    """What the lines say. One may have both bounds, and words behind them; other lines are ignored."""
+    said: dict[str, Version | None] = {}
+    for line in lines:
+        rest = line.strip().removeprefix("# ")
+        while found := _BOUND.match(rest):
+            said[found[1].lower()] = parse(found[2])
+            rest = rest[found.end() :]
     return Bounds(said.get("since"), said.get("until"))

@@ -113,7 +113,7 @@ def _multi(on_return: bool) -> Callable[[Agent, Tracing], Look]:
 
 def _session(agent: Agent, tracing: Tracing) -> Look:
     """Of each call, the first record has the arguments and the second what was returned."""
-    both = _program("kprobe_session", BPF_TRACE_KPROBE_SESSION, True, True, symbols=[FUNCTION])(agent, tracing)
+    both = _program("kprobe_multi", BPF_TRACE_KPROBE_SESSION, True, True, symbols=[FUNCTION])(agent, tracing)
 
     def look() -> list[Seen]:
         runs = both()

@@ -44,6 +44,7 @@ def test_versions_are_numbers() -> None:
         (["# until v6.12"], ["v6.1", "v6.12"]),
         (["# since v6.2", "# until v7.2: gone then"], ["v6.12"]),
         (["Since: v6.12", "Until: v6.12"], ["v6.12"]),
+        (["# since v6.2 until v7.2, and then no more"], ["v6.12"]),
         (["# it is there since v6.12", "# since v6.12.3", "# sincev7.3"], ["v6.1", "v6.12", "v7.3"]),
     ],
 )

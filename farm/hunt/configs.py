@@ -33,7 +33,7 @@ from farm.hunt.judge import Bench, Judge, Question, Tell, alone, kept, left, tol
 from farm.hunt.minimal import minimal
 from farm.hunt.trial import Config
 from farm.kernel import kconfig
-from farm.matrix import Cell, choose, load
+from farm.matrix import Cell, Tree, choose, load
 from farm.record import records
 from farm.record.verdict import Verdict
 from farm.run import session
@@ -351,13 +351,23 @@ class _Hunter(Judge):
             "lenient": True,
             "guest": vars(cell.machine),
         }
-        tree = load(self.question.matrix).trees[cell.tree]
-        of_tree = {"package": tree.package, "archive": str(tree.archive), "suite": tree.suite}
-        of_tree["series"] = str(tree.series or "")
-        trees = {tree.name: {key: text for key, text in of_tree.items() if text}}
-        known = {"trees": trees, "fragments": {"candidate": sorted(cell.supports)}, "cells": {self.hunt.cell: spec}}
+        # all trees: the request may name another one, or one of the user's that a series has to fit
+        trees = {name: _spec_of_tree(tree) for name, tree in load(self.question.matrix).trees.items()}
+        bounded = dict(cell.bounded)
+        facts = [f"{fact} {bounded[fact]}" if fact in bounded else fact for fact in sorted(cell.supports)]
+        known = {"trees": trees, "fragments": {"candidate": facts}, "cells": {self.hunt.cell: spec}}
         (top / "matrix.yaml").write_text(yaml.safe_dump(known, sort_keys=False))
         return top / "matrix.yaml"
+
+
+def _spec_of_tree(tree: Tree) -> dict[str, str]:
+    spec = {
+        "package": tree.package,
+        "archive": str(tree.archive),
+        "suite": tree.suite,
+        "series": str(tree.series or ""),
+    }
+    return {key: text for key, text in spec.items() if text}
 
 
 def point_of(names: Sequence[str]) -> str:

@@ -62,10 +62,10 @@ def steps(request: RunRequest) -> list[Step]:
     cells = choose(matrix, request.cells)
     tree = matrix.trees.get(request.tree or cells[0].tree)
     base = from_package(tree) if tree else from_user(request.tree or "")
-    own = tree.series if tree else nearest(base.version, matrix.trees)[0]
+    own = tree.series if tree else next(iter(nearest(base.version, matrix.trees)), None)
     directory = directory_of(request.series) if request.series else own
     if directory is None:
-        raise UsageError(f"--tree {request.tree}: the matrix has no series for it; give one (--series DIR)")
+        raise UsageError(f"the matrix has no series for {request.tree or cells[0].tree}; give one (--series DIR)")
     patches = patches_in(directory)
     if base.has_feature:
         raise UsageError(f"--tree {request.tree}: the feature is in it already; name the revision before the series")

@@ -13,6 +13,7 @@ import kconfiglib
 
 from farm.arch import Architecture
 from farm.base import cache, strict
+from farm.base.atomic import write
 from farm.base.errors import UsageError
 from farm.version import Version, bounds
 
@@ -72,12 +73,8 @@ def fitted(fragment: Path, version: Version) -> Path:
     if fits == asked:
         return fragment
     text = "".join(f"{line}\n" for line in fits)
-    directory = cache.fill("fragments", cache.digest(text), lambda to: _write(to / fragment.name, text))
+    directory = cache.fill("fragments", cache.digest(text), lambda to: write(to / fragment.name, text))
     return directory / fragment.name
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
 
 
 def compare(fragments: Iterable[Path], config: Path) -> list[Dropped]:

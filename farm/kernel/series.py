@@ -63,30 +63,30 @@ def resolve(
     return source
 
 
-def version_of(name: str, trees: Mapping[str, Tree]) -> Version:
-    """The version of a tree, one of `trees` or the user's. Raises UsageError, FarmError."""
-    return told_version(name, trees) or from_package(trees[name]).version
-
-
-def told_version(name: str, trees: Mapping[str, Tree]) -> Version | None:
-    """The same, or None for a package whose name does not say it, instead of unpacking it."""
+def version_of(name: str, trees: Mapping[str, Tree]) -> Version | None:
+    """The version of a tree, one of `trees` or the user's; None for a package whose name does not say it,
+    instead of unpacking it. Raises UsageError."""
     tree = trees.get(name)
     return tree.version if tree else version_of_user(name)
 
 
 def for_tree(matrix: Matrix, tree: str | None) -> list[Cell]:
-    """The cells that are for the version of a tree, or each for that of its own tree. Raises UsageError,
-    FarmError."""
+    """The cells that are for the version of a tree, or each for that of its own tree, as far as it is known.
+    Raises UsageError."""
     cells = list(matrix.cells.values())
     versions = {name: version_of(name, matrix.trees) for name in {tree or cell.tree for cell in cells}}
-    return [cell for cell in cells if cell.versions.hold(versions[tree or cell.tree])]
+    return [cell for cell in cells if _fits(cell, versions[tree or cell.tree])]
+
+
+def _fits(cell: Cell, version: Version | None) -> bool:
+    return version is None or cell.versions.hold(version)
 
 
 def refuse_unfit(cells: Sequence[Cell], trees: Mapping[str, Tree], user_tree: str | None) -> None:
-    """Raise a UsageError that names the cells that are not for the version of their tree."""
+    """Raise a UsageError that names the first cell that is not for the version of its tree."""
     for cell in cells:
         name = user_tree or cell.tree
-        if cell.versions != EVERY_VERSION and not cell.versions.hold(version := version_of(name, trees)):
+        if cell.versions != EVERY_VERSION and not _fits(cell, version := version_of(name, trees)):
             raise UsageError(f"{cell.name} is for kernels {cell.versions}, and {name} is {version}; leave it out")
 
 

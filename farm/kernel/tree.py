@@ -88,10 +88,7 @@ class Source:
     @property
     def version(self) -> Version:
         """The kernel's version. Raises UsageError if the source does not say it."""
-        makefile = self.git("show", f"{self.commit}:Makefile") if self.has("Makefile") else ""
-        if version := of_makefile(makefile):
-            return version
-        raise UsageError(f"{self.label}: its Makefile does not say VERSION and PATCHLEVEL, as that of Linux does")
+        return _version_in(self.git("show", f"{self.commit}:Makefile") if self.has("Makefile") else "", self.label)
 
     @property
     def has_feature(self) -> bool:
@@ -204,9 +201,13 @@ def version_of_user(spec: str) -> Version:
         text = run(["git", "-C", top, "show", f"{revision}:Makefile"]) if revision else (top / "Makefile").read_text()
     except (CommandFailed, OSError, UnicodeError) as error:
         raise UsageError(f"--tree {spec}: its Makefile cannot be read: {error}") from error
-    if version := of_makefile(text):
+    return _version_in(text, f"--tree {spec}")
+
+
+def _version_in(makefile: str, label: str) -> Version:
+    if version := of_makefile(makefile):
         return version
-    raise UsageError(f"--tree {spec}: its Makefile does not say VERSION and PATCHLEVEL, as that of Linux does")
+    raise UsageError(f"{label}: its Makefile does not say VERSION and PATCHLEVEL, as that of Linux does")
 
 
 def split(spec: str) -> tuple[Path, str]:

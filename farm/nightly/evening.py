@@ -64,7 +64,7 @@ def begin(asked: Asked, budget: float) -> tuple[Path, Night]:
     elif chosen.selftests:
         steps.append(Step("selftests", ("selftests", SELFTESTS_CELL, *asked.words), of_selftests))
     if not (asked.tree or asked.series):
-        rest = budget - chosen.seconds
+        rest = budget - chosen.seconds - FETCH
         more, without = _other_trees(known, asked, everything, rest)
         steps += more
         unfit += without

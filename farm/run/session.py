@@ -117,7 +117,7 @@ def _units(request: RunRequest, run: Run, done: Sequence[VerdictRecord]) -> list
     matrix = load(Path(run.matrix))
     trees = {cell.name: request.tree or cell.tree for cell in choose(matrix, run.cells)}
     bare = {tree: series.is_bare(tree, matrix.trees, request.series) for tree in set(trees.values())}
-    versions = {tree: str(series.told_version(tree, matrix.trees) or "") for tree in bare}
+    versions = {tree: str(series.version_of(tree, matrix.trees) or "") for tree in bare}
     have = [Planned(one.test, one.suite, one.cell, one.attempt) for one in done]
     return [
         Unit(
