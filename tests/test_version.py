@@ -64,6 +64,9 @@ CONFIG_NEXT=y
 # since v7.0
 
 CONFIG_BESIDE=y
+# until v7.2
+# since v7.0: the upper line counts too
+CONFIG_BOTH=y
 """
 
 
@@ -72,7 +75,7 @@ CONFIG_BESIDE=y
     ("version", "options"),
     [
         (Version(6, 12), {"ALWAYS": "y", "OLD": "y", "NEXT": "y", "BESIDE": "y"}),
-        (Version(7, 2), {"ALWAYS": "y", "OLD": "y", "NEXT": "y", "NEW": "n", "BESIDE": "y"}),
+        (Version(7, 2), {"ALWAYS": "y", "OLD": "y", "NEXT": "y", "NEW": "n", "BESIDE": "y", "BOTH": "y"}),
         (Version(7, 3), {"ALWAYS": "y", "NEXT": "y", "NEW": "n", "BESIDE": "y"}),
     ],
 )

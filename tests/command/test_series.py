@@ -169,7 +169,7 @@ def test_patches_of_the_cell_come_on_top(linux: Repository, base: Source, series
 def test_tree_gets_the_series_that_is_nearest(linux: Repository, base: Source, tmp_path: Path, cell: Cell) -> None:
     """Of those that apply: one for v6.13 would be nearer to v6.12 than that for v6.1, but it does not fit."""
     trees = {}
-    for name, old in (("v6.13", "row 2"), ("v6.1", "line 2"), ("v5.15", "line 2")):
+    for name, old in (("v5.15", "line 2"), ("v6.13", "row 2"), ("v6.1", "line 2")):
         directory = tmp_path / "patches" / name
         directory.mkdir(parents=True)
         (directory / "0001-x.patch").write_text(mail(name, old))
