@@ -46,6 +46,13 @@ def test_newest_is_asked_for(archive: Path) -> None:
     assert from_package(TREE) == source
 
 
+def test_nobody_answers(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """apt itself ends well then, with what it had before."""
+    monkeypatch.setattr(debian, "mirror", lambda suite: "http://127.0.0.1:9/debian")
+    with pytest.raises(FarmError, match=r"(?s)could not be had from Debian's testing; go online.*127\.0\.0\.1"):
+        from_package(TREE)
+
+
 def test_installed_package_is_taken(archive: Path, tmp_path: Path) -> None:
     shutil.rmtree(archive)
     packed = tmp_path / "linux-source-9.9.tar.xz"
